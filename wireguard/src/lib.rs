@@ -1,0 +1,53 @@
+//! WireGuard as Culvert sees it: keys, peers, and the kernel's interfaces over netlink. No Kubernetes.
+//!
+//! ```text
+//!  types, always (no I/O)                feature `netlink`
+//!
+//!  key          PublicKey, PrivateKey    netlink::encode   DeviceChange ──► messages ─┐
+//!  endpoint     Endpoint                                                              ▼
+//!  allowed_ips  AllowedIps               netlink::socket   family id, send, receive, acknowledgement
+//!  peer         DesiredPeer,                                                          │
+//!               ObservedPeer,            netlink::dump     one whole dump or an error ◄┘
+//!               ObservedDevice             └ netlink::decode   bytes ──► parts; never panics
+//!  change       PeerChange,              netlink::link, address, route   interfaces, over rtnetlink (async)
+//!               DeviceChange             error             what the kernel refused, with meaning
+//! ```
+//!
+//! What the modules promise:
+//!
+//! * [`key`]: one text for each key; secrets wipe themselves, compare in constant time and never print.
+//! * [`endpoint`], [`peer`]: where a client is and when it spoke never prints.
+//! * [`allowed_ips`]: equal sets are equal to the kernel.
+//! * [`change`]: a plan is data, and cannot set an endpoint other than the forgotten one.
+//! * `netlink::encode`: no message above its byte bound; a [remove, add] pair is never split.
+//! * `netlink::decode`: any bytes give a value or an error.
+//! * `netlink::dump`: peers split over messages are merged; an interrupted dump is an error, so absence is proved.
+//! * `netlink::socket`: an exchange that ended early leaves nothing behind for the next one; buffers are wiped.
+//! * `netlink::link`: a kernel's refusal is typed; the mark of ownership is the interface's alias.
+//!
+//! There are no tasks or channels here but one: `netlink::rtnl::Rtnl` runs rtnetlink's connection on the current
+//! tokio runtime and ends it when dropped. `netlink::Socket` blocks: the kernel answers within
+//! the system call, which takes as long as the change does.
+//!
+//! Features: `netlink` adds everything that opens a socket; `kernel-tests` enables the contract tests, which need
+//! root and a private network namespace. Without features this is types only.
+
+pub mod allowed_ips;
+pub mod change;
+pub mod endpoint;
+pub mod key;
+pub mod peer;
+
+#[cfg(feature = "netlink")]
+pub mod error;
+#[cfg(feature = "netlink")]
+pub mod netlink;
+
+pub use allowed_ips::AllowedIps;
+pub use change::{DeviceChange, PeerChange};
+pub use endpoint::Endpoint;
+pub use key::{KeyError, PrivateKey, PublicKey};
+pub use peer::{DesiredPeer, ObservedDevice, ObservedPeer, WallTime};
+
+#[cfg(feature = "netlink")]
+pub use error::{Error, ErrorClass, Refusal};

@@ -1,0 +1,22 @@
+//! The kernel over netlink: WireGuard's own family on a blocking socket of ours, links over rtnetlink.
+//!
+//! `frame`, `write`, `encode` and `decode` are pure; `socket`, `dump` and the rtnetlink modules do the talking.
+
+pub mod abi;
+pub mod address;
+pub mod decode;
+pub mod dump;
+pub mod encode;
+pub mod frame;
+pub mod link;
+pub mod route;
+pub mod rtnl;
+pub mod socket;
+mod write;
+
+pub use dump::{dump, dump_whole};
+pub use encode::{Limits, Message};
+pub use link::LinkInfo;
+pub use route::RouteInfo;
+pub use rtnl::Rtnl;
+pub use socket::Socket;
