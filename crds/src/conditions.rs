@@ -1,0 +1,130 @@
+//! Condition types and the closed set of their reasons.
+//!
+//! A reason is an enum, never a free string: a reader can look every one of them up, and no writer
+//! can put a key, an address or somebody else's name where reasons go.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// The aspect of an object that a condition speaks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConditionType {
+    /// The object's spec can be acted upon.
+    ///
+    /// True: `Accepted`. False: `InvalidKey`, `GatewayKey`, `DuplicateKey`, `PoolNotFound`,
+    /// `NamespaceNotAllowed`, `QuotaExceeded`, `PoolExhausted`, `InvalidSpec`, `Conflict`.
+    Accepted,
+    /// Every serving gateway has the peer in its kernel (keys), or the node has all of them (nodes).
+    ///
+    /// True: `Programmed`. False: `Pending`, `NoGateway`, `Refused`, `Suspended`, `Expired`,
+    /// `InterfaceConflict`, `Unsupported`, `KernelError`, `Draining`.
+    Programmed,
+    /// The one condition to wait for: accepted and programmed.
+    ///
+    /// True: `Ready`. False: the reason of the condition that is missing.
+    Ready,
+}
+
+impl ConditionType {
+    /// The name as it stands in `status.conditions[].type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "Accepted",
+            Self::Programmed => "Programmed",
+            Self::Ready => "Ready",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])+ $name:ident => $message:literal),+ $(,)?) => {
+        /// Why a condition has its status. The message that goes with each is fixed, too.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason { $($(#[$doc])+ $name),+ }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The name as it stands in `status.conditions[].reason`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name)),+ }
+            }
+
+            /// What a person reads; it says what to do and repeats no value.
+            pub fn message(self) -> &'static str {
+                match self { $(Self::$name => $message),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The spec is valid and the object takes part.
+    Accepted => "the object is valid and in use",
+    /// The public key is no usable curve point.
+    InvalidKey => "spec.publicKey is not a usable WireGuard key; make a new pair with `wg genkey` and apply its public half",
+    /// The public key is a gateway's own.
+    GatewayKey => "spec.publicKey belongs to a gateway; make a new key pair with `wg genkey` and apply its public half",
+    /// Another object holds this public key already.
+    DuplicateKey => "another WireGuardKey uses this public key already; make a new key pair with `wg genkey`",
+    /// No pool has the name in the reference.
+    PoolNotFound => "the pool in spec.poolRef does not exist; see `kubectl get wgpool` for the pools there are",
+    /// The pool does not serve this namespace.
+    NamespaceNotAllowed => "the pool does not allow this namespace; use another pool or ask its administrator",
+    /// The namespace holds as many keys as the pool grants it.
+    QuotaExceeded => "this namespace has as many keys as the pool allows; delete one or ask the pool's administrator",
+    /// The pool has no free address.
+    PoolExhausted => "the pool has no free address; the key is served as soon as one is released",
+    /// A field needs another value; the API would have refused it, so this object is older than the rule.
+    InvalidSpec => "the spec holds a value that this version cannot use; compare it with `kubectl explain`",
+    /// Two gateways want the same thing on one node.
+    Conflict => "an older gateway uses the same interface, port or pool on this node",
+    /// Work is under way.
+    Pending => "waiting for the gateways to program the peer",
+    /// No gateway serves the pool.
+    NoGateway => "no gateway serves this key's pool; add a WireGuardGateway that names it, or wait for its nodes",
+    /// A gateway could not program this peer.
+    Refused => "a gateway refused this peer; its node's GatewayNode and log say why",
+    /// Suspended by `spec.suspend`.
+    Suspended => "spec.suspend is set; the addresses are released",
+    /// The key's time is over.
+    Expired => "the key has reached its maximum age; apply a new public key",
+    /// Every serving gateway has the peer.
+    Programmed => "every serving gateway has the peer in its kernel",
+    /// Accepted and programmed.
+    Ready => "ready to use",
+    /// The interface name belongs to somebody else.
+    InterfaceConflict => "an interface of this name exists and is not Culvert's; choose another spec.interface",
+    /// The kernel has no WireGuard.
+    Unsupported => "the node's kernel has no WireGuard; load the module `wireguard`",
+    /// The kernel refused a request.
+    KernelError => "the node's kernel refused a request; the agent's log has the error",
+    /// The node is leaving the gateway.
+    Draining => "the gateway is leaving this node",
+}
+
+/// Makes one condition.
+///
+/// `since` is kept from `previous` while the status stays the same, as the API conventions ask.
+pub fn condition(
+    kind: ConditionType,
+    status: bool,
+    reason: Reason,
+    generation: i64,
+    now: &Time,
+    previous: &[Condition],
+) -> Condition {
+    let status = if status { "True" } else { "False" };
+    let since = previous
+        .iter()
+        .find(|c| c.type_ == kind.as_str() && c.status == status)
+        .map_or_else(|| now.clone(), |c| c.last_transition_time.clone());
+    Condition {
+        type_: kind.as_str().to_owned(),
+        status: status.to_owned(),
+        reason: reason.as_str().to_owned(),
+        message: reason.message().to_owned(),
+        observed_generation: Some(generation),
+        last_transition_time: since,
+    }
+}

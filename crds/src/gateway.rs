@@ -1,0 +1,154 @@
+//! `WireGuardGateway` (`wgw`): a fleet of nodes that serve the same pools in the same way.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::core::Duration;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::reference::NameRef;
+use crate::schema;
+
+/// A fleet of gateway nodes.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "culvert.dev",
+    version = "v1alpha1",
+    kind = "WireGuardGateway",
+    plural = "wireguardgateways",
+    shortname = "wgw",
+    category = "culvert",
+    status = "WireGuardGatewayStatus",
+    doc = "A fleet of nodes that serve the keys of some pools through one WireGuard interface each.",
+    validation = Rule::new("size(self.metadata.name) <= 63").message("a gateway's name has at most 63 characters"),
+    printcolumn(name = "Pools", type_ = "string", json_path = ".spec.poolRefs[*].name"),
+    printcolumn(name = "Interface", type_ = "string", json_path = ".spec.interface"),
+    printcolumn(name = "Port", type_ = "integer", json_path = ".spec.listenPort"),
+    printcolumn(name = "Nodes", type_ = "string", json_path = ".status.nodes", description = "Nodes that serve, of those selected."),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct WireGuardGatewaySpec {
+    /// Labels of the nodes that serve; every node when empty.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// The pools whose keys the gateway serves. No two gateways on one node may share a pool.
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub pool_refs: Vec<NameRef>,
+
+    /// Name of the WireGuard interface on the node.
+    #[serde(default = "default_interface")]
+    #[schemars(length(max = 15))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z][a-z0-9_.-]{0,14}$') && self != 'lo'")
+            .message("interface must be 1 to 15 lower-case letters, digits, `-`, `_` or `.`, starting with a letter, for instance cv0")
+    )]
+    pub interface: String,
+
+    /// UDP port that clients connect to.
+    #[serde(default = "default_listen_port")]
+    #[schemars(range(min = 1, max = 65535), extend("format" = "int32"))]
+    pub listen_port: u16,
+
+    /// MTU of the interface in bytes.
+    #[serde(default = "default_mtu")]
+    #[schemars(range(min = 1280, max = 8920), extend("format" = "int32"))]
+    pub mtu: u32,
+
+    /// Where clients find the nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<GatewayEndpoint>,
+
+    /// When clients are forgotten.
+    #[serde(default)]
+    pub purge: Purge,
+
+    /// Where a node keeps its gateway's private key.
+    #[serde(default)]
+    pub key_storage: KeyStorage,
+}
+
+fn default_interface() -> String {
+    "cv0".to_owned()
+}
+
+fn default_listen_port() -> u16 {
+    51820
+}
+
+fn default_mtu() -> u32 {
+    1420
+}
+
+/// Where clients find a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayEndpoint {
+    /// Host name of each node, with `{node}` in place of the node's name, for instance `{node}.vpn.example.com`. The node's external address (its internal one, when it has no other) is used without it.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = Rule::new(r"self.replace('{node}', 'node').matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?([.][a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$')")
+            .message("hostTemplate must be a DNS name in lower case, in which `{node}` stands for the node's name")
+    )]
+    pub host_template: String,
+}
+
+/// When a client's endpoint is forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = json!({})))]
+pub struct Purge {
+    /// Age of the last handshake at which a peer is forgotten: 180s, when WireGuard itself gives the session up, or more.
+    #[serde(default = "default_handshake_window")]
+    #[schemars(with = "String", length(max = 32))]
+    #[x_kube(
+        validation = Rule::new(r"self.matches('^([0-9]{1,6}[hms])+$') && duration(self) >= duration('180s') && duration(self) <= duration('24h')")
+            .message("handshakeWindow must be a duration from 180s (below it live sessions would be cut) to 24h")
+    )]
+    pub handshake_window: Duration,
+}
+
+impl Default for Purge {
+    fn default() -> Self {
+        Self { handshake_window: default_handshake_window() }
+    }
+}
+
+fn default_handshake_window() -> Duration {
+    Duration::from(std::time::Duration::from_secs(180))
+}
+
+/// Where a node keeps its gateway's private key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KeyStorage {
+    /// In a file of the node: the gateway keeps its key across reboots.
+    #[default]
+    Node,
+    /// In the kernel only: a reboot makes a new key, and nothing is left on the disk.
+    Memory,
+}
+
+/// The state of a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = json!({"observedGeneration": -1})))]
+pub struct WireGuardGatewayStatus {
+    /// The generation of the spec that this status answers; -1 before the first answer.
+    #[serde(default)]
+    pub observed_generation: i64,
+
+    /// Nodes that serve, of those selected, for instance `2/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<String>,
+
+    /// `Accepted` and `Ready`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,126 @@
+//! `WireGuardKey`: what a user applies. It holds a public key and asks for addresses.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::core::Duration;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::reference::NameRef;
+use crate::schema;
+
+/// A client's public key, for which the operator draws tunnel addresses.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "culvert.dev",
+    version = "v1alpha1",
+    kind = "WireGuardKey",
+    plural = "wireguardkeys",
+    shortname = "wgk",
+    category = "culvert",
+    namespaced,
+    status = "WireGuardKeyStatus",
+    doc = "A client's public key. The operator answers with random tunnel addresses in status.addresses; both die with this object.",
+    printcolumn(name = "Addresses", type_ = "string", json_path = ".status.addresses[*]", description = "Tunnel addresses of the client."),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Expires", type_ = "date", json_path = ".status.expiresAt", description = "When the addresses are released."),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.poolRef.name", priority = "1")
+)]
+#[serde(rename_all = "camelCase")]
+// Both rules are exact: the first admits the canonical text of 32 bytes below 2^255 only, the second
+// takes out p-1, everything from p on, and the other low-order points. They stand on the spec and
+// point at the field, because a rule on a string makes the apiserver print that string, and what is
+// wrong may be a private key pasted here.
+#[x_kube(
+    validation = Rule::new(r"self.publicKey.matches('^[A-Za-z0-9+/]{41}[A-HQ-Xg-nw-z0-3][AEIMQUYcgkosw048]=$')")
+        .message("publicKey must be 44 base64 characters encoding 32 bytes, exactly as `wg pubkey` prints them")
+        .field_path(".publicKey"),
+    validation = Rule::new(r"!self.publicKey.matches('^[789+/][Pfv/]/{39}38=$') && !(self.publicKey in ['AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=', 'AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=', '4Ot6fDtBuK4WVuP68Z/EatoJjeucMrH9hmIFFl9JuAA=', 'X5yVvKNQjCSx0LFVnIPvWwREXMRYHI6G2CJO3dCfEVc='])")
+        .message("publicKey is a low-order or non-canonical point that protects nothing; make a new pair with `wg genkey` and apply its public half")
+        .field_path(".publicKey")
+)]
+pub struct WireGuardKeySpec {
+    /// The client's public key as `wg pubkey` prints it: 44 base64 characters. Never a private key. A new value here rotates the key in place: it gets new addresses.
+    #[schemars(length(max = 512))]
+    pub public_key: String,
+
+    /// The pool that the addresses come from.
+    #[serde(default = "default_pool")]
+    pub pool_ref: NameRef,
+
+    /// Releases the addresses while true; the key keeps its place.
+    #[serde(default)]
+    pub suspend: bool,
+
+    /// Time after which the addresses are released, counted from when they were given, for instance `168h`; the pool's maximum age caps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 32))]
+    #[x_kube(
+        validation = Rule::new(r"self.matches('^([0-9]{1,6}[hms])+$') && duration(self) >= duration('1m') && duration(self) <= duration('8760h')")
+            .message("expireAfter must be a duration from 1m to 8760h, for instance 168h")
+    )]
+    pub expire_after: Option<Duration>,
+
+    /// Raise it to get new addresses for the same public key.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    #[x_kube(
+        validation = Rule::new("self >= oldSelf").message("addressGeneration can only be raised")
+    )]
+    pub address_generation: i64,
+}
+
+fn default_pool() -> NameRef {
+    NameRef::from("default")
+}
+
+/// What the operator answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = json!({"observedGeneration": -1})))]
+pub struct WireGuardKeyStatus {
+    /// The generation of the spec that this status answers; -1 before the first answer.
+    #[serde(default = "unobserved")]
+    pub observed_generation: i64,
+
+    /// The client's tunnel addresses, without prefix length: IPv4, IPv6 or both, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2), extend("x-kubernetes-list-type" = "atomic"))]
+    pub addresses: Vec<String>,
+
+    /// The public key that the addresses belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+
+    /// The address generation that the addresses belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address_generation: Option<i64>,
+
+    /// When the addresses are released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+
+    /// `Accepted`, `Programmed` and `Ready`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+fn unobserved() -> i64 {
+    -1
+}
+
+impl Default for WireGuardKeyStatus {
+    fn default() -> Self {
+        Self {
+            observed_generation: unobserved(),
+            addresses: Vec::new(),
+            public_key: None,
+            address_generation: None,
+            expires_at: None,
+            conditions: Vec::new(),
+        }
+    }
+}
