@@ -1,0 +1,89 @@
+//! What a failed request means, and nothing more of it.
+//!
+//! The apiserver's texts repeat names, and a claim's name is a tunnel address; so a failure keeps
+//! its class and code, and the text ends here.
+
+use std::time::Duration;
+
+use kube::runtime::watcher;
+
+/// A failed request, by what can be done about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The object has changed since it was planned for: plan again with what the watch brings.
+    #[error("the object has changed meanwhile")]
+    Conflict,
+
+    /// The name is taken.
+    #[error("an object of this name exists")]
+    AlreadyExists,
+
+    /// The object is gone.
+    #[error("the object does not exist")]
+    NotFound,
+
+    /// The apiserver understood and will not do it; trying again helps only when something changes.
+    #[error("the apiserver refused the request with code {0}")]
+    Refused(u16),
+
+    /// The apiserver cannot do it at present.
+    #[error("the apiserver answered with code {0}")]
+    Unavailable(u16),
+
+    /// No answer, or none that makes sense: the request may have been carried out.
+    #[error("no answer from the apiserver ({0})")]
+    Unclear(&'static str),
+}
+
+impl Failure {
+    /// The class of a client error.
+    // By value: it is a mapper for `map_err`, and what it drops is the text that must not go on.
+    #[expect(clippy::needless_pass_by_value, reason = "used as a mapper")]
+    pub fn of(error: kube::Error) -> Self {
+        Self::of_client(&error)
+    }
+
+    fn of_client(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) if status.is_already_exists() => Self::AlreadyExists,
+            kube::Error::Api(status) => match status.code {
+                404 => Self::NotFound,
+                409 => Self::Conflict,
+                code @ (408 | 429 | 500..) => Self::Unavailable(code),
+                code => Self::Refused(code),
+            },
+            kube::Error::Service(_) | kube::Error::HyperError(_) => Self::Unclear("connection failed"),
+            kube::Error::SerdeError(_) => Self::Unclear("unreadable reply"),
+            kube::Error::Auth(_) => Self::Unclear("no credentials"),
+            _ => Self::Unclear("request failed"),
+        }
+    }
+
+    /// The class of a watch error.
+    pub fn of_watch(error: &watcher::Error) -> Self {
+        match error {
+            watcher::Error::InitialListFailed(e)
+            | watcher::Error::WatchStartFailed(e)
+            | watcher::Error::WatchFailed(e) => Self::of_client(e),
+            watcher::Error::WatchError(status) => Self::Unavailable(status.code),
+            watcher::Error::NoResourceVersion => Self::Unclear("no resourceVersion"),
+        }
+    }
+
+    /// How long to wait before the `attempt`-th try (from 1), before jitter.
+    pub fn delay(&self, attempt: u32) -> Duration {
+        let (first, most) = match self {
+            // The watch is about to bring what this try did not know.
+            Self::Conflict | Self::AlreadyExists | Self::NotFound => (50, 5_000),
+            Self::Unclear(_) | Self::Unavailable(_) => (200, 30_000),
+            Self::Refused(_) => (5_000, 300_000),
+        };
+        let factor = 1_u64 << attempt.saturating_sub(1).min(16);
+        Duration::from_millis(most.min(factor.saturating_mul(first)))
+    }
+
+    /// Whether it is an everyday race that needs no line in the log.
+    pub fn is_expected(&self) -> bool {
+        matches!(self, Self::Conflict | Self::AlreadyExists | Self::NotFound)
+    }
+}

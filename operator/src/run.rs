@@ -1,0 +1,168 @@
+//! The loop: take in what changed, plan what it touches, carry out the steps, learn from the replies.
+//!
+//! One task owns the world; watches and steps speak to it over channels, so nothing is locked and a
+//! step never sees a world that changes under it. A clean end waits for the writes under way.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use kube::Client;
+use rand::RngExt;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::execute::{Outcome, execute, retry::Failure};
+use crate::observe;
+use crate::plan::{Plan, Step, plan};
+use crate::world::{Change, Target, World};
+
+/// Changes that may wait for the loop before a watch has to.
+const BACKLOG: usize = 1024;
+
+/// Changes taken in before the next plan, so that a flood of them does not keep writes waiting.
+const GULP: usize = 256;
+
+/// How long a request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a clean end waits for writes under way.
+const GRACE: Duration = Duration::from_secs(5);
+
+struct Done {
+    target: Target,
+    promised: Vec<IpAddr>,
+    outcome: Outcome,
+}
+
+struct Operator {
+    client: Client,
+    clock: Clock,
+    world: World,
+    concurrency: usize,
+    steps: JoinSet<Done>,
+    promised: HashSet<IpAddr>,
+    attempts: HashMap<Target, u32>,
+}
+
+/// Runs until `stop` resolves.
+pub async fn run(client: Client, clock: Clock, concurrency: usize, stop: impl Future<Output = ()>) {
+    let (sender, mut changes) = mpsc::channel(BACKLOG);
+    let mut watches = observe::start(&client, &sender);
+    let mut operator = Operator {
+        client,
+        clock,
+        world: World::default(),
+        concurrency,
+        steps: JoinSet::new(),
+        promised: HashSet::new(),
+        attempts: HashMap::new(),
+    };
+    let mut stop = std::pin::pin!(stop);
+    let mut complete = false;
+    loop {
+        let now = operator.clock.now().mono;
+        operator.world.notice_serving(now);
+        let next = operator.world.wake(now);
+        if operator.world.is_complete() {
+            if !complete {
+                complete = true;
+                tracing::info!("every kind has been listed, planning begins");
+            }
+            operator.plan();
+        }
+        tokio::select! {
+            () = &mut stop => break,
+            Some(change) = changes.recv() => {
+                operator.take_in(change);
+                for _ in 0..GULP {
+                    let Ok(change) = changes.try_recv() else { break };
+                    operator.take_in(change);
+                }
+            }
+            Some(done) = operator.steps.join_next() => operator.learn(done),
+            () = operator.clock.until(next) => {}
+        }
+    }
+    watches.abort_all();
+    tracing::info!(under_way = operator.steps.len(), "stopping");
+    let _ = tokio::time::timeout(GRACE, async { while operator.steps.join_next().await.is_some() {} }).await;
+}
+
+impl Operator {
+    fn take_in(&mut self, change: Change) {
+        self.world.apply(change, self.clock.now().mono);
+    }
+
+    fn plan(&mut self) {
+        while self.world.has_due() && self.steps.len() < self.concurrency {
+            let now = self.clock.now();
+            let targets = self.world.take_due(self.concurrency - self.steps.len());
+            let mut rng = UnwrapErr(SysRng);
+            let Plan { steps, wakes, programmed, waiting } =
+                plan(&self.world, targets, &self.promised, now, &mut rng);
+            wakes.into_iter().for_each(|(at, target)| self.world.touch_at(at, target));
+            programmed.iter().for_each(|uid| self.world.mark_programmed(uid, now.mono));
+            waiting.iter().for_each(|(pool, uid)| self.world.wait_for_address(pool, uid));
+            for (target, step) in steps {
+                self.start(target, step);
+            }
+        }
+    }
+
+    fn start(&mut self, target: Target, step: Step) {
+        let promised = match &step {
+            Step::CreateClaim(claim) => claim.addresses.clone(),
+            _ => Vec::new(),
+        };
+        self.promised.extend(promised.iter().copied());
+        self.world.begin(&target);
+        let client = self.client.clone();
+        self.steps.spawn(async move {
+            let outcome = tokio::time::timeout(REQUEST_TIMEOUT, execute(&client, step)).await;
+            Done { target, promised, outcome: outcome.unwrap_or(Err(Failure::Unclear("timeout"))) }
+        });
+    }
+
+    fn learn(&mut self, done: Result<Done, tokio::task::JoinError>) {
+        let done = match done {
+            Ok(done) => done,
+            // Nothing aborts a step, so it has panicked; carrying on would leave its target locked for ever.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        let now = self.clock.now().mono;
+        done.promised.iter().for_each(|address| {
+            self.promised.remove(address);
+        });
+        self.world.finish(&done.target);
+        match done.outcome {
+            Ok(changes) => {
+                self.attempts.remove(&done.target);
+                changes.into_iter().for_each(|change| self.world.apply(change, now));
+                self.world.touch(done.target);
+            }
+            Err(failure) => {
+                let attempt = self.attempts.entry(done.target.clone()).or_default();
+                *attempt += 1;
+                if !failure.is_expected() || *attempt > 5 {
+                    tracing::warn!(target = kind(&done.target), attempt = *attempt, error = %failure, "unable to write, trying again");
+                }
+                let delay = failure.delay(*attempt).mul_f64(UnwrapErr(SysRng).random_range(0.8..1.2));
+                self.world.touch_at(now + delay, done.target);
+            }
+        }
+    }
+}
+
+/// The kind of a target: its name could be an address.
+fn kind(target: &Target) -> &'static str {
+    match target {
+        Target::Key(_) => "key",
+        Target::Claim(_) => "claim",
+        Target::Pool(_) => "pool",
+        Target::Fleet => "fleet",
+    }
+}

@@ -1,0 +1,128 @@
+//! Pools and their free addresses.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use rand::Rng;
+
+use super::free::{Free, FreeV4, FreeV6};
+use super::{Target, Uid, World};
+
+/// An `IPPool` as observed.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Uid of the object.
+    pub uid: Uid,
+    /// Name of the object.
+    pub name: String,
+    /// Version of the object.
+    pub resource_version: u64,
+    /// Generation of its spec.
+    pub generation: i64,
+    /// Somebody has asked for its deletion.
+    pub deleting: bool,
+    /// Our finalizer is on it.
+    pub guarded: bool,
+    /// Its ranges; `None` when the spec cannot be read.
+    pub ranges: Option<Ranges>,
+    /// Namespaces that may use it; all of them when empty.
+    pub allowed_namespaces: Vec<String>,
+    /// Most keys a namespace may have.
+    pub max_keys_per_namespace: Option<u32>,
+    /// Age at which addresses are released.
+    pub max_age: Option<Duration>,
+    /// How long old and new addresses work side by side.
+    pub overlap: Duration,
+    /// How long released addresses stay out of the draw.
+    pub cooldown: Duration,
+    /// What was last published.
+    pub status: culvert_crds::pool::IPPoolStatus,
+    /// The free addresses of each family.
+    pub free: Vec<Free>,
+}
+
+/// The ranges of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ranges {
+    /// IPv4.
+    pub v4: Option<Ipv4Net>,
+    /// IPv6.
+    pub v6: Option<Ipv6Net>,
+    /// Never given to a key.
+    pub exclude: Vec<IpNet>,
+}
+
+impl Ranges {
+    fn free(&self) -> Vec<Free> {
+        let v4 = self.v4.map(|net| Free::V4(FreeV4::new(net, &self.exclude)));
+        let v6 = self.v6.map(|net| Free::V6(FreeV6::new(net, &self.exclude)));
+        v4.into_iter().chain(v6).collect()
+    }
+}
+
+impl Pool {
+    /// Draws one address of each family, IPv4 first; `None` when a family has none left.
+    pub fn draw(&self, rng: &mut impl Rng, promised: impl Fn(IpAddr) -> bool) -> Option<Vec<IpAddr>> {
+        if self.free.is_empty() {
+            return None;
+        }
+        self.free.iter().map(|free| free.draw(rng, &promised)).collect()
+    }
+
+    /// Whether a key may have exactly these addresses.
+    pub fn could_give(&self, addresses: &[IpAddr], promised: impl Fn(IpAddr) -> bool) -> bool {
+        !addresses.is_empty()
+            && addresses.len() == self.free.len()
+            && self.free.iter().zip(addresses).all(|(free, address)| free.is_free(*address) && !promised(*address))
+    }
+
+    /// How many keys could still get addresses.
+    pub fn available(&self) -> i64 {
+        self.free.iter().map(Free::free).min().unwrap_or(0)
+    }
+
+    pub(super) fn take(&mut self, address: IpAddr) {
+        self.free.iter_mut().for_each(|free| free.take(address));
+    }
+
+    pub(super) fn put_back(&mut self, address: IpAddr) {
+        self.free.iter_mut().for_each(|free| free.put_back(address));
+    }
+}
+
+impl World {
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.get(name)
+    }
+
+    pub(super) fn apply_pool(&mut self, mut pool: Pool) {
+        match self.pools.remove(&pool.name) {
+            Some(known) if known.uid == pool.uid && known.resource_version >= pool.resource_version => {
+                self.pools.insert(known.name.clone(), known);
+                return;
+            }
+            Some(known) if known.ranges == pool.ranges => pool.free = known.free,
+            _ => {
+                pool.free = pool.ranges.as_ref().map(Ranges::free).unwrap_or_default();
+                let held = self.claims.values().flat_map(|claim| claim.addresses.iter().copied());
+                held.for_each(|address| pool.take(address));
+            }
+        }
+        let name = pool.name.clone();
+        let keys: Vec<_> = self.keys.values().filter(|key| key.pool == name).map(|key| key.uid.clone()).collect();
+        self.pools.insert(name.clone(), pool);
+        keys.into_iter().for_each(|uid| self.queue.touch(Target::Key(uid)));
+        self.queue.touch(Target::Pool(name));
+    }
+
+    pub(super) fn remove_pool(&mut self, uid: &str) {
+        let Some(name) = self.pools.values().find(|pool| pool.uid == uid).map(|pool| pool.name.clone()) else {
+            return;
+        };
+        self.pools.remove(&name);
+        let keys: Vec<_> = self.keys.values().filter(|key| key.pool == name).map(|key| key.uid.clone()).collect();
+        keys.into_iter().for_each(|uid| self.queue.touch(Target::Key(uid)));
+    }
+}

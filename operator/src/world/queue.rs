@@ -1,0 +1,110 @@
+//! What needs planning: now, later, or not before a step under way has ended.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use super::Uid;
+
+/// Something that is planned as a whole, and not again before its steps have ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// A key, by uid.
+    Key(Uid),
+    /// A claim, by uid.
+    Claim(Uid),
+    /// A pool, by name.
+    Pool(String),
+    /// All gateways and their nodes.
+    Fleet,
+}
+
+/// First come, first served; a target stands in it once.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    due: VecDeque<Target>,
+    queued: HashSet<Target>,
+    under_way: HashMap<Target, usize>,
+    timers: BTreeSet<(Duration, Target)>,
+}
+
+impl Queue {
+    pub fn touch(&mut self, target: Target) {
+        // Whoever ends what is under way has it planned again.
+        if !self.under_way.contains_key(&target) && self.queued.insert(target.clone()) {
+            self.due.push_back(target);
+        }
+    }
+
+    pub fn touch_at(&mut self, at: Duration, target: Target) {
+        self.timers.insert((at, target));
+    }
+
+    pub fn wake(&mut self, now: Duration) -> Option<Duration> {
+        while let Some((at, _)) = self.timers.first() {
+            if *at > now {
+                return Some(*at);
+            }
+            if let Some((_, target)) = self.timers.pop_first() {
+                self.touch(target);
+            }
+        }
+        None
+    }
+
+    pub fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    pub fn take_due(&mut self, most: usize) -> Vec<Target> {
+        let count = most.min(self.due.len());
+        let taken: Vec<_> = self.due.drain(..count).collect();
+        for target in &taken {
+            self.queued.remove(target);
+        }
+        taken
+    }
+
+    pub fn begin(&mut self, target: &Target) {
+        *self.under_way.entry(target.clone()).or_default() += 1;
+    }
+
+    pub fn finish(&mut self, target: &Target) {
+        let Some(steps) = self.under_way.get_mut(target) else { return };
+        *steps -= 1;
+        if *steps == 0 {
+            self.under_way.remove(target);
+        }
+    }
+
+    pub fn under_way(&self) -> usize {
+        self.under_way.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_under_way_is_planned_again_only_when_it_has_finished() {
+        let mut queue = Queue::default();
+        queue.touch(Target::Fleet);
+        assert_eq!(queue.take_due(9), [Target::Fleet]);
+        queue.begin(&Target::Fleet);
+        queue.touch(Target::Fleet);
+        assert!(!queue.has_due());
+        queue.finish(&Target::Fleet);
+        queue.touch(Target::Fleet);
+        assert_eq!(queue.take_due(9), [Target::Fleet]);
+    }
+
+    #[test]
+    fn a_timer_touches_its_target_when_its_time_has_come() {
+        let mut queue = Queue::default();
+        queue.touch_at(Duration::from_secs(5), Target::Fleet);
+        assert_eq!(queue.wake(Duration::from_secs(4)), Some(Duration::from_secs(5)));
+        assert!(!queue.has_due());
+        assert_eq!(queue.wake(Duration::from_secs(5)), None);
+        assert_eq!(queue.take_due(9), [Target::Fleet]);
+    }
+}
