@@ -1,0 +1,293 @@
+//! One gateway on this node: its interface, its peers, its ages, and what there is to report of it.
+//!
+//! Guarantees: nothing is changed on an interface without our mark; a peer counts as programmed only
+//! when a dump has shown it; whatever fails is tried again on the next tick, and what has been
+//! reported stays true meanwhile.
+
+use std::collections::{HashMap, HashSet};
+
+use culvert_crds::Reason;
+use culvert_crds::gateway_node::{MAX_REFUSED, Refused};
+use culvert_wireguard::{DeviceChange, Error, ErrorClass, ObservedDevice, PrivateKey, PublicKey, Refusal};
+use rand::RngExt;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+
+use crate::ages::Ages;
+use crate::assignment::Assignment;
+use crate::clock::Clocks;
+use crate::desired::Wanted;
+use crate::interface::{Managed, Mark};
+use crate::kernel::Kernel;
+use crate::keystore::{Keystore, KeystoreError};
+use crate::plan::{purge, sync};
+use crate::watch::Shared;
+
+/// How often a set of peers is sent before what the kernel ignores counts as refused.
+const ROUNDS: usize = 3;
+
+/// What there is to report of a gateway. Nothing in it depends on what clients do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// New at each start and each creation of the interface.
+    pub session: String,
+    /// The public key of the interface.
+    pub public_key: Option<PublicKey>,
+    /// Every peer up to this version is in the kernel or refused.
+    pub applied: Option<u64>,
+    /// Peers that are not.
+    pub refused: Option<Refused>,
+    /// The interface is gone, as asked.
+    pub drained: bool,
+    /// What is wrong.
+    pub failure: Option<Reason>,
+}
+
+/// Why a pass did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The kernel.
+    #[error("the kernel's answer stops the gateway")]
+    Kernel(#[from] Error),
+    /// The private key.
+    #[error("the gateway has no private key")]
+    Key(#[from] KeystoreError),
+    /// An interface of that name belongs to somebody else.
+    #[error("interface `{0}` exists and does not carry our mark; choose another spec.interface")]
+    Foreign(String),
+}
+
+impl PassError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Foreign(_) => Reason::InterfaceConflict,
+            Self::Kernel(error) => match error.refusal() {
+                Some(Refusal::NotSupported) => Reason::Unsupported,
+                Some(Refusal::PortInUse) => Reason::Conflict,
+                _ => Reason::KernelError,
+            },
+            Self::Key(_) => Reason::KernelError,
+        }
+    }
+
+    /// Whether the next try may succeed with nothing changed outside.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Kernel(error) if error.class() == ErrorClass::Retry)
+    }
+}
+
+/// A gateway on this node.
+#[derive(Debug)]
+pub struct Gateway {
+    mark: Mark,
+    interface: Option<Managed>,
+    ages: Ages,
+    state: State,
+    /// What the interface was last shaped after, so that a pass leaves addresses alone when nothing has changed.
+    shaped: Option<Assignment>,
+}
+
+impl Gateway {
+    /// A gateway whose interface, if it has one, is yet to be found.
+    pub fn new(mark: Mark) -> Self {
+        Self { mark, interface: None, ages: Ages::default(), state: State::new(), shaped: None }
+    }
+
+    /// A gateway whose interface an earlier agent has left.
+    pub fn found(interface: Managed) -> Self {
+        Self { interface: Some(interface.clone()), ..Self::new(interface.mark) }
+    }
+
+    /// What there is to report.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// One tick without any wish of the API: forgets whoever is stale.
+    pub fn forget(&mut self, kernel: &mut Kernel, clocks: Clocks) -> Result<(), PassError> {
+        let Some(interface) = self.interface.clone() else { return Ok(()) };
+        let observed = kernel.dump(&interface)?;
+        self.purge(kernel, &interface, &observed, None, clocks)
+    }
+
+    /// Makes the kernel what the API asks, and proves it by a dump. `tick` says whether ages are looked at, too.
+    pub async fn pass(
+        &mut self,
+        kernel: &mut Kernel,
+        keystore: &Keystore,
+        assignment: &Assignment,
+        desired: &Shared,
+        tick: Option<Clocks>,
+    ) -> Result<(), PassError> {
+        let result = self.try_pass(kernel, keystore, assignment, desired, tick).await;
+        match &result {
+            Ok(()) => self.state.failure = None,
+            // A dump that somebody's change interrupts says nothing about the gateway.
+            Err(error) if error.is_passing() => {}
+            Err(error) => self.state.failure = Some(error.reason()),
+        }
+        result
+    }
+
+    async fn try_pass(
+        &mut self,
+        kernel: &mut Kernel,
+        keystore: &Keystore,
+        assignment: &Assignment,
+        desired: &Shared,
+        tick: Option<Clocks>,
+    ) -> Result<(), PassError> {
+        if self.mark.window != assignment.mark.window {
+            self.mark = assignment.mark.clone();
+        }
+        let interface = self.ensure(kernel, assignment).await?;
+        let mut observed = kernel.dump(&interface)?;
+        let own = self.settle_settings(kernel, keystore, assignment, &interface, &mut observed)?;
+        if tick.is_some() || self.shaped.as_ref() != Some(assignment) {
+            kernel.shape(&interface, &assignment.addresses(), assignment.mtu).await?;
+            if interface.mark != assignment.mark {
+                kernel.mark(&interface, &assignment.mark).await?;
+            }
+            self.shaped = Some(assignment.clone());
+        }
+        // The lock is held for the copy alone, so that the watch never waits for the kernel.
+        let (version, complete, wanted) = {
+            let desired = desired.lock();
+            (desired.version(), desired.is_complete(), desired.wanted(&assignment.ranges, &own))
+        };
+        for _ in 0..ROUNDS {
+            let changes = sync::plan(&wanted, &observed.peers, complete);
+            if changes.is_empty() {
+                break;
+            }
+            tracing::debug!(changes = changes.len(), "programming peers");
+            kernel.change(&interface, changes)?;
+            observed = kernel.dump(&interface)?;
+        }
+        self.state.public_key = Some(own);
+        if complete {
+            self.state.applied = Some(version);
+            self.state.refused = refused(&wanted, &observed);
+        }
+        if let Some(clocks) = tick {
+            self.purge(kernel, &interface, &observed, complete.then_some(&wanted), clocks)?;
+        }
+        Ok(())
+    }
+
+    /// Finds the gateway's interface, or creates it.
+    async fn ensure(&mut self, kernel: &Kernel, assignment: &Assignment) -> Result<Managed, PassError> {
+        let link = kernel.link(&assignment.interface).await?;
+        let interface = match link {
+            Some(link) => Managed::of(link)
+                .filter(|managed| managed.mark.gateway == self.mark.gateway)
+                .ok_or_else(|| PassError::Foreign(assignment.interface.clone()))?,
+            None => {
+                let created = kernel.create(&assignment.interface, &assignment.mark).await?;
+                tracing::info!(interface = assignment.interface, "interface created");
+                // What was reported of the old interface is not true of the new one.
+                self.state = State::new();
+                self.ages = Ages::default();
+                self.shaped = None;
+                created
+            }
+        };
+        self.interface = Some(interface.clone());
+        Ok(interface)
+    }
+
+    /// Gives the interface its key and port.
+    fn settle_settings(
+        &mut self,
+        kernel: &mut Kernel,
+        keystore: &Keystore,
+        assignment: &Assignment,
+        interface: &Managed,
+        observed: &mut ObservedDevice,
+    ) -> Result<PublicKey, PassError> {
+        let in_kernel = observed.private_key.take();
+        if let (Some(_), Some(own), Some(reported)) = (&in_kernel, observed.public_key, self.state.public_key)
+            && own == reported
+            && observed.listen_port == assignment.listen_port
+            && self.shaped.as_ref().is_some_and(|shaped| shaped.key_storage == assignment.key_storage)
+        {
+            return Ok(own);
+        }
+        // A key that somebody else has set while the agent ran is not the gateway's; a restarted agent takes it.
+        let trusted = in_kernel.filter(|_| self.state.public_key.is_none_or(|own| observed.public_key == Some(own)));
+        let known = trusted.as_ref().map(PrivateKey::public_key);
+        let key = keystore.key(&self.mark.gateway, assignment.key_storage, trusted)?;
+        let own = key.public_key();
+        let change = DeviceChange {
+            private_key: (known != Some(own)).then_some(key),
+            listen_port: (observed.listen_port != assignment.listen_port).then_some(assignment.listen_port),
+            ..DeviceChange::default()
+        };
+        if !change.is_empty() {
+            kernel.configure(interface, &change)?;
+        }
+        Ok(own)
+    }
+
+    fn purge(
+        &mut self,
+        kernel: &mut Kernel,
+        interface: &Managed,
+        observed: &ObservedDevice,
+        wanted: Option<&Wanted>,
+        clocks: Clocks,
+    ) -> Result<(), PassError> {
+        self.ages.begin(clocks, self.mark.window);
+        for peer in &observed.peers {
+            self.ages.observe(peer, clocks);
+        }
+        let changes = purge::plan(&observed.peers, &mut self.ages, wanted, self.mark.window, clocks);
+        self.ages.end(clocks);
+        if !changes.is_empty() {
+            tracing::debug!("purging");
+            kernel.change(interface, changes)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves the node: removes every peer, then the interface.
+    pub async fn drain(&mut self, kernel: &mut Kernel) -> Result<(), PassError> {
+        if let Some(interface) = &self.interface {
+            kernel.delete(interface).await?;
+            tracing::info!(interface = interface.link.name, "interface drained and deleted");
+        }
+        self.interface = None;
+        self.state = State { drained: true, failure: Some(Reason::Draining), ..State::new() };
+        Ok(())
+    }
+}
+
+impl State {
+    fn new() -> Self {
+        let session: u64 = UnwrapErr(SysRng).random();
+        Self {
+            session: format!("{session:016x}"),
+            public_key: None,
+            applied: None,
+            refused: None,
+            drained: false,
+            failure: None,
+        }
+    }
+}
+
+/// What is not to be programmed, and what the kernel has silently ignored.
+fn refused(wanted: &Wanted, observed: &ObservedDevice) -> Option<Refused> {
+    let present: HashMap<_, _> = observed.peers.iter().map(|peer| (peer.public_key, peer)).collect();
+    let ignored = wanted
+        .peers
+        .values()
+        .filter(|peer| !present.get(&peer.public_key).is_some_and(|found| found.matches(peer)))
+        .flat_map(|peer| wanted.uids.get(&peer.public_key).into_iter().flatten().cloned());
+    let all: HashSet<String> = wanted.refused.iter().cloned().chain(ignored).collect();
+    let count = i64::try_from(all.len()).unwrap_or(i64::MAX);
+    let mut uids: Vec<_> = all.into_iter().collect();
+    uids.sort_unstable();
+    uids.truncate(MAX_REFUSED);
+    (count > 0).then_some(Refused { uids, count })
+}

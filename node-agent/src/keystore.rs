@@ -1,0 +1,165 @@
+//! The gateway's private key: made on the node, and never anywhere else.
+//!
+//! The kernel's copy comes first: as long as the interface lives, a lost or changed file changes
+//! nothing for clients. A file is written whole and private (0600) or not at all.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use culvert_crds::gateway::KeyStorage;
+use culvert_wireguard::{KeyError, PrivateKey};
+
+/// A failure to keep a gateway's private key. Paths are named, contents never.
+#[derive(Debug, thiserror::Error)]
+pub enum KeystoreError {
+    /// The file could not be read or written.
+    #[error("failed to {action} the private key at `{path}`")]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file holds something else. Deleting it makes a new key.
+    #[error("the file `{path}` holds no private key; restore it, or delete it for a new key")]
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: KeyError,
+    },
+    /// No key could be made.
+    #[error("failed to make a private key")]
+    Generate(#[source] KeyError),
+}
+
+/// Where the private keys of this node's gateways are kept.
+#[derive(Clone, Debug)]
+pub struct Keystore {
+    folder: PathBuf,
+}
+
+impl Keystore {
+    /// A store in this folder, which is made when the first key is.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The key of a gateway: the kernel's if it has one, then the file's, then a new one.
+    pub fn key(
+        &self,
+        gateway: &str,
+        storage: KeyStorage,
+        in_kernel: Option<PrivateKey>,
+    ) -> Result<PrivateKey, KeystoreError> {
+        let path = self.folder.join(format!("{gateway}.key"));
+        if storage == KeyStorage::Memory {
+            remove(&path)?;
+            return in_kernel.map_or_else(|| PrivateKey::generate().map_err(KeystoreError::Generate), Ok);
+        }
+        let stored = read(&path);
+        let key = match (in_kernel, stored) {
+            (Some(kernel), Ok(Some(file))) if kernel == file => return Ok(kernel),
+            (Some(kernel), _) => kernel,
+            (None, Ok(Some(file))) => return Ok(file),
+            (None, Ok(None)) => PrivateKey::generate().map_err(KeystoreError::Generate)?,
+            (None, Err(error)) => return Err(error),
+        };
+        self.write(&path, &key)?;
+        Ok(key)
+    }
+
+    fn write(&self, path: &Path, key: &PrivateKey) -> Result<(), KeystoreError> {
+        let failed = |action| {
+            let path = path.to_owned();
+            move |source| KeystoreError::File { action, path, source }
+        };
+        fs::create_dir_all(&self.folder).map_err(failed("make the folder of"))?;
+        fs::set_permissions(&self.folder, Permissions::from_mode(0o700)).map_err(failed("close the folder of"))?;
+        let temporary = path.with_extension("new");
+        let _ = fs::remove_file(&temporary);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(failed("create"))?;
+        file.write_all(key.to_base64().as_bytes()).map_err(failed("write"))?;
+        file.sync_all().map_err(failed("write"))?;
+        fs::rename(&temporary, path).map_err(failed("replace"))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<PrivateKey>, KeystoreError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => zeroize::Zeroizing::new(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(KeystoreError::File { action: "read", path: path.to_owned(), source }),
+    };
+    let key = PrivateKey::from_base64(text.trim_end())
+        .map_err(|source| KeystoreError::NotAKey { path: path.to_owned(), source })?;
+    Ok(Some(key))
+}
+
+fn remove(path: &Path) -> Result<(), KeystoreError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(KeystoreError::File { action: "delete", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Keystore) {
+        let folder = tempfile::tempdir().unwrap();
+        let keystore = Keystore::new(folder.path().join("keys"));
+        (folder, keystore)
+    }
+
+    #[test]
+    fn a_key_survives_a_restart_in_a_private_file() {
+        let (_folder, store) = store();
+        let made = store.key("gw", KeyStorage::Node, None).unwrap();
+        assert!(store.key("gw", KeyStorage::Node, None).unwrap() == made);
+        let mode = fs::metadata(store.folder.join("gw.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_kernels_key_outlives_a_lost_and_a_broken_file() {
+        let (_folder, store) = store();
+        let made = store.key("gw", KeyStorage::Node, None).unwrap();
+        let kernel = || Some(PrivateKey::from_bytes(made.as_bytes()));
+        fs::remove_file(store.folder.join("gw.key")).unwrap();
+        assert!(store.key("gw", KeyStorage::Node, kernel()).unwrap() == made);
+        fs::write(store.folder.join("gw.key"), "broken").unwrap();
+        assert!(store.key("gw", KeyStorage::Node, kernel()).unwrap() == made);
+        assert!(store.key("gw", KeyStorage::Node, None).unwrap() == made);
+    }
+
+    #[test]
+    fn a_broken_file_is_an_error_when_nobody_else_has_the_key() {
+        let (_folder, store) = store();
+        store.key("gw", KeyStorage::Node, None).unwrap();
+        fs::write(store.folder.join("gw.key"), "broken").unwrap();
+        assert!(matches!(store.key("gw", KeyStorage::Node, None), Err(KeystoreError::NotAKey { .. })));
+    }
+
+    #[test]
+    fn a_key_in_memory_leaves_no_file() {
+        let (_folder, store) = store();
+        store.key("gw", KeyStorage::Node, None).unwrap();
+        store.key("gw", KeyStorage::Memory, None).unwrap();
+        assert!(!store.folder.join("gw.key").exists());
+    }
+}

@@ -1,0 +1,29 @@
+//! The node agent: what the API asks stands in the kernel, and nothing else stays there.
+//!
+//! ```text
+//!  watch  (peers)    ──▶ desired ─┐
+//!  assign (gateways) ──▶ assignment ─┤ run ──▶ gateway ──▶ plan/sync, plan/purge ──▶ kernel
+//!  tick, clock       ──▶ ages ────┘   │                        ▲                       │
+//!                                     ▼                        └──────── whole dump ───┘
+//!                                  report ──▶ GatewayNode.status
+//! ```
+//!
+//! [`run`] is the only task that touches the kernel. [`watch`] drains the peers' socket into a shared
+//! map and wakes it; [`assign`] hands over whole assignments; [`report`] writes one status a gateway
+//! from a task of its own, so that a slow apiserver slows nothing down. [`ages`], [`assignment`],
+//! [`desired`], [`interface`] and [`plan`] are pure.
+
+pub mod ages;
+pub mod args;
+pub mod assign;
+pub mod assignment;
+pub mod clock;
+pub mod desired;
+pub mod gateway;
+pub mod interface;
+pub mod kernel;
+pub mod keystore;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod watch;

@@ -1,0 +1,57 @@
+//! `culvert-node-agent`.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use culvert_node_agent::args::{Args, LogFormat};
+use culvert_node_agent::kernel::Kernel;
+use culvert_node_agent::run::run;
+use kube::{Client, Config};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    start_logs(&args)?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let kernel = Kernel::open().context("failed to reach WireGuard in the node's kernel")?;
+    let mut config = Config::infer().await.context(
+        "failed to find a cluster: set KUBECONFIG, or run in a pod whose service account is mounted",
+    )?;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    // Longer than a watch lives, shorter than a person waits.
+    config.read_timeout = Some(Duration::from_secs(90));
+    let client = Client::try_from(config).context("failed to make a client from the cluster's configuration")?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = args.node_name, "culvert-node-agent starts");
+    run(client, args.node_name, args.state_dir, kernel, async {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    })
+    .await
+    .context("failed to look for the interfaces of an earlier agent")
+}
+
+fn start_logs(args: &Args) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log).context("failed to read --log; try `info` or `debug`")?;
+    // The client's own spans carry URLs, and those carry names that are addresses; netlink's print messages whole.
+    let filter = [
+        "kube_client=warn",
+        "kube_runtime=warn",
+        "tower=warn",
+        "hyper=warn",
+        "hyper_util=warn",
+        "rustls=warn",
+        "netlink_proto=off",
+        "rtnetlink=off",
+    ]
+    .iter()
+    .try_fold(filter, |filter, directive| anyhow::Ok(filter.add_directive(directive.parse()?)))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! What to change in the kernel: a function of what is wanted, what a whole dump showed, and ages.
+
+pub mod purge;
+pub mod sync;

@@ -1,0 +1,226 @@
+//! The loop: whatever changes, make the kernel what the API asks; every tick, forget who is stale.
+//!
+//! The first act is to dump and to overwrite, on interfaces known by their mark alone: no apiserver, no
+//! file and no other process is needed to keep the promise. At the end what is stale is overwritten once
+//! more, and sessions are left alone: a restart is not a departure.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use culvert_crds::{GatewayNode, WireGuardGateway};
+use kube::api::ListParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::assign::{self, Assignments};
+use crate::assignment::Assignment;
+use crate::clock::{Clocks, sleep};
+use crate::gateway::{Gateway, PassError};
+use crate::kernel::{Kernel, TICK};
+use crate::keystore::Keystore;
+use crate::report::{self, Report};
+use crate::watch::{self as peers, Shared};
+
+/// Uid of a gateway.
+type Uid = String;
+
+struct Reporter {
+    reports: watch::Sender<Option<Report>>,
+    task: AbortHandle,
+    name: String,
+}
+
+struct Agent {
+    client: Client,
+    node: String,
+    kernel: Kernel,
+    keystore: Keystore,
+    gateways: HashMap<Uid, Gateway>,
+    reporters: HashMap<Uid, Reporter>,
+    tasks: JoinSet<()>,
+    desired: Shared,
+    /// Gateways of which nothing was found at the last tick, in a live read of everything.
+    missing: Vec<Uid>,
+    /// The last failure of each gateway, so that a lasting one is logged once.
+    failures: HashMap<Uid, String>,
+}
+
+/// Runs until `stop` resolves.
+pub async fn run(
+    client: Client,
+    node: String,
+    state: PathBuf,
+    mut kernel: Kernel,
+    stop: impl Future<Output = ()>,
+) -> Result<(), culvert_wireguard::Error> {
+    let mut gateways = HashMap::new();
+    for interface in kernel.managed().await? {
+        let uid = interface.mark.gateway.clone();
+        let name = interface.link.name.clone();
+        let mut gateway = Gateway::found(interface);
+        match gateway.forget(&mut kernel, Clocks::read()) {
+            Ok(()) => tracing::info!(interface = name, "interface found and looked through"),
+            Err(error) => tracing::warn!(interface = name, error = chain(&error), "unable to look through the interface"),
+        }
+        gateways.insert(uid, gateway);
+    }
+    let (sender, mut assignments) = watch::channel(Assignments::default());
+    let desired = Shared::default();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(assign::run(client.clone(), node.clone(), sender));
+    tasks.spawn(peers::run(client.clone(), desired.clone()));
+    let mut agent = Agent {
+        client,
+        node,
+        kernel,
+        keystore: Keystore::new(state),
+        gateways,
+        reporters: HashMap::new(),
+        tasks,
+        desired: desired.clone(),
+        missing: Vec::new(),
+        failures: HashMap::new(),
+    };
+    let mut stop = std::pin::pin!(stop);
+    let mut tick = std::pin::pin!(sleep(TICK));
+    loop {
+        let is_tick = tokio::select! {
+            () = &mut stop => break,
+            () = &mut tick => true,
+            changed = assignments.changed() => { if changed.is_err() { break } false }
+            () = desired.changed() => false,
+        };
+        if is_tick {
+            tick.set(sleep(TICK));
+        }
+        let now = assignments.borrow_and_update().clone();
+        agent.pass(&now, is_tick).await;
+    }
+    tracing::info!("stopping; sessions stay");
+    for gateway in agent.gateways.values_mut() {
+        if let Err(error) = gateway.forget(&mut agent.kernel, Clocks::read()) {
+            tracing::warn!(error = chain(&error), "unable to look through an interface");
+        }
+    }
+    Ok(())
+}
+
+impl Agent {
+    async fn pass(&mut self, assignments: &Assignments, is_tick: bool) {
+        for assignment in &assignments.gateways {
+            let uid = &assignment.mark.gateway;
+            let gateway =
+                self.gateways.entry(uid.clone()).or_insert_with(|| Gateway::new(assignment.mark.clone()));
+            let result = if assignment.drain {
+                if gateway.state().drained { Ok(()) } else { gateway.drain(&mut self.kernel).await }
+            } else {
+                let clocks = is_tick.then(Clocks::read);
+                gateway.pass(&mut self.kernel, &self.keystore, assignment, &self.desired, clocks).await
+            };
+            self.log(uid, result);
+            self.report(assignment);
+        }
+        if is_tick {
+            self.tick_unassigned(assignments).await;
+        }
+    }
+
+    /// Interfaces of ours that nobody asks for: their clients are forgotten all the same, and when two ticks in a row
+    /// a live read of everything shows no trace of the gateway, it is left for good.
+    async fn tick_unassigned(&mut self, assignments: &Assignments) {
+        let assigned = |uid: &Uid| assignments.gateways.iter().any(|a| a.mark.gateway == *uid);
+        let unassigned: Vec<Uid> = self.gateways.keys().filter(|uid| !assigned(uid)).cloned().collect();
+        let mut still_missing = Vec::new();
+        for uid in unassigned {
+            let Some(gateway) = self.gateways.get_mut(&uid) else { continue };
+            let result = gateway.forget(&mut self.kernel, Clocks::read());
+            self.log(&uid, result);
+            if !assignments.complete || !self.is_gone(&uid).await {
+                continue;
+            }
+            if !self.missing.contains(&uid) {
+                still_missing.push(uid);
+                continue;
+            }
+            let Some(gateway) = self.gateways.get_mut(&uid) else { continue };
+            let result = gateway.drain(&mut self.kernel).await;
+            let drained = result.is_ok();
+            self.log(&uid, result);
+            if drained {
+                self.gateways.remove(&uid);
+                if let Some(reporter) = self.reporters.remove(&uid) {
+                    reporter.task.abort();
+                }
+            }
+        }
+        self.missing = still_missing;
+    }
+
+    /// Whether a live read shows that no `GatewayNode` of this node belongs to the gateway.
+    async fn is_gone(&self, uid: &str) -> bool {
+        let gateways: Api<WireGuardGateway> = Api::all(self.client.clone());
+        let nodes: Api<GatewayNode> = Api::all(self.client.clone());
+        let of_node = ListParams::default().fields(&format!("spec.nodeName={}", self.node));
+        let (Ok(gateways), Ok(nodes)) = (gateways.list(&ListParams::default()).await, nodes.list(&of_node).await)
+        else {
+            return false;
+        };
+        let named = gateways.items.iter().find(|gateway| gateway.metadata.uid.as_deref() == Some(uid));
+        let name = named.and_then(|gateway| gateway.metadata.name.as_deref());
+        !nodes.items.iter().any(|node| Some(node.spec.gateway_ref.name.as_str()) == name)
+    }
+
+    fn report(&mut self, assignment: &Assignment) {
+        let uid = &assignment.mark.gateway;
+        let Some(gateway) = self.gateways.get(uid) else { return };
+        let state = gateway.state().clone();
+        let last = self.desired.lock().last_change(assignment.ranges.keys().map(String::as_str));
+        let news = last.min(state.applied.unwrap_or(0));
+        let report = Some(Report { assignment: assignment.clone(), state, news });
+        let stale = self.reporters.get(uid).is_some_and(|r| r.name != assignment.name || r.task.is_finished());
+        if stale && let Some(old) = self.reporters.remove(uid) {
+            old.task.abort();
+        }
+        if let Some(reporter) = self.reporters.get(uid) {
+            reporter.reports.send_if_modified(|old| {
+                let changed = *old != report;
+                *old = report;
+                changed
+            });
+            return;
+        }
+        let (reports, receiver) = watch::channel(report);
+        let task = self.tasks.spawn(report::run(self.client.clone(), assignment.name.clone(), receiver));
+        self.reporters.insert(uid.clone(), Reporter { reports, task, name: assignment.name.clone() });
+    }
+
+    fn log(&mut self, uid: &str, result: Result<(), PassError>) {
+        match result {
+            Ok(()) => {
+                if self.failures.remove(uid).is_some() {
+                    tracing::info!(gateway = uid, "gateway works again");
+                }
+            }
+            Err(error) => {
+                let text = chain(&error);
+                if self.failures.get(uid) != Some(&text) {
+                    tracing::warn!(gateway = uid, error = text, "unable to program the gateway, trying again");
+                    self.failures.insert(uid.to_owned(), text);
+                }
+            }
+        }
+    }
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,197 @@
+//! Follows the peers: list, then watch, straight into the shared map.
+//!
+//! The socket is always drained: an event costs a map entry, and programming the kernel is somebody
+//! else's work. kube's `watcher` hides the versions of lists and bookmarks, which are what a watermark
+//! is made of; so this one speaks to the API itself. Whatever fails is resumed with backoff, and a
+//! silent connection is given up.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use culvert_crds::WireGuardPeer;
+use futures::StreamExt;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::DeserializeGuard;
+use kube::{Api, Client, Resource};
+use rand::RngExt;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+use tokio::sync::Notify;
+
+use crate::clock::sleep;
+use crate::desired::{Desired, Verdict, parse};
+
+/// A watch lives this long at most.
+const WATCH: Duration = Duration::from_secs(80);
+/// Without an event or an end for so long the connection is dead.
+const SILENCE: Duration = Duration::from_secs(90);
+/// Peers in one page of a list.
+const PAGE: u32 = 500;
+/// The time between a list that would remove much and the one that must agree.
+const SECOND_OPINION: Duration = Duration::from_secs(5);
+/// Waiting after a failure: from here …
+const BACKOFF: Duration = Duration::from_millis(200);
+/// … doubled up to here.
+const BACKOFF_MOST: Duration = Duration::from_secs(30);
+
+type Guarded = DeserializeGuard<WireGuardPeer>;
+
+/// The peers as the API has them, shared by the watch that fills the map and the loop that reads it.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    desired: Arc<Mutex<Desired>>,
+    news: Arc<Notify>,
+}
+
+impl Shared {
+    /// The map.
+    pub fn lock(&self) -> MutexGuard<'_, Desired> {
+        // Nothing that holds the lock can leave the map half changed.
+        self.desired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the map has changed since the last wait.
+    pub async fn changed(&self) {
+        self.news.notified().await;
+    }
+}
+
+/// What ends a watch.
+enum End {
+    /// Its time is over, or the connection broke: go on from the last version.
+    Resume,
+    /// The version is too old: list again.
+    Expired,
+}
+
+/// Follows the peers for ever.
+pub async fn run(client: Client, shared: Shared) {
+    let peers: Api<Guarded> = Api::all(client);
+    let mut backoff = BACKOFF;
+    loop {
+        match list(&peers, &shared).await {
+            Ok((version, Verdict::ListAgain)) => {
+                tracing::warn!(version, "a list would remove many peers; nothing is removed before a second one agrees");
+                sleep(SECOND_OPINION).await;
+                continue;
+            }
+            Ok((version, verdict)) => {
+                if verdict == Verdict::TooOld {
+                    tracing::warn!(version, "a list is older than what was seen before; it removes nothing");
+                }
+                backoff = BACKOFF;
+                follow(&peers, &shared, version.to_string()).await;
+            }
+            Err(error) => {
+                tracing::warn!(error = class(&error), "unable to list peers, trying again");
+                pause(&mut backoff).await;
+            }
+        }
+    }
+}
+
+async fn list(peers: &Api<Guarded>, shared: &Shared) -> kube::Result<(u64, Verdict)> {
+    let mut named = HashSet::new();
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = peers.list(&params).await?;
+        let version = page.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0);
+        let mut desired = shared.lock();
+        for object in page.items {
+            if let Some(uid) = take_in(&mut desired, &object) {
+                named.insert(uid);
+            }
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => {
+                let verdict = desired.finish_list(version, &named);
+                drop(desired);
+                shared.news.notify_one();
+                return Ok((version, verdict));
+            }
+        }
+    }
+}
+
+/// Follows from `version` until it has expired.
+async fn follow(peers: &Api<Guarded>, shared: &Shared, mut version: String) {
+    let mut backoff = BACKOFF;
+    loop {
+        let before = version.clone();
+        match watch(peers, shared, &mut version).await {
+            Ok(End::Resume) if version != before => backoff = BACKOFF,
+            Ok(End::Resume) => {}
+            Ok(End::Expired) => return,
+            Err(error) => {
+                tracing::warn!(error = class(&error), "unable to watch peers, trying again");
+                pause(&mut backoff).await;
+            }
+        }
+    }
+}
+
+async fn watch(peers: &Api<Guarded>, shared: &Shared, version: &mut String) -> kube::Result<End> {
+    let params = WatchParams::default().timeout(u32::try_from(WATCH.as_secs()).unwrap_or(80));
+    let mut events = std::pin::pin!(peers.watch(&params, version).await?);
+    loop {
+        let event = match tokio::time::timeout(SILENCE, events.next()).await {
+            Ok(Some(event)) => event?,
+            Ok(None) | Err(_) => return Ok(End::Resume),
+        };
+        let seen = match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                take_in(&mut shared.lock(), &object);
+                object.meta().resource_version.clone()
+            }
+            WatchEvent::Deleted(object) => {
+                let seen = object.meta().resource_version.clone();
+                if let (Some(uid), Some(at)) = (&object.meta().uid, seen.as_deref().and_then(|v| v.parse().ok())) {
+                    shared.lock().delete(at, uid);
+                }
+                seen
+            }
+            WatchEvent::Bookmark(bookmark) => {
+                let seen = bookmark.metadata.resource_version;
+                if let Ok(at) = seen.parse() {
+                    shared.lock().note(at);
+                }
+                Some(seen)
+            }
+            WatchEvent::Error(status) if status.code == 410 => return Ok(End::Expired),
+            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+        };
+        if let Some(seen) = seen {
+            *version = seen;
+        }
+        shared.news.notify_one();
+    }
+}
+
+fn take_in(desired: &mut Desired, object: &Guarded) -> Option<String> {
+    let uid = object.meta().uid.clone()?;
+    let at = object.meta().resource_version.as_deref()?.parse().ok()?;
+    let peer = object.0.as_ref().ok().and_then(parse::peer);
+    if peer.is_none() {
+        tracing::warn!(uid, "a peer cannot be read and is refused");
+    }
+    desired.apply(at, uid.clone(), peer);
+    Some(uid)
+}
+
+async fn pause(backoff: &mut Duration) {
+    sleep(backoff.mul_f64(UnwrapErr(SysRng).random_range(0.8..1.2))).await;
+    *backoff = BACKOFF_MOST.min(*backoff * 2);
+}
+
+/// An error without its text, which may name an address.
+pub fn class(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("the apiserver answered with code {}", status.code),
+        kube::Error::Service(_) | kube::Error::HyperError(_) => "no connection to the apiserver".to_owned(),
+        kube::Error::ReadEvents(_) => "the connection broke".to_owned(),
+        kube::Error::SerdeError(_) => "unreadable answer".to_owned(),
+        _ => "request failed".to_owned(),
+    }
+}
