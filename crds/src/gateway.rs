@@ -116,7 +116,9 @@ pub struct Purge {
 
 impl Default for Purge {
     fn default() -> Self {
-        Self { handshake_window: default_handshake_window() }
+        Self {
+            handshake_window: default_handshake_window(),
+        }
     }
 }
 

@@ -21,12 +21,41 @@ use crate::schema;
     namespaced,
     status = "WireGuardKeyStatus",
     doc = "A client's public key. The operator answers with random tunnel addresses in status.addresses; both die with this object.",
-    printcolumn(name = "Addresses", type_ = "string", json_path = ".status.addresses[*]", description = "Tunnel addresses of the client."),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
-    printcolumn(name = "Expires", type_ = "date", json_path = ".status.expiresAt", description = "When the addresses are released."),
+    printcolumn(
+        name = "Address",
+        type_ = "string",
+        json_path = ".status.addresses[0]",
+        description = "Tunnel address of the client."
+    ),
+    printcolumn(
+        name = "Second-Address",
+        type_ = "string",
+        json_path = ".status.addresses[1]",
+        description = "Its address of the other family."
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
+    printcolumn(
+        name = "Expires",
+        type_ = "date",
+        json_path = ".status.expiresAt",
+        description = "When the addresses are released."
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.poolRef.name", priority = "1")
+    printcolumn(
+        name = "Pool",
+        type_ = "string",
+        json_path = ".spec.poolRef.name",
+        priority = "1"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 // Both rules are exact: the first admits the canonical text of 32 bytes below 2^255 only, the second

@@ -37,5 +37,11 @@ pub const GROUP: &str = "culvert.dev";
 
 /// The definitions of all kinds, in the order in which they are applied.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![IPPool::crd(), WireGuardGateway::crd(), WireGuardKey::crd(), WireGuardPeer::crd(), GatewayNode::crd()]
+    vec![
+        IPPool::crd(),
+        WireGuardGateway::crd(),
+        WireGuardKey::crd(),
+        WireGuardPeer::crd(),
+        GatewayNode::crd(),
+    ]
 }

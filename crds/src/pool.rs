@@ -21,10 +21,24 @@ use crate::schema;
     doc = "Ranges that tunnel addresses are drawn from. The first host address of each range is the gateway's own.",
     printcolumn(name = "IPv4", type_ = "string", json_path = ".spec.ipv4.cidr"),
     printcolumn(name = "IPv6", type_ = "string", json_path = ".spec.ipv6.cidr"),
-    printcolumn(name = "Allocated", type_ = "integer", json_path = ".status.allocated", description = "Addresses held by keys or cooling down."),
+    printcolumn(
+        name = "Allocated",
+        type_ = "integer",
+        json_path = ".status.allocated",
+        description = "Addresses held by keys or cooling down."
+    ),
     printcolumn(name = "Capacity", type_ = "integer", json_path = ".status.capacity"),
-    printcolumn(name = "Gateways", type_ = "string", json_path = ".status.gateways", description = "Nodes that serve the pool, of those that should."),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(
+        name = "Gateways",
+        type_ = "string",
+        json_path = ".status.gateways",
+        description = "Nodes that serve the pool, of those that should."
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -131,7 +145,10 @@ pub struct KeyPolicy {
 
 impl Default for KeyPolicy {
     fn default() -> Self {
-        Self { max_age: None, overlap: default_overlap() }
+        Self {
+            max_age: None,
+            overlap: default_overlap(),
+        }
     }
 }
 

@@ -14,6 +14,8 @@ pub struct NameRef {
 
 impl From<&str> for NameRef {
     fn from(name: &str) -> Self {
-        Self { name: name.to_owned() }
+        Self {
+            name: name.to_owned(),
+        }
     }
 }

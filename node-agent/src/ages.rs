@@ -73,16 +73,17 @@ impl Ages {
             return;
         }
         let since = match (peer.last_handshake, self.previous) {
-            (Some(stamp), Some(previous)) => Some(map(stamp, clocks).clamp(
-                signed(previous.boot),
-                signed(clocks.boot),
-            )),
+            (Some(stamp), Some(previous)) => {
+                Some(map(stamp, clocks).clamp(signed(previous.boot), signed(clocks.boot)))
+            }
             (Some(stamp), None) => Some(map(stamp, clocks)).filter(|at| *at <= signed(clocks.boot)),
             (None, Some(_)) => Some(signed(clocks.boot)),
             (None, None) => None,
         };
         // Before boot is as good as unknown: nothing can be that young.
-        let since = since.and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos);
+        let since = since
+            .and_then(|nanos| u64::try_from(nanos).ok())
+            .map(Duration::from_nanos);
         let tick = self.tick;
         let track = self.tracks.entry(peer.public_key).or_insert_with(|| Track {
             handshake: peer.last_handshake,
@@ -91,7 +92,12 @@ impl Ages {
             seen: tick,
         });
         if track.handshake != peer.last_handshake {
-            *track = Track { handshake: peer.last_handshake, since, quiet: None, seen: tick };
+            *track = Track {
+                handshake: peer.last_handshake,
+                since,
+                quiet: None,
+                seen: tick,
+            };
         }
         track.seen = tick;
     }
@@ -106,7 +112,9 @@ impl Ages {
     /// The age of a peer; `None` when it shows no trace of anybody.
     pub fn age(&self, peer: &PublicKey, clocks: Clocks) -> Option<Age> {
         let track = self.tracks.get(peer)?;
-        Some(track.since.map_or(Age::Unknown, |since| Age::Since(clocks.boot.saturating_sub(since))))
+        Some(track.since.map_or(Age::Unknown, |since| {
+            Age::Since(clocks.boot.saturating_sub(since))
+        }))
     }
 
     /// Whether a clock has jumped between the last tick and this one.
@@ -122,10 +130,18 @@ impl Ages {
     /// Notes that a stale peer's endpoint is forgotten; whether nothing has come from it since an earlier tick.
     pub fn quiet(&mut self, peer: &ObservedPeer) -> bool {
         let tick = self.tick;
-        let Some(track) = self.tracks.get_mut(&peer.public_key) else { return false };
-        let quiet = track.quiet.get_or_insert(Quiet { rx_bytes: peer.rx_bytes, tick });
+        let Some(track) = self.tracks.get_mut(&peer.public_key) else {
+            return false;
+        };
+        let quiet = track.quiet.get_or_insert(Quiet {
+            rx_bytes: peer.rx_bytes,
+            tick,
+        });
         if quiet.rx_bytes != peer.rx_bytes {
-            *quiet = Quiet { rx_bytes: peer.rx_bytes, tick };
+            *quiet = Quiet {
+                rx_bytes: peer.rx_bytes,
+                tick,
+            };
         }
         quiet.tick < tick
     }
@@ -162,14 +178,24 @@ mod tests {
 
     fn clocks(boot: u64, wall: i64) -> Clocks {
         let boot = Duration::from_secs(boot);
-        Clocks { boot, mono: boot, wall: WallTime { seconds: wall, nanoseconds: 0 } }
+        Clocks {
+            boot,
+            mono: boot,
+            wall: WallTime {
+                seconds: wall,
+                nanoseconds: 0,
+            },
+        }
     }
 
     fn peer(handshake: Option<i64>) -> ObservedPeer {
         ObservedPeer {
             public_key: PublicKey::from_bytes([5; 32]),
             endpoint: Some(Endpoint::new("192.0.2.1:1".parse().unwrap())),
-            last_handshake: handshake.map(|seconds| WallTime { seconds, nanoseconds: 0 }),
+            last_handshake: handshake.map(|seconds| WallTime {
+                seconds,
+                nanoseconds: 0,
+            }),
             rx_bytes: 0,
             tx_bytes: 0,
             allowed_ips: AllowedIps::new(),
@@ -189,7 +215,10 @@ mod tests {
     fn a_handshake_ages_with_boot_time() {
         let mut ages = Ages::default();
         tick(&mut ages, &peer(Some(1_000)), clocks(100, 1_000));
-        assert_eq!(tick(&mut ages, &peer(Some(1_000)), clocks(160, 1_060)), Some(Age::Since(Duration::from_secs(60))));
+        assert_eq!(
+            tick(&mut ages, &peer(Some(1_000)), clocks(160, 1_060)),
+            Some(Age::Since(Duration::from_secs(60)))
+        );
     }
 
     #[test]
@@ -197,34 +226,54 @@ mod tests {
         for step in [3_600, -3_600, 315_360_000, -315_360_000] {
             let mut ages = Ages::default();
             tick(&mut ages, &peer(Some(2_000_000_000)), clocks(100, 2_000_000_000));
-            let aged = tick(&mut ages, &peer(Some(2_000_000_000)), clocks(105, 2_000_000_005 + step));
+            let aged = tick(
+                &mut ages,
+                &peer(Some(2_000_000_000)),
+                clocks(105, 2_000_000_005 + step),
+            );
             assert_eq!(aged, Some(Age::Since(Duration::from_secs(5))), "step {step}");
             // A handshake under the stepped clock, too, lies between the ticks around it.
             let fresh = peer(Some(2_000_000_008 + step));
-            assert_eq!(tick(&mut ages, &fresh, clocks(110, 2_000_000_010)), Some(Age::Since(match step {
-                s if s > 0 => Duration::ZERO,
-                _ => Duration::from_secs(5),
-            })), "step {step}");
+            assert_eq!(
+                tick(&mut ages, &fresh, clocks(110, 2_000_000_010)),
+                Some(Age::Since(match step {
+                    s if s > 0 => Duration::ZERO,
+                    _ => Duration::from_secs(5),
+                })),
+                "step {step}"
+            );
         }
     }
 
     #[test]
     fn after_a_start_a_stamp_from_the_future_is_older_than_any() {
-        assert_eq!(tick(&mut Ages::default(), &peer(Some(2_000)), clocks(100, 1_000)), Some(Age::Unknown));
+        assert_eq!(
+            tick(&mut Ages::default(), &peer(Some(2_000)), clocks(100, 1_000)),
+            Some(Age::Unknown)
+        );
     }
 
     #[test]
     fn after_a_start_an_endpoint_without_handshake_is_older_than_any() {
-        assert_eq!(tick(&mut Ages::default(), &peer(None), clocks(100, 1_000)), Some(Age::Unknown));
+        assert_eq!(
+            tick(&mut Ages::default(), &peer(None), clocks(100, 1_000)),
+            Some(Age::Unknown)
+        );
     }
 
     #[test]
     fn an_endpoint_without_handshake_ages_from_when_it_was_first_seen() {
         let mut ages = Ages::default();
-        let nobody = ObservedPeer { endpoint: None, ..peer(None) };
+        let nobody = ObservedPeer {
+            endpoint: None,
+            ..peer(None)
+        };
         assert_eq!(tick(&mut ages, &nobody, clocks(100, 1_000)), None);
         tick(&mut ages, &peer(None), clocks(105, 1_005));
-        assert_eq!(tick(&mut ages, &peer(None), clocks(285, 1_185)), Some(Age::Since(WINDOW)));
+        assert_eq!(
+            tick(&mut ages, &peer(None), clocks(285, 1_185)),
+            Some(Age::Since(WINDOW))
+        );
     }
 
     #[test]
@@ -235,7 +284,10 @@ mod tests {
         assert!(!ages.jumped());
         tick(&mut ages, &peer(None), clocks(305, 5_000));
         assert!(ages.jumped());
-        let asleep = Clocks { mono: Duration::from_secs(310), ..clocks(400, 5_095) };
+        let asleep = Clocks {
+            mono: Duration::from_secs(310),
+            ..clocks(400, 5_095)
+        };
         tick(&mut ages, &peer(None), asleep);
         assert!(ages.jumped());
     }

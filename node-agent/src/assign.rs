@@ -48,7 +48,10 @@ pub async fn run(client: Client, node: String, assignments: watch::Sender<Assign
             })
             .collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
-        let new = Assignments { complete: true, gateways: found };
+        let new = Assignments {
+            complete: true,
+            gateways: found,
+        };
         assignments.send_if_modified(|old| {
             let changed = *old != new;
             *old = new;
@@ -65,7 +68,7 @@ where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static,
 {
     let (reader, writer) = reflector::store();
-    let events = watcher::watcher(Api::<K>::all(client.clone()), config.timeout(80)).default_backoff();
+    let events = watcher(Api::<K>::all(client.clone()), config.timeout(80)).default_backoff();
     let events = events.reflect(writer).filter_map(|event| async move {
         match event {
             Ok(watcher::Event::InitDone) => Some(true),

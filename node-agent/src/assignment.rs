@@ -43,7 +43,12 @@ impl Assignment {
         let mut ranges = HashMap::new();
         for pool in pools {
             let name = pool.metadata.name.clone()?;
-            if !gateway.spec.pool_refs.iter().any(|reference| reference.name == name) {
+            if !gateway
+                .spec
+                .pool_refs
+                .iter()
+                .any(|reference| reference.name == name)
+            {
                 continue;
             }
             let v4 = pool.spec.ipv4.as_ref().map(|range| range.cidr.parse().ok());

@@ -25,7 +25,8 @@ impl Clocks {
             let t = clock_gettime(id);
             (t.tv_sec, u32::try_from(t.tv_nsec).unwrap_or(0))
         };
-        let duration = |(seconds, nanoseconds)| Duration::new(u64::try_from(seconds).unwrap_or(0), nanoseconds);
+        let duration =
+            |(seconds, nanoseconds)| Duration::new(u64::try_from(seconds).unwrap_or(0), nanoseconds);
         let (seconds, nanoseconds) = since(ClockId::Realtime);
         Self {
             boot: duration(since(ClockId::Boottime)),

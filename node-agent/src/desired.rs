@@ -66,13 +66,20 @@ impl Desired {
             return;
         };
         self.unreadable.remove(&uid);
-        if self.peers.get(&uid).is_some_and(|known| known.version >= peer.version) {
+        if self
+            .peers
+            .get(&uid)
+            .is_some_and(|known| known.version >= peer.version)
+        {
             return;
         }
         self.changed(&peer.pool, version);
         self.remove(&uid);
         if !peer.released {
-            self.by_public_key.entry(peer.public_key).or_default().insert((peer.created, uid.clone()));
+            self.by_public_key
+                .entry(peer.public_key)
+                .or_default()
+                .insert((peer.created, uid.clone()));
             self.peers.insert(uid, peer);
         }
     }
@@ -96,7 +103,12 @@ impl Desired {
         if version < self.seen && self.complete {
             return Verdict::TooOld;
         }
-        let gone: Vec<Uid> = self.peers.keys().filter(|uid| !named.contains(*uid)).cloned().collect();
+        let gone: Vec<Uid> = self
+            .peers
+            .keys()
+            .filter(|uid| !named.contains(*uid))
+            .cloned()
+            .collect();
         let large = gone.len() > MANY && gone.len() * SHARE > self.peers.len();
         if large && !self.doubted {
             self.doubted = true;
@@ -142,20 +154,31 @@ impl Desired {
 
     /// The last version that concerned one of these pools.
     pub fn last_change<'a>(&self, pools: impl Iterator<Item = &'a str>) -> u64 {
-        pools.filter_map(|pool| self.last_change.get(pool)).copied().max().unwrap_or(0)
+        pools
+            .filter_map(|pool| self.last_change.get(pool))
+            .copied()
+            .max()
+            .unwrap_or(0)
     }
 
     /// What an interface with these ranges (by pool name) and this key of its own should hold.
     pub fn wanted(&self, ranges: &HashMap<String, Vec<IpNet>>, own: &PublicKey) -> Wanted {
         let mut wanted = Wanted::default();
         for (public_key, entries) in &self.by_public_key {
-            let Some(first) = entries.first().and_then(|(_, uid)| self.peers.get(uid)) else { continue };
+            let Some(first) = entries.first().and_then(|(_, uid)| self.peers.get(uid)) else {
+                continue;
+            };
             let mut addresses = Vec::new();
             let mut uids = Vec::new();
             for (_, uid) in entries {
                 let Some(peer) = self.peers.get(uid) else { continue };
-                let Some(nets) = ranges.get(&peer.pool) else { continue };
-                let inside = peer.addresses.iter().all(|a| nets.iter().any(|net| net.contains(a) && !is_gateway(net, a)));
+                let Some(nets) = ranges.get(&peer.pool) else {
+                    continue;
+                };
+                let inside = peer
+                    .addresses
+                    .iter()
+                    .all(|a| nets.iter().any(|net| net.contains(a) && !is_gateway(net, a)));
                 if public_key == own || peer.key_uid != first.key_uid || !inside {
                     wanted.refused.push(uid.clone());
                     continue;
@@ -164,7 +187,10 @@ impl Desired {
                 uids.push(uid.clone());
             }
             if !addresses.is_empty() {
-                let peer = DesiredPeer { public_key: *public_key, allowed_ips: AllowedIps::hosts(addresses) };
+                let peer = DesiredPeer {
+                    public_key: *public_key,
+                    allowed_ips: AllowedIps::hosts(addresses),
+                };
                 wanted.peers.insert(*public_key, peer);
                 wanted.uids.insert(*public_key, uids);
             }
@@ -181,8 +207,12 @@ impl Desired {
         let mut holders: HashMap<IpNet, (i64, &Uid, PublicKey)> = HashMap::new();
         let mut losers = HashSet::new();
         for (public_key, peer) in &wanted.peers {
-            let Some(uid) = wanted.uids.get(public_key).and_then(|uids| uids.first()) else { continue };
-            let Some((uid, claim)) = self.peers.get_key_value(uid) else { continue };
+            let Some(uid) = wanted.uids.get(public_key).and_then(|uids| uids.first()) else {
+                continue;
+            };
+            let Some((uid, claim)) = self.peers.get_key_value(uid) else {
+                continue;
+            };
             let mine = (claim.created, uid, *public_key);
             for prefix in peer.allowed_ips.iter() {
                 match holders.get(prefix) {
@@ -198,7 +228,9 @@ impl Desired {
         }
         for public_key in losers {
             wanted.peers.remove(&public_key);
-            wanted.refused.extend(wanted.uids.remove(&public_key).unwrap_or_default());
+            wanted
+                .refused
+                .extend(wanted.uids.remove(&public_key).unwrap_or_default());
         }
     }
 }
@@ -228,7 +260,16 @@ mod tests {
     fn filled(count: u8) -> Desired {
         let mut desired = Desired::default();
         for n in 1..=count {
-            desired.apply(u64::from(n), format!("u{n}"), Some(peer(u64::from(n), &format!("k{n}"), n, &format!("10.64.0.{}", n + 1))));
+            desired.apply(
+                u64::from(n),
+                format!("u{n}"),
+                Some(peer(
+                    u64::from(n),
+                    &format!("k{n}"),
+                    n,
+                    &format!("10.64.0.{}", n + 1),
+                )),
+            );
         }
         desired.finish_list(u64::from(count), &(1..=count).map(|n| format!("u{n}")).collect());
         desired
@@ -242,7 +283,14 @@ mod tests {
     #[test]
     fn a_released_peer_is_gone_at_once() {
         let mut desired = filled(2);
-        desired.apply(9, "u1".into(), Some(Peer { released: true, ..peer(9, "k1", 1, "10.64.0.2") }));
+        desired.apply(
+            9,
+            "u1".into(),
+            Some(Peer {
+                released: true,
+                ..peer(9, "k1", 1, "10.64.0.2")
+            }),
+        );
         assert_eq!(wanted(&desired).peers.len(), 1);
     }
 
@@ -252,7 +300,9 @@ mod tests {
         desired.apply(5, "u1".into(), Some(peer(5, "k1", 1, "10.64.0.9")));
         desired.apply(3, "u1".into(), Some(peer(3, "k1", 1, "10.64.0.2")));
         let wanted = wanted(&desired);
-        let prefixes = wanted.peers[&PublicKey::from_bytes([1; 32])].allowed_ips.as_slice();
+        let prefixes = wanted.peers[&PublicKey::from_bytes([1; 32])]
+            .allowed_ips
+            .as_slice();
         assert_eq!(prefixes, ["10.64.0.9/32".parse().unwrap()]);
     }
 
@@ -284,7 +334,14 @@ mod tests {
     #[test]
     fn two_claims_of_one_key_are_one_peer_with_all_addresses() {
         let mut desired = filled(1);
-        desired.apply(9, "u9".into(), Some(Peer { created: 9, ..peer(9, "k1", 1, "10.64.0.77") }));
+        desired.apply(
+            9,
+            "u9".into(),
+            Some(Peer {
+                created: 9,
+                ..peer(9, "k1", 1, "10.64.0.77")
+            }),
+        );
         let wanted = wanted(&desired);
         assert_eq!(wanted.peers[&PublicKey::from_bytes([1; 32])].allowed_ips.len(), 2);
         assert!(wanted.refused.is_empty());
@@ -293,16 +350,35 @@ mod tests {
     #[test]
     fn of_two_keys_with_one_public_key_the_older_claim_wins() {
         let mut desired = filled(1);
-        desired.apply(9, "u9".into(), Some(Peer { created: 9, ..peer(9, "k9", 1, "10.64.0.77") }));
+        desired.apply(
+            9,
+            "u9".into(),
+            Some(Peer {
+                created: 9,
+                ..peer(9, "k9", 1, "10.64.0.77")
+            }),
+        );
         let wanted = wanted(&desired);
-        assert_eq!(wanted.peers[&PublicKey::from_bytes([1; 32])].allowed_ips.as_slice(), ["10.64.0.2/32".parse().unwrap()]);
+        assert_eq!(
+            wanted.peers[&PublicKey::from_bytes([1; 32])]
+                .allowed_ips
+                .as_slice(),
+            ["10.64.0.2/32".parse().unwrap()]
+        );
         assert_eq!(wanted.refused, ["u9"]);
     }
 
     #[test]
     fn of_two_claims_with_one_address_the_older_has_it() {
         let mut desired = filled(3);
-        desired.apply(9, "u9".into(), Some(Peer { created: 0, ..peer(9, "k9", 9, "10.64.0.3") }));
+        desired.apply(
+            9,
+            "u9".into(),
+            Some(Peer {
+                created: 0,
+                ..peer(9, "k9", 9, "10.64.0.3")
+            }),
+        );
         let wanted = wanted(&desired);
         assert_eq!(wanted.refused, ["u2"]);
         assert!(wanted.peers.contains_key(&PublicKey::from_bytes([9; 32])));

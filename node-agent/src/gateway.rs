@@ -90,12 +90,21 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway whose interface, if it has one, is yet to be found.
     pub fn new(mark: Mark) -> Self {
-        Self { mark, interface: None, ages: Ages::default(), state: State::new(), shaped: None }
+        Self {
+            mark,
+            interface: None,
+            ages: Ages::default(),
+            state: State::new(),
+            shaped: None,
+        }
     }
 
     /// A gateway whose interface an earlier agent has left.
     pub fn found(interface: Managed) -> Self {
-        Self { interface: Some(interface.clone()), ..Self::new(interface.mark) }
+        Self {
+            interface: Some(interface.clone()),
+            ..Self::new(interface.mark)
+        }
     }
 
     /// What there is to report.
@@ -105,7 +114,9 @@ impl Gateway {
 
     /// One tick without any wish of the API: forgets whoever is stale.
     pub fn forget(&mut self, kernel: &mut Kernel, clocks: Clocks) -> Result<(), PassError> {
-        let Some(interface) = self.interface.clone() else { return Ok(()) };
+        let Some(interface) = self.interface.clone() else {
+            return Ok(());
+        };
         let observed = kernel.dump(&interface)?;
         self.purge(kernel, &interface, &observed, None, clocks)
     }
@@ -144,7 +155,9 @@ impl Gateway {
         let mut observed = kernel.dump(&interface)?;
         let own = self.settle_settings(kernel, keystore, assignment, &interface, &mut observed)?;
         if tick.is_some() || self.shaped.as_ref() != Some(assignment) {
-            kernel.shape(&interface, &assignment.addresses(), assignment.mtu).await?;
+            kernel
+                .shape(&interface, &assignment.addresses(), assignment.mtu)
+                .await?;
             if interface.mark != assignment.mark {
                 kernel.mark(&interface, &assignment.mark).await?;
             }
@@ -153,7 +166,11 @@ impl Gateway {
         // The lock is held for the copy alone, so that the watch never waits for the kernel.
         let (version, complete, wanted) = {
             let desired = desired.lock();
-            (desired.version(), desired.is_complete(), desired.wanted(&assignment.ranges, &own))
+            (
+                desired.version(),
+                desired.is_complete(),
+                desired.wanted(&assignment.ranges, &own),
+            )
         };
         for _ in 0..ROUNDS {
             let changes = sync::plan(&wanted, &observed.peers, complete);
@@ -209,12 +226,19 @@ impl Gateway {
         if let (Some(_), Some(own), Some(reported)) = (&in_kernel, observed.public_key, self.state.public_key)
             && own == reported
             && observed.listen_port == assignment.listen_port
-            && self.shaped.as_ref().is_some_and(|shaped| shaped.key_storage == assignment.key_storage)
+            && self
+                .shaped
+                .as_ref()
+                .is_some_and(|shaped| shaped.key_storage == assignment.key_storage)
         {
             return Ok(own);
         }
         // A key that somebody else has set while the agent ran is not the gateway's; a restarted agent takes it.
-        let trusted = in_kernel.filter(|_| self.state.public_key.is_none_or(|own| observed.public_key == Some(own)));
+        let trusted = in_kernel.filter(|_| {
+            self.state
+                .public_key
+                .is_none_or(|own| observed.public_key == Some(own))
+        });
         let known = trusted.as_ref().map(PrivateKey::public_key);
         let key = keystore.key(&self.mark.gateway, assignment.key_storage, trusted)?;
         let own = key.public_key();
@@ -257,7 +281,11 @@ impl Gateway {
             tracing::info!(interface = interface.link.name, "interface drained and deleted");
         }
         self.interface = None;
-        self.state = State { drained: true, failure: Some(Reason::Draining), ..State::new() };
+        self.state = State {
+            drained: true,
+            failure: Some(Reason::Draining),
+            ..State::new()
+        };
         Ok(())
     }
 }
@@ -278,11 +306,19 @@ impl State {
 
 /// What is not to be programmed, and what the kernel has silently ignored.
 fn refused(wanted: &Wanted, observed: &ObservedDevice) -> Option<Refused> {
-    let present: HashMap<_, _> = observed.peers.iter().map(|peer| (peer.public_key, peer)).collect();
+    let present: HashMap<_, _> = observed
+        .peers
+        .iter()
+        .map(|peer| (peer.public_key, peer))
+        .collect();
     let ignored = wanted
         .peers
         .values()
-        .filter(|peer| !present.get(&peer.public_key).is_some_and(|found| found.matches(peer)))
+        .filter(|peer| {
+            !present
+                .get(&peer.public_key)
+                .is_some_and(|found| found.matches(peer))
+        })
         .flat_map(|peer| wanted.uids.get(&peer.public_key).into_iter().flatten().cloned());
     let all: HashSet<String> = wanted.refused.iter().cloned().chain(ignored).collect();
     let count = i64::try_from(all.len()).unwrap_or(i64::MAX);

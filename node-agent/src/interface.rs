@@ -28,7 +28,10 @@ impl Mark {
     pub fn read(alias: &str) -> Option<Self> {
         let (gateway, window) = alias.strip_prefix(PREFIX)?.split_once('/')?;
         let seconds = window.parse().ok()?;
-        (!gateway.is_empty()).then(|| Self { gateway: gateway.to_owned(), window: Duration::from_secs(seconds) })
+        (!gateway.is_empty()).then(|| Self {
+            gateway: gateway.to_owned(),
+            window: Duration::from_secs(seconds),
+        })
     }
 }
 
@@ -66,13 +69,23 @@ mod tests {
 
     #[test]
     fn an_alias_reads_back() {
-        let mark = Mark { gateway: "uid".into(), window: Duration::from_secs(180) };
+        let mark = Mark {
+            gateway: "uid".into(),
+            window: Duration::from_secs(180),
+        };
         assert_eq!(Mark::read(&mark.alias()), Some(mark));
     }
 
     #[test]
     fn an_interface_without_our_mark_is_never_managed() {
-        for alias in [None, Some(""), Some("wg0"), Some("culvert.dev/"), Some("culvert.dev/uid"), Some("culvert.dev/uid/x")] {
+        for alias in [
+            None,
+            Some(""),
+            Some("wg0"),
+            Some("culvert.dev/"),
+            Some("culvert.dev/uid"),
+            Some("culvert.dev/uid/x"),
+        ] {
             assert_eq!(Managed::of(link(alias)), None, "{alias:?}");
         }
         assert!(Managed::of(link(Some("culvert.dev/uid/180"))).is_some());
@@ -80,7 +93,10 @@ mod tests {
 
     #[test]
     fn a_marked_interface_of_another_kind_is_not_managed() {
-        let dummy = LinkInfo { kind: Some("dummy".into()), ..link(Some("culvert.dev/uid/180")) };
+        let dummy = LinkInfo {
+            kind: Some("dummy".into()),
+            ..link(Some("culvert.dev/uid/180"))
+        };
         assert_eq!(Managed::of(dummy), None);
     }
 }

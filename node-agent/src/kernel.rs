@@ -26,12 +26,21 @@ pub struct Kernel {
 impl Kernel {
     /// Opens both sockets. Fails with a refusal `NotSupported` when the kernel has no WireGuard.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { socket: Socket::open()?, rtnl: Rtnl::open()? })
+        Ok(Self {
+            socket: Socket::open()?,
+            rtnl: Rtnl::open()?,
+        })
     }
 
     /// Every interface that carries our mark.
     pub async fn managed(&self) -> Result<Vec<Managed>, Error> {
-        Ok(self.rtnl.wireguard_links().await?.into_iter().filter_map(Managed::of).collect())
+        Ok(self
+            .rtnl
+            .wireguard_links()
+            .await?
+            .into_iter()
+            .filter_map(Managed::of)
+            .collect())
     }
 
     /// The interface of this name, whosever it is.
@@ -82,22 +91,30 @@ impl Kernel {
     /// Changes the interface's own settings.
     pub fn configure(&mut self, interface: &Managed, change: &DeviceChange) -> Result<(), Error> {
         tokio::task::block_in_place(|| {
-            self.socket.set_device(interface.link.ifindex, change, Limits::default()).map(drop)
+            self.socket
+                .set_device(interface.link.ifindex, change, Limits::default())
+                .map(drop)
         })
     }
 
     /// Changes peers, in order. Those that are reinstated go in small messages.
     pub fn change(&mut self, interface: &Managed, changes: Vec<PeerChange>) -> Result<(), Error> {
-        let (reinstate, others): (Vec<_>, Vec<_>) =
-            changes.into_iter().partition(|change| matches!(change, PeerChange::Reinstate(_)));
+        let (reinstate, others): (Vec<_>, Vec<_>) = changes
+            .into_iter()
+            .partition(|change| matches!(change, PeerChange::Reinstate(_)));
         let ifindex = interface.link.ifindex;
         tokio::task::block_in_place(|| {
             if !others.is_empty() {
-                self.socket.set_device(ifindex, &DeviceChange::of_peers(others), Limits::default())?;
+                self.socket
+                    .set_device(ifindex, &DeviceChange::of_peers(others), Limits::default())?;
             }
             if !reinstate.is_empty() {
-                let limits = Limits { changes: PAIRS, ..Limits::default() };
-                self.socket.set_device(ifindex, &DeviceChange::of_peers(reinstate), limits)?;
+                let limits = Limits {
+                    changes: PAIRS,
+                    ..Limits::default()
+                };
+                self.socket
+                    .set_device(ifindex, &DeviceChange::of_peers(reinstate), limits)?;
             }
             Ok(())
         })

@@ -81,7 +81,8 @@ impl Keystore {
             move |source| KeystoreError::File { action, path, source }
         };
         fs::create_dir_all(&self.folder).map_err(failed("make the folder of"))?;
-        fs::set_permissions(&self.folder, Permissions::from_mode(0o700)).map_err(failed("close the folder of"))?;
+        fs::set_permissions(&self.folder, Permissions::from_mode(0o700))
+            .map_err(failed("close the folder of"))?;
         let temporary = path.with_extension("new");
         let _ = fs::remove_file(&temporary);
         let mut file = OpenOptions::new()
@@ -90,7 +91,8 @@ impl Keystore {
             .mode(0o600)
             .open(&temporary)
             .map_err(failed("create"))?;
-        file.write_all(key.to_base64().as_bytes()).map_err(failed("write"))?;
+        file.write_all(key.to_base64().as_bytes())
+            .map_err(failed("write"))?;
         file.sync_all().map_err(failed("write"))?;
         fs::rename(&temporary, path).map_err(failed("replace"))
     }
@@ -100,18 +102,28 @@ fn read(path: &Path) -> Result<Option<PrivateKey>, KeystoreError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => zeroize::Zeroizing::new(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(KeystoreError::File { action: "read", path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(KeystoreError::File {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
-    let key = PrivateKey::from_base64(text.trim_end())
-        .map_err(|source| KeystoreError::NotAKey { path: path.to_owned(), source })?;
+    let key = PrivateKey::from_base64(text.trim_end()).map_err(|source| KeystoreError::NotAKey {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(Some(key))
 }
 
 fn remove(path: &Path) -> Result<(), KeystoreError> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(KeystoreError::File { action: "delete", path: path.to_owned(), source })
-        }
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(KeystoreError::File {
+            action: "delete",
+            path: path.to_owned(),
+            source,
+        }),
         _ => Ok(()),
     }
 }
@@ -131,7 +143,10 @@ mod tests {
         let (_folder, store) = store();
         let made = store.key("gw", KeyStorage::Node, None).unwrap();
         assert!(store.key("gw", KeyStorage::Node, None).unwrap() == made);
-        let mode = fs::metadata(store.folder.join("gw.key")).unwrap().permissions().mode();
+        let mode = fs::metadata(store.folder.join("gw.key"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -152,7 +167,10 @@ mod tests {
         let (_folder, store) = store();
         store.key("gw", KeyStorage::Node, None).unwrap();
         fs::write(store.folder.join("gw.key"), "broken").unwrap();
-        assert!(matches!(store.key("gw", KeyStorage::Node, None), Err(KeystoreError::NotAKey { .. })));
+        assert!(matches!(
+            store.key("gw", KeyStorage::Node, None),
+            Err(KeystoreError::NotAKey { .. })
+        ));
     }
 
     #[test]

@@ -24,8 +24,13 @@ async fn main() -> anyhow::Result<()> {
     config.connect_timeout = Some(Duration::from_secs(5));
     // Longer than a watch lives, shorter than a person waits.
     config.read_timeout = Some(Duration::from_secs(90));
-    let client = Client::try_from(config).context("failed to make a client from the cluster's configuration")?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = args.node_name, "culvert-node-agent starts");
+    let client =
+        Client::try_from(config).context("failed to make a client from the cluster's configuration")?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        node = args.node_name,
+        "culvert-node-agent starts"
+    );
     run(client, args.node_name, args.state_dir, kernel, async {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     })
@@ -47,8 +52,12 @@ fn start_logs(args: &Args) -> anyhow::Result<()> {
         "rtnetlink=off",
     ]
     .iter()
-    .try_fold(filter, |filter, directive| anyhow::Ok(filter.add_directive(directive.parse()?)))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    .try_fold(filter, |filter, directive| {
+        anyhow::Ok(filter.add_directive(directive.parse()?))
+    })?;
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),

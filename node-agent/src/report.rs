@@ -49,7 +49,15 @@ impl Report {
     fn is_news(&self, before: &Self) -> bool {
         let settled = |report: &Self| {
             let applied = report.state.applied.is_some();
-            (State { applied: None, ..report.state.clone() }, applied, report.assignment.clone(), report.news)
+            (
+                State {
+                    applied: None,
+                    ..report.state.clone()
+                },
+                applied,
+                report.assignment.clone(),
+                report.news,
+            )
         };
         settled(self) != settled(before)
     }
@@ -90,7 +98,10 @@ pub async fn run(client: Client, name: String, mut reports: watch::Receiver<Opti
         let renewal = sleep(RENEWAL.mul_f64(UnwrapErr(SysRng).random_range(0.9..1.1)));
         let mut renewal = std::pin::pin!(renewal);
         loop {
-            let is_news = reports.borrow_and_update().as_ref().is_some_and(|new| new.is_news(&report));
+            let is_news = reports
+                .borrow_and_update()
+                .as_ref()
+                .is_some_and(|new| new.is_news(&report));
             if is_news {
                 break;
             }
@@ -112,7 +123,11 @@ async fn write(
         Some(object) => object,
         None => nodes.get(name).await?,
     };
-    let previous = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let previous = object
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
     let status = status(report, previous, Clocks::read().timestamp());
     let body = json!({
         "apiVersion": GatewayNode::api_version(&()),
@@ -120,7 +135,10 @@ async fn write(
         "metadata": { "name": name, "uid": object.metadata.uid, "resourceVersion": object.metadata.resource_version },
         "status": status,
     });
-    let params = PostParams { field_manager: Some("culvert-node-agent".to_owned()), ..PostParams::default() };
+    let params = PostParams {
+        field_manager: Some("culvert-node-agent".to_owned()),
+        ..PostParams::default()
+    };
     nodes.replace_subresource("status", name, &params, &body).await
 }
 
@@ -129,7 +147,9 @@ fn status(
     previous: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
     now: Timestamp,
 ) -> GatewayNodeStatus {
-    let Report { assignment, state, .. } = report;
+    let Report {
+        assignment, state, ..
+    } = report;
     let programmed = match (state.failure, state.applied) {
         (Some(reason), _) => Err(reason),
         (None, None) => Err(Reason::Pending),
@@ -138,12 +158,23 @@ fn status(
     let time = Time(now);
     let mark = |kind, positive| {
         let reason = programmed.err().unwrap_or(positive);
-        condition(kind, programmed.is_ok(), reason, assignment.generation, &time, previous)
+        condition(
+            kind,
+            programmed.is_ok(),
+            reason,
+            assignment.generation,
+            &time,
+            previous,
+        )
     };
     GatewayNodeStatus {
         observed_generation: assignment.generation,
         public_key: state.public_key.map(|key| key.to_base64()),
-        endpoints: assignment.endpoint().filter(|_| !state.drained).into_iter().collect(),
+        endpoints: assignment
+            .endpoint()
+            .filter(|_| !state.drained)
+            .into_iter()
+            .collect(),
         listen_port: Some(assignment.listen_port),
         backend: Some(Backend::Kernel),
         session: Some(state.session.clone()),
@@ -169,7 +200,10 @@ mod tests {
             assignment: Assignment {
                 name: "gw.a".into(),
                 generation: 1,
-                mark: Mark { gateway: "uid".into(), window: Duration::from_secs(180) },
+                mark: Mark {
+                    gateway: "uid".into(),
+                    window: Duration::from_secs(180),
+                },
                 interface: "cv0".into(),
                 listen_port: 51820,
                 mtu: 1420,
@@ -207,6 +241,11 @@ mod tests {
     fn a_gateway_that_has_not_caught_up_is_not_ready() {
         let status = status(&report(None, 0), &[], Timestamp::UNIX_EPOCH);
         assert_eq!(status.applied_resource_version, None);
-        assert!(status.conditions.iter().all(|c| c.status == "False" && c.reason == "Pending"));
+        assert!(
+            status
+                .conditions
+                .iter()
+                .all(|c| c.status == "False" && c.reason == "Pending")
+        );
     }
 }

@@ -61,7 +61,11 @@ pub async fn run(
         let mut gateway = Gateway::found(interface);
         match gateway.forget(&mut kernel, Clocks::read()) {
             Ok(()) => tracing::info!(interface = name, "interface found and looked through"),
-            Err(error) => tracing::warn!(interface = name, error = chain(&error), "unable to look through the interface"),
+            Err(error) => tracing::warn!(
+                interface = name,
+                error = chain(&error),
+                "unable to look through the interface"
+            ),
         }
         gateways.insert(uid, gateway);
     }
@@ -110,13 +114,27 @@ impl Agent {
     async fn pass(&mut self, assignments: &Assignments, is_tick: bool) {
         for assignment in &assignments.gateways {
             let uid = &assignment.mark.gateway;
-            let gateway =
-                self.gateways.entry(uid.clone()).or_insert_with(|| Gateway::new(assignment.mark.clone()));
+            let gateway = self
+                .gateways
+                .entry(uid.clone())
+                .or_insert_with(|| Gateway::new(assignment.mark.clone()));
             let result = if assignment.drain {
-                if gateway.state().drained { Ok(()) } else { gateway.drain(&mut self.kernel).await }
+                if gateway.state().drained {
+                    Ok(())
+                } else {
+                    gateway.drain(&mut self.kernel).await
+                }
             } else {
                 let clocks = is_tick.then(Clocks::read);
-                gateway.pass(&mut self.kernel, &self.keystore, assignment, &self.desired, clocks).await
+                gateway
+                    .pass(
+                        &mut self.kernel,
+                        &self.keystore,
+                        assignment,
+                        &self.desired,
+                        clocks,
+                    )
+                    .await
             };
             self.log(uid, result);
             self.report(assignment);
@@ -130,10 +148,17 @@ impl Agent {
     /// a live read of everything shows no trace of the gateway, it is left for good.
     async fn tick_unassigned(&mut self, assignments: &Assignments) {
         let assigned = |uid: &Uid| assignments.gateways.iter().any(|a| a.mark.gateway == *uid);
-        let unassigned: Vec<Uid> = self.gateways.keys().filter(|uid| !assigned(uid)).cloned().collect();
+        let unassigned: Vec<Uid> = self
+            .gateways
+            .keys()
+            .filter(|uid| !assigned(uid))
+            .cloned()
+            .collect();
         let mut still_missing = Vec::new();
         for uid in unassigned {
-            let Some(gateway) = self.gateways.get_mut(&uid) else { continue };
+            let Some(gateway) = self.gateways.get_mut(&uid) else {
+                continue;
+            };
             let result = gateway.forget(&mut self.kernel, Clocks::read());
             self.log(&uid, result);
             if !assignments.complete || !self.is_gone(&uid).await {
@@ -143,7 +168,9 @@ impl Agent {
                 still_missing.push(uid);
                 continue;
             }
-            let Some(gateway) = self.gateways.get_mut(&uid) else { continue };
+            let Some(gateway) = self.gateways.get_mut(&uid) else {
+                continue;
+            };
             let result = gateway.drain(&mut self.kernel).await;
             let drained = result.is_ok();
             self.log(&uid, result);
@@ -162,23 +189,43 @@ impl Agent {
         let gateways: Api<WireGuardGateway> = Api::all(self.client.clone());
         let nodes: Api<GatewayNode> = Api::all(self.client.clone());
         let of_node = ListParams::default().fields(&format!("spec.nodeName={}", self.node));
-        let (Ok(gateways), Ok(nodes)) = (gateways.list(&ListParams::default()).await, nodes.list(&of_node).await)
-        else {
+        let (Ok(gateways), Ok(nodes)) = (
+            gateways.list(&ListParams::default()).await,
+            nodes.list(&of_node).await,
+        ) else {
             return false;
         };
-        let named = gateways.items.iter().find(|gateway| gateway.metadata.uid.as_deref() == Some(uid));
+        let named = gateways
+            .items
+            .iter()
+            .find(|gateway| gateway.metadata.uid.as_deref() == Some(uid));
         let name = named.and_then(|gateway| gateway.metadata.name.as_deref());
-        !nodes.items.iter().any(|node| Some(node.spec.gateway_ref.name.as_str()) == name)
+        !nodes
+            .items
+            .iter()
+            .any(|node| Some(node.spec.gateway_ref.name.as_str()) == name)
     }
 
     fn report(&mut self, assignment: &Assignment) {
         let uid = &assignment.mark.gateway;
-        let Some(gateway) = self.gateways.get(uid) else { return };
+        let Some(gateway) = self.gateways.get(uid) else {
+            return;
+        };
         let state = gateway.state().clone();
-        let last = self.desired.lock().last_change(assignment.ranges.keys().map(String::as_str));
+        let last = self
+            .desired
+            .lock()
+            .last_change(assignment.ranges.keys().map(String::as_str));
         let news = last.min(state.applied.unwrap_or(0));
-        let report = Some(Report { assignment: assignment.clone(), state, news });
-        let stale = self.reporters.get(uid).is_some_and(|r| r.name != assignment.name || r.task.is_finished());
+        let report = Some(Report {
+            assignment: assignment.clone(),
+            state,
+            news,
+        });
+        let stale = self
+            .reporters
+            .get(uid)
+            .is_some_and(|r| r.name != assignment.name || r.task.is_finished());
         if stale && let Some(old) = self.reporters.remove(uid) {
             old.task.abort();
         }
@@ -191,8 +238,19 @@ impl Agent {
             return;
         }
         let (reports, receiver) = watch::channel(report);
-        let task = self.tasks.spawn(report::run(self.client.clone(), assignment.name.clone(), receiver));
-        self.reporters.insert(uid.clone(), Reporter { reports, task, name: assignment.name.clone() });
+        let task = self.tasks.spawn(report::run(
+            self.client.clone(),
+            assignment.name.clone(),
+            receiver,
+        ));
+        self.reporters.insert(
+            uid.clone(),
+            Reporter {
+                reports,
+                task,
+                name: assignment.name.clone(),
+            },
+        );
     }
 
     fn log(&mut self, uid: &str, result: Result<(), PassError>) {
@@ -205,7 +263,11 @@ impl Agent {
             Err(error) => {
                 let text = chain(&error);
                 if self.failures.get(uid) != Some(&text) {
-                    tracing::warn!(gateway = uid, error = text, "unable to program the gateway, trying again");
+                    tracing::warn!(
+                        gateway = uid,
+                        error = text,
+                        "unable to program the gateway, trying again"
+                    );
                     self.failures.insert(uid.to_owned(), text);
                 }
             }

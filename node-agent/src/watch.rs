@@ -72,13 +72,19 @@ pub async fn run(client: Client, shared: Shared) {
     loop {
         match list(&peers, &shared).await {
             Ok((version, Verdict::ListAgain)) => {
-                tracing::warn!(version, "a list would remove many peers; nothing is removed before a second one agrees");
+                tracing::warn!(
+                    version,
+                    "a list would remove many peers; nothing is removed before a second one agrees"
+                );
                 sleep(SECOND_OPINION).await;
                 continue;
             }
             Ok((version, verdict)) => {
                 if verdict == Verdict::TooOld {
-                    tracing::warn!(version, "a list is older than what was seen before; it removes nothing");
+                    tracing::warn!(
+                        version,
+                        "a list is older than what was seen before; it removes nothing"
+                    );
                 }
                 backoff = BACKOFF;
                 follow(&peers, &shared, version.to_string()).await;
@@ -96,7 +102,12 @@ async fn list(peers: &Api<Guarded>, shared: &Shared) -> kube::Result<(u64, Verdi
     let mut params = ListParams::default().limit(PAGE);
     loop {
         let page = peers.list(&params).await?;
-        let version = page.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0);
+        let version = page
+            .metadata
+            .resource_version
+            .as_deref()
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(0);
         let mut desired = shared.lock();
         for object in page.items {
             if let Some(uid) = take_in(&mut desired, &object) {
@@ -147,7 +158,9 @@ async fn watch(peers: &Api<Guarded>, shared: &Shared, version: &mut String) -> k
             }
             WatchEvent::Deleted(object) => {
                 let seen = object.meta().resource_version.clone();
-                if let (Some(uid), Some(at)) = (&object.meta().uid, seen.as_deref().and_then(|v| v.parse().ok())) {
+                if let (Some(uid), Some(at)) =
+                    (&object.meta().uid, seen.as_deref().and_then(|v| v.parse().ok()))
+                {
                     shared.lock().delete(at, uid);
                 }
                 seen

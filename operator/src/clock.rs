@@ -23,13 +23,18 @@ impl Clock {
     /// Starts counting.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads clocks")]
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 
     /// Reads both clocks.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads clocks")]
     pub fn now(&self) -> Now {
-        Now { mono: self.start.elapsed(), wall: Timestamp::now() }
+        Now {
+            mono: self.start.elapsed(),
+            wall: Timestamp::now(),
+        }
     }
 
     /// Waits until the monotonic clock shows `mono`; for ever when there is nothing to wait for.

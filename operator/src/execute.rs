@@ -33,15 +33,34 @@ pub async fn execute(client: &Client, step: Step) -> Outcome {
         Step::CreateClaim(new) => claim::create(client, new).await,
         Step::ReleaseOrphan(orphan) => claim::release_orphan(client, *orphan).await,
         Step::ReleaseClaim(held) => claim::release(client, *held).await,
-        Step::DeleteClaim { uid, name, resource_version } => {
-            delete(&Api::<culvert_crds::WireGuardPeer>::all(client.clone()), &name, uid, resource_version).await
+        Step::DeleteClaim {
+            uid,
+            name,
+            resource_version,
+        } => {
+            delete(
+                &Api::<culvert_crds::WireGuardPeer>::all(client.clone()),
+                &name,
+                uid,
+                resource_version,
+            )
+            .await
         }
-        Step::PublishKey { uid, namespace, name, resource_version, status } => {
+        Step::PublishKey {
+            uid,
+            namespace,
+            name,
+            resource_version,
+            status,
+        } => {
             let keys: Api<WireGuardKey> = Api::namespaced(client.clone(), &namespace);
             publish(&keys, &name, Some(uid), resource_version, &status.write()).await
         }
         Step::CreateGatewayNode(new) => create_gateway_node(client, new).await,
-        Step::DrainGatewayNode { name, resource_version } => {
+        Step::DrainGatewayNode {
+            name,
+            resource_version,
+        } => {
             let nodes: Api<GatewayNode> = Api::all(client.clone());
             let patch = json!({
                 "metadata": { "resourceVersion": resource_version.to_string() },
@@ -49,25 +68,63 @@ pub async fn execute(client: &Client, step: Step) -> Outcome {
             });
             learned(nodes.patch(&name, &patched(), &Patch::Merge(patch)).await)
         }
-        Step::DeleteGatewayNode { name, uid, resource_version } => {
-            delete(&Api::<GatewayNode>::all(client.clone()), &name, uid, resource_version).await
+        Step::DeleteGatewayNode {
+            name,
+            uid,
+            resource_version,
+        } => {
+            delete(
+                &Api::<GatewayNode>::all(client.clone()),
+                &name,
+                uid,
+                resource_version,
+            )
+            .await
         }
         Step::GuardPool { name, guarded } => guard_pool(client, &name, guarded).await,
-        Step::PublishPool { name, resource_version, status } => {
-            publish(&Api::<IPPool>::all(client.clone()), &name, None, resource_version, &status).await
+        Step::PublishPool {
+            name,
+            resource_version,
+            status,
+        } => {
+            publish(
+                &Api::<IPPool>::all(client.clone()),
+                &name,
+                None,
+                resource_version,
+                &status,
+            )
+            .await
         }
-        Step::PublishGateway { name, resource_version, status } => {
-            publish(&Api::<WireGuardGateway>::all(client.clone()), &name, None, resource_version, &status).await
+        Step::PublishGateway {
+            name,
+            resource_version,
+            status,
+        } => {
+            publish(
+                &Api::<WireGuardGateway>::all(client.clone()),
+                &name,
+                None,
+                resource_version,
+                &status,
+            )
+            .await
         }
     }
 }
 
 fn post() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
 }
 
 fn patched() -> PatchParams {
-    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
 }
 
 fn learned<K: Observed>(reply: kube::Result<K>) -> Outcome {
@@ -99,8 +156,14 @@ async fn delete<K>(api: &Api<K>, name: &str, uid: Uid, resource_version: u64) ->
 where
     K: Observed + Clone + DeserializeOwned + Debug,
 {
-    let only = Preconditions { uid: Some(uid.clone()), resource_version: Some(resource_version.to_string()) };
-    let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
+    let only = Preconditions {
+        uid: Some(uid.clone()),
+        resource_version: Some(resource_version.to_string()),
+    };
+    let params = DeleteParams {
+        preconditions: Some(only),
+        ..DeleteParams::default()
+    };
     match api.delete(name, &params).await.map_err(Failure::of) {
         Ok(_) | Err(Failure::NotFound) => Ok(vec![Change::Gone(K::KIND, uid)]),
         Err(failure) => Err(failure),
@@ -140,7 +203,11 @@ async fn guard_pool(client: &Client, name: &str, guarded: bool) -> Outcome {
         "kind": IPPool::kind(&()),
         "metadata": { "name": name, "finalizers": finalizers },
     });
-    let params = PatchParams { field_manager: Some(format!("{FIELD_MANAGER}-finalizer")), force: true, ..PatchParams::default() };
+    let params = PatchParams {
+        field_manager: Some(format!("{FIELD_MANAGER}-finalizer")),
+        force: true,
+        ..PatchParams::default()
+    };
     match learned(pools.patch(name, &params, &Patch::Apply(patch)).await) {
         Err(Failure::NotFound) => Ok(Vec::new()),
         outcome => outcome,

@@ -21,7 +21,8 @@ async fn main() -> anyhow::Result<()> {
     config.connect_timeout = Some(Duration::from_secs(5));
     // Longer than a watch lives, shorter than a person waits.
     config.read_timeout = Some(Duration::from_secs(90));
-    let client = Client::try_from(config).context("failed to make a client from the cluster's configuration")?;
+    let client =
+        Client::try_from(config).context("failed to make a client from the cluster's configuration")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "culvert-operator starts");
@@ -35,10 +36,22 @@ async fn main() -> anyhow::Result<()> {
 fn start_logs(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).context("failed to read --log; try `info` or `debug`")?;
     // The client's own spans carry URLs, and those carry names that are addresses.
-    let filter = ["kube_client=warn", "kube_runtime=warn", "tower=warn", "hyper=warn", "hyper_util=warn", "h2=warn", "rustls=warn"]
-        .iter()
-        .try_fold(filter, |filter, directive| anyhow::Ok(filter.add_directive(directive.parse()?)))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = [
+        "kube_client=warn",
+        "kube_runtime=warn",
+        "tower=warn",
+        "hyper=warn",
+        "hyper_util=warn",
+        "h2=warn",
+        "rustls=warn",
+    ]
+    .iter()
+    .try_fold(filter, |filter, directive| {
+        anyhow::Ok(filter.add_directive(directive.parse()?))
+    })?;
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),

@@ -8,7 +8,6 @@ mod parse;
 
 pub use parse::POOL_FINALIZER;
 
-
 use culvert_crds::{GatewayNode, IPPool, WireGuardGateway, WireGuardKey, WireGuardPeer};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
@@ -27,7 +26,9 @@ use crate::world::{Change, Kind};
 const WATCH_TIMEOUT: u32 = 80;
 
 /// An object of the API that the operator reads.
-pub trait Observed: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync {
+pub trait Observed:
+    Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync
+{
     /// Its kind.
     const KIND: Kind;
 
@@ -117,4 +118,3 @@ fn unreadable<K: Observed>(object: &DeserializeGuard<K>) -> Option<Change> {
     tracing::warn!(kind = ?K::KIND, uid, "object cannot be read; what depends on it stays as it is");
     Some(Change::Unreadable(K::KIND, uid))
 }
-

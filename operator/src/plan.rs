@@ -195,7 +195,8 @@ fn plan_key(
     if verdict.is_ok() && verdict::current_claim(world, key).is_none() {
         if let Some(claim) = allocate::claim(world, key, promised, rng) {
             promised.extend(claim.addresses.iter().copied());
-            plan.steps.push((Target::Key(key.uid.clone()), Step::CreateClaim(claim)));
+            plan.steps
+                .push((Target::Key(key.uid.clone()), Step::CreateClaim(claim)));
             return;
         }
         plan.waiting.push((key.pool.clone(), key.uid.clone()));

@@ -89,7 +89,10 @@ pub async fn run(client: Client, clock: Clock, concurrency: usize, stop: impl Fu
     }
     watches.abort_all();
     tracing::info!(under_way = operator.steps.len(), "stopping");
-    let _ = tokio::time::timeout(GRACE, async { while operator.steps.join_next().await.is_some() {} }).await;
+    let _ = tokio::time::timeout(GRACE, async {
+        while operator.steps.join_next().await.is_some() {}
+    })
+    .await;
 }
 
 impl Operator {
@@ -102,11 +105,21 @@ impl Operator {
             let now = self.clock.now();
             let targets = self.world.take_due(self.concurrency - self.steps.len());
             let mut rng = UnwrapErr(SysRng);
-            let Plan { steps, wakes, programmed, waiting } =
-                plan(&self.world, targets, &self.promised, now, &mut rng);
-            wakes.into_iter().for_each(|(at, target)| self.world.touch_at(at, target));
-            programmed.iter().for_each(|uid| self.world.mark_programmed(uid, now.mono));
-            waiting.iter().for_each(|(pool, uid)| self.world.wait_for_address(pool, uid));
+            let Plan {
+                steps,
+                wakes,
+                programmed,
+                waiting,
+            } = plan(&self.world, targets, &self.promised, now, &mut rng);
+            wakes
+                .into_iter()
+                .for_each(|(at, target)| self.world.touch_at(at, target));
+            programmed
+                .iter()
+                .for_each(|uid| self.world.mark_programmed(uid, now.mono));
+            waiting
+                .iter()
+                .for_each(|(pool, uid)| self.world.wait_for_address(pool, uid));
             for (target, step) in steps {
                 self.start(target, step);
             }
@@ -123,7 +136,11 @@ impl Operator {
         let client = self.client.clone();
         self.steps.spawn(async move {
             let outcome = tokio::time::timeout(REQUEST_TIMEOUT, execute(&client, step)).await;
-            Done { target, promised, outcome: outcome.unwrap_or(Err(Failure::Unclear("timeout"))) }
+            Done {
+                target,
+                promised,
+                outcome: outcome.unwrap_or(Err(Failure::Unclear("timeout"))),
+            }
         });
     }
 
@@ -141,7 +158,9 @@ impl Operator {
         match done.outcome {
             Ok(changes) => {
                 self.attempts.remove(&done.target);
-                changes.into_iter().for_each(|change| self.world.apply(change, now));
+                changes
+                    .into_iter()
+                    .for_each(|change| self.world.apply(change, now));
                 self.world.touch(done.target);
             }
             Err(failure) => {
@@ -150,7 +169,9 @@ impl Operator {
                 if !failure.is_expected() || *attempt > 5 {
                     tracing::warn!(target = kind(&done.target), attempt = *attempt, error = %failure, "unable to write, trying again");
                 }
-                let delay = failure.delay(*attempt).mul_f64(UnwrapErr(SysRng).random_range(0.8..1.2));
+                let delay = failure
+                    .delay(*attempt)
+                    .mul_f64(UnwrapErr(SysRng).random_range(0.8..1.2));
                 self.world.touch_at(now + delay, done.target);
             }
         }

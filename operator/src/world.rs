@@ -25,8 +25,8 @@ pub use claims::{Claim, Programming};
 pub use fleet::{Gateway, GatewayNode, Node, Report, SERVING_LEASE};
 pub use keys::Key;
 pub use pools::{Pool, Ranges};
-pub use queue::Target;
 use queue::Queue;
+pub use queue::Target;
 
 /// Uid of an object.
 pub type Uid = String;
@@ -50,8 +50,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind that must be listed before the first plan.
-    pub const ALL: [Self; 6] =
-        [Self::Key, Self::Claim, Self::Pool, Self::Gateway, Self::GatewayNode, Self::Node];
+    pub const ALL: [Self; 6] = [
+        Self::Key,
+        Self::Claim,
+        Self::Pool,
+        Self::Gateway,
+        Self::GatewayNode,
+        Self::Node,
+    ];
 }
 
 /// What changed in the API.
@@ -148,7 +154,9 @@ impl World {
                 self.listing.insert(kind, HashSet::new());
             }
             Change::ListComplete(kind) => {
-                let Some(named) = self.listing.remove(&kind) else { return };
+                let Some(named) = self.listing.remove(&kind) else {
+                    return;
+                };
                 for uid in self.uids(kind) {
                     if !named.contains(&uid) {
                         self.remove(kind, &uid, now);
@@ -176,10 +184,30 @@ impl World {
         match kind {
             Kind::Key => self.keys.keys().cloned().chain(unreadable).collect(),
             Kind::Claim => self.claims.keys().cloned().chain(unreadable).collect(),
-            Kind::Pool => self.pools.values().map(|p| p.uid.clone()).chain(unreadable).collect(),
-            Kind::Gateway => self.gateways.values().map(|g| g.uid.clone()).chain(unreadable).collect(),
-            Kind::GatewayNode => self.gateway_nodes.values().map(|n| n.uid.clone()).chain(unreadable).collect(),
-            Kind::Node => self.nodes.values().map(|n| n.uid.clone()).chain(unreadable).collect(),
+            Kind::Pool => self
+                .pools
+                .values()
+                .map(|p| p.uid.clone())
+                .chain(unreadable)
+                .collect(),
+            Kind::Gateway => self
+                .gateways
+                .values()
+                .map(|g| g.uid.clone())
+                .chain(unreadable)
+                .collect(),
+            Kind::GatewayNode => self
+                .gateway_nodes
+                .values()
+                .map(|n| n.uid.clone())
+                .chain(unreadable)
+                .collect(),
+            Kind::Node => self
+                .nodes
+                .values()
+                .map(|n| n.uid.clone())
+                .chain(unreadable)
+                .collect(),
         }
     }
 
@@ -199,13 +227,19 @@ impl World {
 
     /// Whether the key exists, readable or not.
     pub fn knows_key(&self, uid: &str) -> bool {
-        self.keys.contains_key(uid) || self.unreadable.get(&Kind::Key).is_some_and(|set| set.contains(uid))
+        self.keys.contains_key(uid)
+            || self
+                .unreadable
+                .get(&Kind::Key)
+                .is_some_and(|set| set.contains(uid))
     }
 
     fn touch_everything(&mut self) {
         let keys: Vec<_> = self.keys.keys().cloned().map(Target::Key).collect();
         let claims: Vec<_> = self.claims.keys().cloned().map(Target::Claim).collect();
-        keys.into_iter().chain(claims).for_each(|target| self.queue.touch(target));
+        keys.into_iter()
+            .chain(claims)
+            .for_each(|target| self.queue.touch(target));
         let pools: Vec<_> = self.pools.keys().cloned().map(Target::Pool).collect();
         pools.into_iter().for_each(|target| self.queue.touch(target));
         self.queue.touch(Target::Fleet);

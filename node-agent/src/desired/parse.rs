@@ -29,7 +29,9 @@ pub struct Peer {
 
 /// Reads an object; `None` when any part of it is doubtful.
 pub fn peer(object: &WireGuardPeer) -> Option<Peer> {
-    let public_key = PublicKey::from_base64(&object.spec.public_key).ok().filter(PublicKey::is_usable)?;
+    let public_key = PublicKey::from_base64(&object.spec.public_key)
+        .ok()
+        .filter(PublicKey::is_usable)?;
     let addresses: Option<Vec<_>> = object.spec.addresses.iter().map(|a| a.parse().ok()).collect();
     Some(Peer {
         version: object.metadata.resource_version.as_ref()?.parse().ok()?,

@@ -24,7 +24,9 @@ pub fn plan(
     let mut forget = Vec::new();
     let mut reinstate = Vec::new();
     for peer in observed {
-        let Some(age) = ages.age(&peer.public_key, clocks) else { continue };
+        let Some(age) = ages.age(&peer.public_key, clocks) else {
+            continue;
+        };
         let stale = age >= Age::Since(window);
         let known = peer.endpoint.is_some_and(|endpoint| !endpoint.is_forgotten());
         if known && (stale || ages.jumped()) {
@@ -72,8 +74,14 @@ mod tests {
     impl Bed {
         /// An agent that has been running for an hour, and a client that has just made a handshake.
         fn new() -> Self {
-            let desired = DesiredPeer { public_key: key(), allowed_ips: AllowedIps::new() };
-            let wanted = Wanted { peers: [(key(), desired)].into(), ..Wanted::default() };
+            let desired = DesiredPeer {
+                public_key: key(),
+                allowed_ips: AllowedIps::new(),
+            };
+            let wanted = Wanted {
+                peers: [(key(), desired)].into(),
+                ..Wanted::default()
+            };
             let peer = ObservedPeer {
                 public_key: key(),
                 endpoint: None,
@@ -84,7 +92,12 @@ mod tests {
                 persistent_keepalive: 0,
                 has_preshared_key: false,
             };
-            let mut bed = Self { ages: Ages::default(), boot: 10_000, peer, wanted };
+            let mut bed = Self {
+                ages: Ages::default(),
+                boot: 10_000,
+                peer,
+                wanted,
+            };
             bed.tick(0);
             bed.boot += 3_600;
             bed.tick(0);
@@ -94,7 +107,14 @@ mod tests {
         fn clocks(&self) -> Clocks {
             let boot = Duration::from_secs(self.boot);
             let seconds = i64::try_from(self.boot).unwrap() + 1_000_000;
-            Clocks { boot, mono: boot, wall: WallTime { seconds, nanoseconds: 0 } }
+            Clocks {
+                boot,
+                mono: boot,
+                wall: WallTime {
+                    seconds,
+                    nanoseconds: 0,
+                },
+            }
         }
 
         fn handshake(&mut self) {
@@ -113,7 +133,13 @@ mod tests {
         fn tick_at(&mut self, clocks: Clocks) -> Vec<PeerChange> {
             self.ages.begin(clocks, WINDOW);
             self.ages.observe(&self.peer, clocks);
-            let changes = plan(std::slice::from_ref(&self.peer), &mut self.ages, Some(&self.wanted), WINDOW, clocks);
+            let changes = plan(
+                std::slice::from_ref(&self.peer),
+                &mut self.ages,
+                Some(&self.wanted),
+                WINDOW,
+                clocks,
+            );
             self.ages.end(clocks);
             for change in &changes {
                 match change {
@@ -214,7 +240,10 @@ mod tests {
         bed.handshake();
         bed.boot += 3_600;
         bed.ages = Ages::default();
-        assert!(is_forget(&bed.tick(0)), "what is stale is overwritten by the first act");
+        assert!(
+            is_forget(&bed.tick(0)),
+            "what is stale is overwritten by the first act"
+        );
         for _ in 0..35 {
             assert_eq!(bed.tick(5), []);
         }

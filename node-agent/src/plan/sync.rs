@@ -27,7 +27,10 @@ pub fn plan(wanted: &Wanted, observed: &[ObservedPeer], surplus: bool) -> Vec<Pe
             None | Some(_) => {}
         }
     }
-    let missing = wanted.peers.values().filter(|peer| !present.contains(&peer.public_key));
+    let missing = wanted
+        .peers
+        .values()
+        .filter(|peer| !present.contains(&peer.public_key));
     sets.extend(missing.cloned().map(PeerChange::Set));
     changes.extend(sets);
     changes
@@ -43,7 +46,10 @@ mod tests {
 
     fn desired(n: u8, host: u8) -> DesiredPeer {
         let address = IpAddr::V4(Ipv4Addr::new(10, 64, 0, host));
-        DesiredPeer { public_key: PublicKey::from_bytes([n; 32]), allowed_ips: AllowedIps::host(address) }
+        DesiredPeer {
+            public_key: PublicKey::from_bytes([n; 32]),
+            allowed_ips: AllowedIps::host(address),
+        }
     }
 
     fn observed(peer: &DesiredPeer) -> ObservedPeer {
@@ -60,7 +66,10 @@ mod tests {
     }
 
     fn wanted(peers: impl IntoIterator<Item = DesiredPeer>) -> Wanted {
-        Wanted { peers: peers.into_iter().map(|p| (p.public_key, p)).collect(), ..Wanted::default() }
+        Wanted {
+            peers: peers.into_iter().map(|p| (p.public_key, p)).collect(),
+            ..Wanted::default()
+        }
     }
 
     /// What the kernel makes of changes: the last peer that names an address has it.
@@ -71,7 +80,10 @@ mod tests {
                     kernel.remove(key);
                 }
                 PeerChange::Set(peer) | PeerChange::Reinstate(peer) => {
-                    for other in kernel.values_mut().filter(|other| other.public_key != peer.public_key) {
+                    for other in kernel
+                        .values_mut()
+                        .filter(|other| other.public_key != peer.public_key)
+                    {
                         let kept = other.allowed_ips.iter().filter(|p| !peer.allowed_ips.contains(p));
                         other.allowed_ips = kept.copied().collect();
                     }
@@ -85,7 +97,13 @@ mod tests {
     #[test]
     fn an_address_that_moves_is_taken_away_before_it_is_given() {
         let changes = plan(&wanted([desired(2, 7)]), &[observed(&desired(1, 7))], true);
-        assert_eq!(changes, [PeerChange::Remove(desired(1, 7).public_key), PeerChange::Set(desired(2, 7))]);
+        assert_eq!(
+            changes,
+            [
+                PeerChange::Remove(desired(1, 7).public_key),
+                PeerChange::Set(desired(2, 7))
+            ]
+        );
     }
 
     #[test]
@@ -97,7 +115,10 @@ mod tests {
     fn a_preshared_key_set_by_hand_is_taken_out() {
         let mut peer = observed(&desired(1, 7));
         peer.has_preshared_key = true;
-        assert_eq!(plan(&wanted([desired(1, 7)]), &[peer], true), [PeerChange::Reinstate(desired(1, 7))]);
+        assert_eq!(
+            plan(&wanted([desired(1, 7)]), &[peer], true),
+            [PeerChange::Reinstate(desired(1, 7))]
+        );
     }
 
     proptest! {

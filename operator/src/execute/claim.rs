@@ -14,7 +14,9 @@ use crate::world::{Change, Claim};
 /// this very request is adopted that way, and somebody else's claim makes the key draw again.
 pub async fn create(client: &Client, new: NewClaim) -> Outcome {
     let peers: Api<WireGuardPeer> = Api::all(client.clone());
-    let Some(name) = new.addresses.first().map(|address| peer_name(*address)) else { return Ok(Vec::new()) };
+    let Some(name) = new.addresses.first().map(|address| peer_name(*address)) else {
+        return Ok(Vec::new());
+    };
     let spec = WireGuardPeerSpec {
         public_key: new.public_key.to_base64(),
         addresses: new.addresses.iter().map(ToString::to_string).collect(),

@@ -46,7 +46,9 @@ fn duration(duration: kube::core::Duration) -> Duration {
 impl Parse<world::Key> for WireGuardKey {
     fn parse(&self) -> Option<world::Key> {
         let meta = meta(&self.metadata)?;
-        let public_key = PublicKey::from_base64(&self.spec.public_key).ok().filter(|key| key.check().is_ok());
+        let public_key = PublicKey::from_base64(&self.spec.public_key)
+            .ok()
+            .filter(|key| key.check().is_ok());
         Some(world::Key {
             uid: meta.uid,
             namespace: self.metadata.namespace.clone()?,
@@ -111,10 +113,24 @@ impl Parse<world::Pool> for IPPool {
 }
 
 fn ranges(spec: &culvert_crds::IPPoolSpec) -> Option<world::Ranges> {
-    let v4 = spec.ipv4.as_ref().map(|range| range.cidr.parse()).transpose().ok()?;
-    let v6 = spec.ipv6.as_ref().map(|range| range.cidr.parse()).transpose().ok()?;
+    let v4 = spec
+        .ipv4
+        .as_ref()
+        .map(|range| range.cidr.parse())
+        .transpose()
+        .ok()?;
+    let v6 = spec
+        .ipv6
+        .as_ref()
+        .map(|range| range.cidr.parse())
+        .transpose()
+        .ok()?;
     let exclude: Result<Vec<_>, _> = spec.exclude.iter().map(|range| range.parse()).collect();
-    (v4.is_some() || v6.is_some()).then_some(world::Ranges { v4, v6, exclude: exclude.ok()? })
+    (v4.is_some() || v6.is_some()).then_some(world::Ranges {
+        v4,
+        v6,
+        exclude: exclude.ok()?,
+    })
 }
 
 impl Parse<world::Gateway> for WireGuardGateway {
@@ -128,7 +144,11 @@ impl Parse<world::Gateway> for WireGuardGateway {
             deleting: meta.deleting,
             node_selector: self.spec.node_selector.clone(),
             pools: self.spec.pool_refs.iter().map(|pool| pool.name.clone()).collect(),
-            host_template: self.spec.endpoint.as_ref().map(|endpoint| endpoint.host_template.clone()),
+            host_template: self
+                .spec
+                .endpoint
+                .as_ref()
+                .map(|endpoint| endpoint.host_template.clone()),
             status: self.status.clone().unwrap_or_default(),
         })
     }
@@ -156,21 +176,42 @@ fn report(status: &culvert_crds::GatewayNodeStatus) -> Option<world::Report> {
     let session = status.session.clone()?;
     let refused = status.refused.as_ref();
     Some(world::Report {
-        public_key: status.public_key.as_deref().and_then(|key| PublicKey::from_base64(key).ok()),
+        public_key: status
+            .public_key
+            .as_deref()
+            .and_then(|key| PublicKey::from_base64(key).ok()),
         session,
-        applied: status.applied_resource_version.as_ref().and_then(|rv| rv.parse().ok()),
-        refused: refused.map(|r| r.uids.iter().cloned().collect()).unwrap_or_default(),
+        applied: status
+            .applied_resource_version
+            .as_ref()
+            .and_then(|rv| rv.parse().ok()),
+        refused: refused
+            .map(|r| r.uids.iter().cloned().collect())
+            .unwrap_or_default(),
         refused_count: refused.map_or(0, |r| usize::try_from(r.count).unwrap_or(0)),
         drained: status.drained,
-        renew_time: status.renew_time.as_ref().map(|t| t.0.to_string()).unwrap_or_default(),
+        renew_time: status
+            .renew_time
+            .as_ref()
+            .map(|t| t.0.to_string())
+            .unwrap_or_default(),
     })
 }
 
 impl Parse<world::Node> for Node {
     fn parse(&self) -> Option<world::Node> {
         let meta = meta(&self.metadata)?;
-        let addresses = self.status.as_ref().and_then(|s| s.addresses.as_deref()).unwrap_or_default();
-        let address = |kind| addresses.iter().find(|a| a.type_ == kind).map(|a| a.address.clone());
+        let addresses = self
+            .status
+            .as_ref()
+            .and_then(|s| s.addresses.as_deref())
+            .unwrap_or_default();
+        let address = |kind| {
+            addresses
+                .iter()
+                .find(|a| a.type_ == kind)
+                .map(|a| a.address.clone())
+        };
         Some(world::Node {
             uid: meta.uid,
             name: meta.name,

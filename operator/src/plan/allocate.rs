@@ -27,7 +27,11 @@ pub fn claim(world: &World, key: &Key, promised: &HashSet<IpAddr>, rng: &mut imp
         None => pool.draw(rng, is_promised)?,
     };
     Some(NewClaim {
-        key: KeyRef { namespace: key.namespace.clone(), name: key.name.clone(), uid: key.uid.clone() },
+        key: KeyRef {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            uid: key.uid.clone(),
+        },
         public_key,
         pool: key.pool.clone(),
         addresses,

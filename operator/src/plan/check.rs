@@ -40,9 +40,16 @@ pub fn check(world: &World) -> Vec<Broken> {
             broken.push(Broken::SharedPublicKey(other.clone(), claim.key.uid.clone()));
         }
     }
-    broken.extend(claims_of.into_iter().filter(|(_, n)| *n > 2).map(|(uid, _)| Broken::TooManyClaims(uid.clone())));
+    broken.extend(
+        claims_of
+            .into_iter()
+            .filter(|(_, n)| *n > 2)
+            .map(|(uid, _)| Broken::TooManyClaims(uid.clone())),
+    );
     for key in world.keys().filter(|key| !key.status.addresses.is_empty()) {
-        let backed = world.claims_of(&key.uid).any(|c| !c.released && c.addresses == key.status.addresses);
+        let backed = world
+            .claims_of(&key.uid)
+            .any(|c| !c.released && c.addresses == key.status.addresses);
         if !backed {
             broken.push(Broken::UnbackedStatus(key.uid.clone()));
         }

@@ -19,7 +19,8 @@ pub fn plan(world: &World, now: Now, plan: &mut Plan) {
         for node in world.nodes().filter(|node| selects(gateway, node)) {
             let name = gateway_node_name(&gateway.name, &node.name);
             if world.gateway_node(&name).is_none() {
-                plan.steps.push((Target::Fleet, Step::CreateGatewayNode(new(gateway, node, &name))));
+                plan.steps
+                    .push((Target::Fleet, Step::CreateGatewayNode(new(gateway, node, &name))));
             }
             wanted.insert(name);
         }
@@ -31,9 +32,22 @@ pub fn plan(world: &World, now: Now, plan: &mut Plan) {
         let resource_version = surplus.resource_version;
         if drained || !answered || world.node(&surplus.node).is_none() {
             let uid = surplus.uid.clone();
-            plan.steps.push((Target::Fleet, Step::DeleteGatewayNode { name, uid, resource_version }));
+            plan.steps.push((
+                Target::Fleet,
+                Step::DeleteGatewayNode {
+                    name,
+                    uid,
+                    resource_version,
+                },
+            ));
         } else if !surplus.drain {
-            plan.steps.push((Target::Fleet, Step::DrainGatewayNode { name, resource_version }));
+            plan.steps.push((
+                Target::Fleet,
+                Step::DrainGatewayNode {
+                    name,
+                    resource_version,
+                },
+            ));
         }
     }
     for gateway in world.gateways() {
@@ -42,13 +56,19 @@ pub fn plan(world: &World, now: Now, plan: &mut Plan) {
 }
 
 fn selects(gateway: &Gateway, node: &Node) -> bool {
-    gateway.node_selector.iter().all(|(label, value)| node.labels.get(label) == Some(value))
+    gateway
+        .node_selector
+        .iter()
+        .all(|(label, value)| node.labels.get(label) == Some(value))
 }
 
 fn new(gateway: &Gateway, node: &Node, name: &str) -> NewGatewayNode {
     let endpoint_host = match &gateway.host_template {
         Some(template) => Some(template.replace("{node}", &node.name)),
-        None => node.external_address.clone().or_else(|| node.internal_address.clone()),
+        None => node
+            .external_address
+            .clone()
+            .or_else(|| node.internal_address.clone()),
     };
     NewGatewayNode {
         name: name.to_owned(),
@@ -80,8 +100,22 @@ fn publish(world: &World, gateway: &Gateway, now: Now, plan: &mut Plan) {
         observed_generation: generation,
         nodes: Some(format!("{serving}/{all}")),
         conditions: vec![
-            condition(ConditionType::Accepted, true, Reason::Accepted, generation, &time, previous),
-            condition(ConditionType::Ready, ready.is_ok(), ready.err().unwrap_or(Reason::Ready), generation, &time, previous),
+            condition(
+                ConditionType::Accepted,
+                true,
+                Reason::Accepted,
+                generation,
+                &time,
+                previous,
+            ),
+            condition(
+                ConditionType::Ready,
+                ready.is_ok(),
+                ready.err().unwrap_or(Reason::Ready),
+                generation,
+                &time,
+                previous,
+            ),
         ],
     };
     if status != gateway.status {

@@ -20,7 +20,10 @@ pub fn plan(world: &World, pool: &Pool, now: Now, plan: &mut Plan) {
     let in_use = world.allocated(&pool.name) > 0;
     let guarded = !pool.deleting || in_use;
     if guarded != pool.guarded && !(pool.deleting && guarded) {
-        let step = Step::GuardPool { name: pool.name.clone(), guarded };
+        let step = Step::GuardPool {
+            name: pool.name.clone(),
+            guarded,
+        };
         plan.steps.push((target, step));
         return;
     }
@@ -28,8 +31,13 @@ pub fn plan(world: &World, pool: &Pool, now: Now, plan: &mut Plan) {
     if status == pool.status {
         return;
     }
-    let counts_only =
-        IPPoolStatus { allocated: None, ..status.clone() } == IPPoolStatus { allocated: None, ..pool.status.clone() };
+    let counts_only = IPPoolStatus {
+        allocated: None,
+        ..status.clone()
+    } == IPPoolStatus {
+        allocated: None,
+        ..pool.status.clone()
+    };
     let beat = COUNTS_EVERY.as_millis();
     let phase = now.mono.as_millis() % beat;
     if counts_only && phase > 500 {
@@ -53,7 +61,11 @@ fn status(world: &World, pool: &Pool, now: Now) -> IPPoolStatus {
     }
     let allocated = world.allocated(&pool.name);
     let available = pool.available();
-    let accepted = if pool.ranges.is_some() { Ok(()) } else { Err(Reason::InvalidSpec) };
+    let accepted = if pool.ranges.is_some() {
+        Ok(())
+    } else {
+        Err(Reason::InvalidSpec)
+    };
     let ready = if accepted.is_err() {
         accepted
     } else if available == 0 {
@@ -66,7 +78,14 @@ fn status(world: &World, pool: &Pool, now: Now) -> IPPoolStatus {
     let time = Time(now.wall);
     let mark = |kind, result: Result<(), Reason>, positive| {
         let reason = result.err().unwrap_or(positive);
-        condition(kind, result.is_ok(), reason, pool.generation, &time, &pool.status.conditions)
+        condition(
+            kind,
+            result.is_ok(),
+            reason,
+            pool.generation,
+            &time,
+            &pool.status.conditions,
+        )
     };
     IPPoolStatus {
         observed_generation: pool.generation,

@@ -71,8 +71,14 @@ fn status(
     now: Now,
 ) -> KeyStatus {
     let previous = &key.status;
-    let mut status = KeyStatus { observed_generation: Some(key.generation), ..KeyStatus::default() };
-    let gone = matches!(verdict, Err(Reason::Suspended | Reason::Expired | Reason::DuplicateKey | Reason::GatewayKey));
+    let mut status = KeyStatus {
+        observed_generation: Some(key.generation),
+        ..KeyStatus::default()
+    };
+    let gone = matches!(
+        verdict,
+        Err(Reason::Suspended | Reason::Expired | Reason::DuplicateKey | Reason::GatewayKey)
+    );
     // Until a rotated key has its new addresses, the old ones are those that work.
     let shown = current.or_else(|| world.claims_of(&key.uid).filter(|claim| !claim.released).last());
     if let Some(claim) = shown.filter(|_| !gone) {
@@ -84,7 +90,9 @@ fn status(
     if verdict == Err(Reason::Expired) {
         status.public_key = key.public_key;
         status.address_generation = Some(key.address_generation);
-        status.expires_at = current.and_then(|claim| verdict::expiry(world, key, claim)).or(previous.expires_at);
+        status.expires_at = current
+            .and_then(|claim| verdict::expiry(world, key, claim))
+            .or(previous.expires_at);
     }
     let (accepted, programmed) = match (verdict, programming) {
         (Ok(()), Some(Programming::Done)) => (Ok(()), Ok(())),
@@ -95,9 +103,19 @@ fn status(
         (Err(reason), _) => (Err(reason), Err(Reason::Pending)),
     };
     let ready = accepted.and(programmed);
-    let marks = [(accepted, Reason::Accepted), (programmed, Reason::Programmed), (ready, Reason::Ready)];
+    let marks = [
+        (accepted, Reason::Accepted),
+        (programmed, Reason::Programmed),
+        (ready, Reason::Ready),
+    ];
     for (index, (result, positive)) in marks.into_iter().enumerate() {
-        status.set(index, result.is_ok(), result.err().unwrap_or(positive), previous, now.wall);
+        status.set(
+            index,
+            result.is_ok(),
+            result.err().unwrap_or(positive),
+            previous,
+            now.wall,
+        );
     }
     status
 }

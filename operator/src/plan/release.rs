@@ -24,9 +24,12 @@ pub fn plan(world: &World, claim: &Claim, now: Now, plan: &mut Plan) {
 }
 
 fn delete(world: &World, claim: &Claim, now: Now, plan: &mut Plan) -> Option<Step> {
-    let behind = world
-        .serving(&claim.pool, now.mono)
-        .any(|node| node.report.as_ref().and_then(|r| r.applied).is_none_or(|rv| rv < claim.resource_version));
+    let behind = world.serving(&claim.pool, now.mono).any(|node| {
+        node.report
+            .as_ref()
+            .and_then(|r| r.applied)
+            .is_none_or(|rv| rv < claim.resource_version)
+    });
     if behind {
         // The node's next watermark, or its end, plans this claim again.
         return None;
@@ -61,16 +64,21 @@ fn is_over(world: &World, claim: &Claim, key: &Key, now: Now, plan: &mut Plan) -
         return current.is_some_and(|kept| kept.uid != claim.uid);
     }
     let Some(current) = current else { return false };
-    let older = world.claims_of(&key.uid).filter(|c| !c.released && !verdict::is_current(c, key));
+    let older = world
+        .claims_of(&key.uid)
+        .filter(|c| !c.released && !verdict::is_current(c, key));
     if older.last().is_some_and(|last| last.uid != claim.uid) {
         // Never more than one old peer.
         return true;
     }
     let overlap = world.pool(&key.pool).map(|pool| pool.overlap).unwrap_or_default();
-    let Some(since) = current.programmed else { return false };
+    let Some(since) = current.programmed else {
+        return false;
+    };
     if now.mono >= since + overlap {
         return true;
     }
-    plan.wakes.push((since + overlap, Target::Claim(claim.uid.clone())));
+    plan.wakes
+        .push((since + overlap, Target::Claim(claim.uid.clone())));
     false
 }

@@ -14,7 +14,9 @@ use rand::rngs::SmallRng;
 use super::{Plan, Step, check::check, plan};
 use crate::clock::Now;
 use crate::world::status::KeyStatus;
-use crate::world::{Change, Claim, Gateway, GatewayNode, Key, Kind, Node, Pool, Ranges, Report, Target, World};
+use crate::world::{
+    Change, Claim, Gateway, GatewayNode, Key, Kind, Node, Pool, Ranges, Report, Target, World,
+};
 
 /// The API, the operator's world, and the clocks.
 struct Bed {
@@ -57,7 +59,11 @@ fn pool(v4: &str) -> Pool {
         generation: 1,
         deleting: false,
         guarded: true,
-        ranges: Some(Ranges { v4: Some(v4.parse().unwrap()), v6: Some("fd64::/64".parse().unwrap()), exclude: Vec::new() }),
+        ranges: Some(Ranges {
+            v4: Some(v4.parse().unwrap()),
+            v6: Some("fd64::/64".parse().unwrap()),
+            exclude: Vec::new(),
+        }),
         allowed_namespaces: Vec::new(),
         max_keys_per_namespace: None,
         max_age: None,
@@ -94,9 +100,17 @@ fn node(name: &str) -> Node {
 
 impl Bed {
     fn new(v4: &str) -> Self {
-        let now = Now { mono: Duration::from_secs(1), wall: Timestamp::from_second(2_000).unwrap() };
-        let mut bed =
-            Self { world: World::default(), version: 1, claims: BTreeMap::new(), now, rng: SmallRng::seed_from_u64(9) };
+        let now = Now {
+            mono: Duration::from_secs(1),
+            wall: Timestamp::from_second(2_000).unwrap(),
+        };
+        let mut bed = Self {
+            world: World::default(),
+            version: 1,
+            claims: BTreeMap::new(),
+            now,
+            rng: SmallRng::seed_from_u64(9),
+        };
         for kind in Kind::ALL {
             bed.world.apply(Change::ListBegins(kind), now.mono);
             bed.world.apply(Change::ListComplete(kind), now.mono);
@@ -150,7 +164,8 @@ impl Bed {
 
     fn pass(&mut self, seconds: u64) {
         self.now.mono += Duration::from_secs(seconds);
-        self.now.wall = Timestamp::from_second(self.now.wall.as_second() + i64::try_from(seconds).unwrap()).unwrap();
+        self.now.wall =
+            Timestamp::from_second(self.now.wall.as_second() + i64::try_from(seconds).unwrap()).unwrap();
     }
 
     /// A gateway node whose kernel has everything up to `applied`.
@@ -176,13 +191,15 @@ impl Bed {
             report: Some(report),
             renewed: Duration::ZERO,
         };
-        self.world.apply(Change::GatewayNode(Box::new(node)), self.now.mono);
+        self.world
+            .apply(Change::GatewayNode(Box::new(node)), self.now.mono);
     }
 
     fn add_gateway(&mut self) {
         let mut gateway = gateway();
         gateway.resource_version = self.next_version();
-        self.world.apply(Change::Gateway(Box::new(gateway)), self.now.mono);
+        self.world
+            .apply(Change::Gateway(Box::new(gateway)), self.now.mono);
         self.world.apply(Change::Node(Box::new(node("a"))), self.now.mono);
         self.report("a", Some(1), &[]);
     }
@@ -195,8 +212,12 @@ impl Bed {
         for (at, target) in &plan.wakes {
             self.world.touch_at(*at, target.clone());
         }
-        plan.programmed.iter().for_each(|uid| self.world.mark_programmed(uid, self.now.mono));
-        plan.waiting.iter().for_each(|(pool, uid)| self.world.wait_for_address(pool, uid));
+        plan.programmed
+            .iter()
+            .for_each(|uid| self.world.mark_programmed(uid, self.now.mono));
+        plan.waiting
+            .iter()
+            .for_each(|(pool, uid)| self.world.wait_for_address(pool, uid));
         plan
     }
 
@@ -230,7 +251,10 @@ impl Bed {
                 self.world.apply(Change::Key(Box::new(key)), self.now.mono);
             }
             Step::ReleaseClaim(claim) | Step::ReleaseOrphan(claim) => {
-                self.put_claim(Claim { released: true, ..*claim });
+                self.put_claim(Claim {
+                    released: true,
+                    ..*claim
+                });
             }
             Step::DeleteClaim { uid, name, .. } => {
                 self.claims.remove(&name);
@@ -250,7 +274,8 @@ impl Bed {
                 let mut gateway = self.world.gateway("gw").unwrap().clone();
                 gateway.status = *status;
                 gateway.resource_version = self.next_version();
-                self.world.apply(Change::Gateway(Box::new(gateway)), self.now.mono);
+                self.world
+                    .apply(Change::Gateway(Box::new(gateway)), self.now.mono);
             }
             Step::CreateGatewayNode(_) | Step::DrainGatewayNode { .. } | Step::DeleteGatewayNode { .. } => {
                 panic!("no test here makes or ends gateway nodes");
@@ -274,10 +299,27 @@ impl Bed {
     }
 
     fn assert_at_rest(&mut self) {
-        let keys: Vec<_> = self.world.keys().map(|key| Target::Key(key.uid.clone())).collect();
-        let claims: Vec<_> = self.world.claims().map(|claim| Target::Claim(claim.uid.clone())).collect();
-        let targets = keys.into_iter().chain(claims).chain([Target::Fleet, Target::Pool("default".to_owned())]);
-        let again = plan(&self.world, targets.collect(), &HashSet::new(), self.now, &mut self.rng);
+        let keys: Vec<_> = self
+            .world
+            .keys()
+            .map(|key| Target::Key(key.uid.clone()))
+            .collect();
+        let claims: Vec<_> = self
+            .world
+            .claims()
+            .map(|claim| Target::Claim(claim.uid.clone()))
+            .collect();
+        let targets = keys
+            .into_iter()
+            .chain(claims)
+            .chain([Target::Fleet, Target::Pool("default".to_owned())]);
+        let again = plan(
+            &self.world,
+            targets.collect(),
+            &HashSet::new(),
+            self.now,
+            &mut self.rng,
+        );
         assert_eq!(again.steps, [], "the second plan is empty");
         assert_eq!(check(&self.world), []);
     }
@@ -298,7 +340,10 @@ fn the_claim_comes_before_the_status() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.put_key(key("laptop", 1));
     let steps = bed.plan().steps;
-    let of_key: Vec<_> = steps.iter().filter(|(target, _)| matches!(target, Target::Key(_))).collect();
+    let of_key: Vec<_> = steps
+        .iter()
+        .filter(|(target, _)| matches!(target, Target::Key(_)))
+        .collect();
     assert!(matches!(of_key[..], [(_, Step::CreateClaim(_))]), "{of_key:?}");
 }
 
@@ -311,7 +356,12 @@ fn address_and_programmed_go_out_in_one_write_when_gateways_answer_in_time() {
     let steps = bed.plan().steps;
     steps.into_iter().for_each(|(_, step)| bed.execute(step));
     let waiting = bed.plan().steps;
-    assert!(!waiting.iter().any(|(_, step)| matches!(step, Step::PublishKey { .. })), "{waiting:?}");
+    assert!(
+        !waiting
+            .iter()
+            .any(|(_, step)| matches!(step, Step::PublishKey { .. })),
+        "{waiting:?}"
+    );
     let version = bed.version;
     bed.report("a", Some(version), &[]);
     bed.settle();
@@ -390,13 +440,21 @@ fn a_refused_peer_shows_on_its_key_alone() {
 #[test]
 fn of_two_keys_with_one_public_key_the_older_wins_and_the_other_follows() {
     let mut bed = Bed::new("10.64.0.0/24");
-    let second = Key { created: 1_001, public_key: Some(public_key(1)), ..key("second", 2) };
+    let second = Key {
+        created: 1_001,
+        public_key: Some(public_key(1)),
+        ..key("second", 2)
+    };
     bed.put_key(second);
-    bed.put_key(Key { created: 1_000, ..key("first", 1) });
+    bed.put_key(Key {
+        created: 1_000,
+        ..key("first", 1)
+    });
     bed.settle();
     assert_eq!(bed.addresses("first").len(), 2);
     assert_eq!(bed.ready("second"), Some(Reason::DuplicateKey));
-    bed.world.apply(Change::Gone(Kind::Key, "uid-first".to_owned()), bed.now.mono);
+    bed.world
+        .apply(Change::Gone(Kind::Key, "uid-first".to_owned()), bed.now.mono);
     bed.settle();
     assert_eq!(bed.addresses("second").len(), 2);
 }
@@ -404,10 +462,16 @@ fn of_two_keys_with_one_public_key_the_older_wins_and_the_other_follows() {
 #[test]
 fn an_older_key_never_takes_over_a_public_key_in_use() {
     let mut bed = Bed::new("10.64.0.0/24");
-    bed.put_key(Key { created: 1_500, ..key("user", 1) });
+    bed.put_key(Key {
+        created: 1_500,
+        ..key("user", 1)
+    });
     bed.settle();
     let before = bed.addresses("user");
-    bed.put_key(Key { created: 900, ..key("squatter", 1) });
+    bed.put_key(Key {
+        created: 900,
+        ..key("squatter", 1)
+    });
     bed.settle();
     assert_eq!(bed.addresses("user"), before);
     assert_eq!(bed.ready("squatter"), Some(Reason::DuplicateKey));
@@ -420,7 +484,8 @@ fn a_gateways_own_key_is_refused() {
     let mut gateway_node = bed.world.gateway_node("gw.a").unwrap().clone();
     gateway_node.resource_version = bed.next_version();
     gateway_node.report.as_mut().unwrap().public_key = Some(public_key(1));
-    bed.world.apply(Change::GatewayNode(Box::new(gateway_node)), bed.now.mono);
+    bed.world
+        .apply(Change::GatewayNode(Box::new(gateway_node)), bed.now.mono);
     bed.put_key(key("laptop", 1));
     bed.settle();
     assert_eq!(bed.ready("laptop"), Some(Reason::GatewayKey));
@@ -432,7 +497,8 @@ fn a_released_claim_is_kept_through_the_cooldown() {
     let mut bed = Bed::new("10.64.0.0/30");
     bed.put_key(key("laptop", 1));
     bed.settle();
-    bed.world.apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
+    bed.world
+        .apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
     bed.put_key(key("phone", 2));
     bed.settle();
     assert_eq!(bed.ready("phone"), Some(Reason::PoolExhausted));
@@ -450,7 +516,8 @@ fn a_released_claim_outlives_a_gateway_that_has_not_dropped_it() {
     bed.add_gateway();
     bed.put_key(key("laptop", 1));
     bed.settle();
-    bed.world.apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
+    bed.world
+        .apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
     bed.settle();
     for _ in 0..30 {
         bed.pass(30);
@@ -488,7 +555,11 @@ fn a_rotated_key_keeps_its_old_addresses_until_the_overlap_is_over() {
     let old = bed.addresses("laptop");
     bed.change_key("laptop", |key| key.public_key = Some(public_key(9)));
     bed.settle();
-    assert_eq!(bed.addresses("laptop"), old, "the old addresses are shown while the new ones are programmed");
+    assert_eq!(
+        bed.addresses("laptop"),
+        old,
+        "the old addresses are shown while the new ones are programmed"
+    );
     let version = bed.version;
     bed.report("a", Some(version), &[]);
     bed.settle();
@@ -536,7 +607,10 @@ fn a_suspended_key_gives_its_addresses_back_and_gets_others_later() {
 #[test]
 fn an_expired_key_stays_expired_across_a_restart() {
     let mut bed = Bed::new("10.64.0.0/24");
-    bed.put_key(Key { expire_after: Some(Duration::from_secs(3600)), ..key("laptop", 1) });
+    bed.put_key(Key {
+        expire_after: Some(Duration::from_secs(3600)),
+        ..key("laptop", 1)
+    });
     bed.settle();
     bed.pass(3602);
     bed.settle();
@@ -590,13 +664,17 @@ fn of_two_claims_for_one_key_the_older_stays() {
 #[test]
 fn a_namespace_gets_no_more_than_its_share() {
     let mut bed = Bed::new("10.64.0.0/24");
-    bed.put_pool(Pool { max_keys_per_namespace: Some(1), ..pool("10.64.0.0/24") });
+    bed.put_pool(Pool {
+        max_keys_per_namespace: Some(1),
+        ..pool("10.64.0.0/24")
+    });
     bed.put_key(key("laptop", 1));
     bed.settle();
     bed.put_key(key("phone", 2));
     bed.settle();
     assert_eq!(bed.ready("phone"), Some(Reason::QuotaExceeded));
-    bed.world.apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
+    bed.world
+        .apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
     bed.settle();
     assert_eq!(bed.addresses("phone").len(), 2);
 }
@@ -607,7 +685,10 @@ fn a_claim_whose_key_cannot_be_read_is_left_alone() {
     bed.put_key(key("laptop", 1));
     bed.settle();
     bed.world.apply(Change::ListBegins(Kind::Key), bed.now.mono);
-    bed.world.apply(Change::Unreadable(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
+    bed.world.apply(
+        Change::Unreadable(Kind::Key, "uid-laptop".to_owned()),
+        bed.now.mono,
+    );
     bed.world.apply(Change::ListComplete(Kind::Key), bed.now.mono);
     bed.pass(3600);
     assert_eq!(bed.settle(), 0);
@@ -642,10 +723,14 @@ fn random_histories_keep_every_invariant() {
                 0..=2 if !names.contains_key(&which) => {
                     let n = dice.random_range(0..12);
                     names.insert(which, n);
-                    bed.put_key(Key { created: bed.now.wall.as_second(), ..key(&name, n) });
+                    bed.put_key(Key {
+                        created: bed.now.wall.as_second(),
+                        ..key(&name, n)
+                    });
                 }
                 3 if names.remove(&which).is_some() => {
-                    bed.world.apply(Change::Gone(Kind::Key, format!("uid-{name}")), bed.now.mono);
+                    bed.world
+                        .apply(Change::Gone(Kind::Key, format!("uid-{name}")), bed.now.mono);
                 }
                 4 if names.contains_key(&which) => {
                     let n = dice.random_range(0..12);
@@ -664,8 +749,14 @@ fn random_histories_keep_every_invariant() {
                 // A crash: what was planned beside the first step is lost and must be found again.
                 bed.execute(step);
                 let all: Vec<_> = bed.world.keys().map(|key| Target::Key(key.uid.clone())).collect();
-                let claims: Vec<_> = bed.world.claims().map(|claim| Target::Claim(claim.uid.clone())).collect();
-                all.into_iter().chain(claims).for_each(|target| bed.world.touch(target));
+                let claims: Vec<_> = bed
+                    .world
+                    .claims()
+                    .map(|claim| Target::Claim(claim.uid.clone()))
+                    .collect();
+                all.into_iter()
+                    .chain(claims)
+                    .for_each(|target| bed.world.touch(target));
                 bed.world.touch(Target::Pool("default".to_owned()));
                 bed.world.touch(Target::Fleet);
             }

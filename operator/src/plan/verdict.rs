@@ -11,12 +11,16 @@ use crate::world::{Claim, Key, World};
 /// Ok when the key may hold addresses; otherwise why not.
 pub fn of(world: &World, key: &Key, now: Now) -> Result<(), Reason> {
     of_itself(world, key, now)?;
-    let Some(public_key) = &key.public_key else { return Err(Reason::InvalidKey) };
+    let Some(public_key) = &key.public_key else {
+        return Err(Reason::InvalidKey);
+    };
     match world.incumbent(public_key) {
         Some(holder) if holder != key.uid => return Err(Reason::DuplicateKey),
         Some(_) => {}
         None => {
-            let first = world.keys_carrying(public_key).find(|other| of_itself(world, other, now).is_ok());
+            let first = world
+                .keys_carrying(public_key)
+                .find(|other| of_itself(world, other, now).is_ok());
             if first.is_some_and(|first| first.uid != key.uid) {
                 return Err(Reason::DuplicateKey);
             }
@@ -24,7 +28,9 @@ pub fn of(world: &World, key: &Key, now: Now) -> Result<(), Reason> {
     }
     let pool = world.pool(&key.pool).ok_or(Reason::PoolNotFound)?;
     if current_claim(world, key).is_none()
-        && pool.max_keys_per_namespace.is_some_and(|most| held_by_others(world, key) >= most)
+        && pool
+            .max_keys_per_namespace
+            .is_some_and(|most| held_by_others(world, key) >= most)
     {
         return Err(Reason::QuotaExceeded);
     }
@@ -61,13 +67,20 @@ fn of_itself(world: &World, key: &Key, now: Now) -> Result<(), Reason> {
 
 /// Claims of the key's namespace that are not the key's own: what it rotates away from does not count.
 fn held_by_others(world: &World, key: &Key) -> u32 {
-    let own = world.claims_of(&key.uid).filter(|claim| !claim.released && claim.pool == key.pool).count();
-    world.held(&key.pool, &key.namespace).saturating_sub(u32::try_from(own).unwrap_or(u32::MAX))
+    let own = world
+        .claims_of(&key.uid)
+        .filter(|claim| !claim.released && claim.pool == key.pool)
+        .count();
+    world
+        .held(&key.pool, &key.namespace)
+        .saturating_sub(u32::try_from(own).unwrap_or(u32::MAX))
 }
 
 /// The claim for the key's present public key, address generation and pool: the oldest, should there be more.
 pub fn current_claim<'a>(world: &'a World, key: &'a Key) -> Option<&'a Claim> {
-    world.claims_of(&key.uid).find(|claim| !claim.released && is_current(claim, key))
+    world
+        .claims_of(&key.uid)
+        .find(|claim| !claim.released && is_current(claim, key))
 }
 
 /// Whether the claim is for what the key asks at present.
@@ -81,7 +94,11 @@ pub fn is_current(claim: &Claim, key: &Key) -> bool {
 pub fn expiry(world: &World, key: &Key, claim: &Claim) -> Option<i64> {
     let policy = world.pool(&key.pool).and_then(|pool| pool.max_age);
     let limit: Duration = key.expire_after.into_iter().chain(policy).min()?;
-    Some(claim.created.saturating_add(i64::try_from(limit.as_secs()).unwrap_or(i64::MAX)))
+    Some(
+        claim
+            .created
+            .saturating_add(i64::try_from(limit.as_secs()).unwrap_or(i64::MAX)),
+    )
 }
 
 /// Whether the time of the key's present public key is over: by its claim while there is one, later by what

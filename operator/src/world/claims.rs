@@ -64,17 +64,25 @@ impl World {
     /// The claims of a key, oldest first, released ones included.
     pub fn claims_of(&self, key: &str) -> impl Iterator<Item = &Claim> {
         let set = self.claims_by_key.get(key);
-        set.into_iter().flatten().filter_map(|(_, uid)| self.claims.get(uid))
+        set.into_iter()
+            .flatten()
+            .filter_map(|(_, uid)| self.claims.get(uid))
     }
 
     /// The key that holds this public key: the one whose unreleased claim is the oldest.
     pub fn incumbent(&self, public_key: &PublicKey) -> Option<&str> {
-        self.incumbents.get(public_key)?.first().map(|(_, _, key)| key.as_str())
+        self.incumbents
+            .get(public_key)?
+            .first()
+            .map(|(_, _, key)| key.as_str())
     }
 
     /// How many unreleased claims a namespace holds in a pool.
     pub fn held(&self, pool: &str, namespace: &str) -> u32 {
-        self.held_by_namespace.get(&(pool.to_owned(), namespace.to_owned())).copied().unwrap_or(0)
+        self.held_by_namespace
+            .get(&(pool.to_owned(), namespace.to_owned()))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// How many claims a pool has, released ones included.
@@ -110,7 +118,9 @@ impl World {
     }
 
     pub(super) fn remove_claim(&mut self, uid: &str) {
-        let Some(claim) = self.claims.remove(uid) else { return };
+        let Some(claim) = self.claims.remove(uid) else {
+            return;
+        };
         self.unindex_claim(&claim);
         for pool in self.pools.values_mut() {
             claim.addresses.iter().for_each(|address| pool.put_back(*address));
@@ -124,12 +134,18 @@ impl World {
 
     fn index_claim(&mut self, claim: &Claim) {
         let entry = (claim.created, claim.uid.clone());
-        self.claims_by_key.entry(claim.key.uid.clone()).or_default().insert(entry);
+        self.claims_by_key
+            .entry(claim.key.uid.clone())
+            .or_default()
+            .insert(entry);
         *self.held_by_pool.entry(claim.pool.clone()).or_default() += 1;
         if !claim.released {
             let entry = (claim.created, claim.uid.clone(), claim.key.uid.clone());
             self.incumbents.entry(claim.public_key).or_default().insert(entry);
-            *self.held_by_namespace.entry((claim.pool.clone(), claim.key.namespace.clone())).or_default() += 1;
+            *self
+                .held_by_namespace
+                .entry((claim.pool.clone(), claim.key.namespace.clone()))
+                .or_default() += 1;
         }
         let place = (claim.pool.clone(), claim.resource_version);
         self.awaiting.entry(place).or_default().insert(claim.uid.clone());
@@ -150,7 +166,10 @@ impl World {
                     self.incumbents.remove(&claim.public_key);
                 }
             }
-            decrement(&mut self.held_by_namespace, &(claim.pool.clone(), claim.key.namespace.clone()));
+            decrement(
+                &mut self.held_by_namespace,
+                &(claim.pool.clone(), claim.key.namespace.clone()),
+            );
         }
         let place = (claim.pool.clone(), claim.resource_version);
         if let Some(set) = self.awaiting.get_mut(&place) {
@@ -173,7 +192,10 @@ impl World {
             }
             // What is refused beyond the names in the list may be any newer peer.
             let overflow = report.refused_count > report.refused.len() && claim.programmed.is_none();
-            done &= report.applied.is_some_and(|applied| applied >= claim.resource_version) && !overflow;
+            done &= report
+                .applied
+                .is_some_and(|applied| applied >= claim.resource_version)
+                && !overflow;
         }
         match (any, done) {
             (false, _) => Programming::NoGateway,
@@ -186,7 +208,11 @@ impl World {
     pub(super) fn touch_awaiting(&mut self, pool: &str, upto: Option<u64>) {
         let Some(upto) = upto else { return };
         let range = (pool.to_owned(), 0)..=(pool.to_owned(), upto);
-        let due: Vec<Uid> = self.awaiting.range(range).flat_map(|(_, uids)| uids.iter().cloned()).collect();
+        let due: Vec<Uid> = self
+            .awaiting
+            .range(range)
+            .flat_map(|(_, uids)| uids.iter().cloned())
+            .collect();
         for uid in due {
             if let Some(claim) = self.claims.get(&uid) {
                 self.queue.touch(Target::Key(claim.key.uid.clone()));
@@ -197,7 +223,9 @@ impl World {
 
     /// Notes that every serving gateway has the claim: it waits for no watermark any more.
     pub fn mark_programmed(&mut self, uid: &str, now: Duration) {
-        let Some(claim) = self.claims.get_mut(uid) else { return };
+        let Some(claim) = self.claims.get_mut(uid) else {
+            return;
+        };
         claim.programmed.get_or_insert(now);
         let key = claim.key.uid.clone();
         let place = (claim.pool.clone(), claim.resource_version);

@@ -154,12 +154,16 @@ impl World {
 
     /// The version up to which every serving node of a pool has all peers.
     fn watermark(&self, pool: &str, now: Duration) -> Option<u64> {
-        self.serving(pool, now).filter_map(|node| node.report.as_ref()?.applied).min()
+        self.serving(pool, now)
+            .filter_map(|node| node.report.as_ref()?.applied)
+            .min()
     }
 
     pub(super) fn apply_gateway(&mut self, gateway: Gateway, now: Duration) {
         let known = self.gateways.get(&gateway.name);
-        if known.is_some_and(|known| known.uid == gateway.uid && known.resource_version >= gateway.resource_version) {
+        if known.is_some_and(|known| {
+            known.uid == gateway.uid && known.resource_version >= gateway.resource_version
+        }) {
             return;
         }
         let mut pools = gateway.pools.clone();
@@ -169,14 +173,29 @@ impl World {
     }
 
     pub(super) fn remove_gateway(&mut self, uid: &str, now: Duration) {
-        let Some(name) = self.gateways.values().find(|g| g.uid == uid).map(|g| g.name.clone()) else { return };
-        let pools = self.gateways.remove(&name).map(|gateway| gateway.pools).unwrap_or_default();
+        let Some(name) = self
+            .gateways
+            .values()
+            .find(|g| g.uid == uid)
+            .map(|g| g.name.clone())
+        else {
+            return;
+        };
+        let pools = self
+            .gateways
+            .remove(&name)
+            .map(|gateway| gateway.pools)
+            .unwrap_or_default();
         self.fleet_changed(&pools, now, true);
     }
 
     pub(super) fn apply_gateway_node(&mut self, mut node: GatewayNode, now: Duration) {
         node.renewed = now;
-        let before = self.gateway_nodes.get(&node.name).filter(|known| known.uid == node.uid).cloned();
+        let before = self
+            .gateway_nodes
+            .get(&node.name)
+            .filter(|known| known.uid == node.uid)
+            .cloned();
         if let Some(before) = &before {
             if before.resource_version >= node.resource_version {
                 return;
@@ -193,9 +212,20 @@ impl World {
         }
         let refuses = |n: &GatewayNode| n.report.as_ref().map(|r| r.refused.clone());
         let turned = before.as_ref().map(refuses) != Some(refuses(&node));
-        let pools = self.gateways.get(&node.gateway).map(|g| g.pools.clone()).unwrap_or_default();
-        let refused = node.report.as_ref().map(|r| r.refused.clone()).unwrap_or_default();
-        self.queue.touch_at(node.renewed + SERVING_LEASE + Duration::from_millis(1), Target::Fleet);
+        let pools = self
+            .gateways
+            .get(&node.gateway)
+            .map(|g| g.pools.clone())
+            .unwrap_or_default();
+        let refused = node
+            .report
+            .as_ref()
+            .map(|r| r.refused.clone())
+            .unwrap_or_default();
+        self.queue.touch_at(
+            node.renewed + SERVING_LEASE + Duration::from_millis(1),
+            Target::Fleet,
+        );
         self.gateway_nodes.insert(node.name.clone(), node);
         for uid in refused {
             if let Some(claim) = self.claims.get(&uid) {
@@ -208,22 +238,40 @@ impl World {
 
     /// Plans again what depends on a node that has begun or ceased to serve.
     pub fn notice_serving(&mut self, now: Duration) {
-        let serving: HashSet<String> =
-            self.gateway_nodes.values().filter(|n| n.serves(now)).map(|n| n.name.clone()).collect();
+        let serving: HashSet<String> = self
+            .gateway_nodes
+            .values()
+            .filter(|n| n.serves(now))
+            .map(|n| n.name.clone())
+            .collect();
         let turned: Vec<_> = self.serving.symmetric_difference(&serving).cloned().collect();
         self.serving = serving;
         for name in turned {
-            let gateway = self.gateway_nodes.get(&name).and_then(|node| self.gateways.get(&node.gateway));
+            let gateway = self
+                .gateway_nodes
+                .get(&name)
+                .and_then(|node| self.gateways.get(&node.gateway));
             let pools = gateway.map(|gateway| gateway.pools.clone()).unwrap_or_default();
             self.fleet_changed(&pools, now, true);
         }
     }
 
     pub(super) fn remove_gateway_node(&mut self, uid: &str, now: Duration) {
-        let Some(name) = self.gateway_nodes.values().find(|n| n.uid == uid).map(|n| n.name.clone()) else { return };
+        let Some(name) = self
+            .gateway_nodes
+            .values()
+            .find(|n| n.uid == uid)
+            .map(|n| n.name.clone())
+        else {
+            return;
+        };
         if let Some(node) = self.gateway_nodes.remove(&name) {
             self.change_gateway_key(node.report.and_then(|r| r.public_key), None);
-            let pools = self.gateways.get(&node.gateway).map(|g| g.pools.clone()).unwrap_or_default();
+            let pools = self
+                .gateways
+                .get(&node.gateway)
+                .map(|g| g.pools.clone())
+                .unwrap_or_default();
             self.fleet_changed(&pools, now, true);
         }
     }
@@ -238,7 +286,9 @@ impl World {
     }
 
     pub(super) fn remove_node(&mut self, uid: &str) {
-        let Some(name) = self.nodes.values().find(|n| n.uid == uid).map(|n| n.name.clone()) else { return };
+        let Some(name) = self.nodes.values().find(|n| n.uid == uid).map(|n| n.name.clone()) else {
+            return;
+        };
         self.nodes.remove(&name);
         self.queue.touch(Target::Fleet);
     }
@@ -262,7 +312,11 @@ impl World {
     /// Plans again what depends on the nodes of these pools.
     fn fleet_changed(&mut self, pools: &[String], now: Duration, turned: bool) {
         for pool in pools {
-            let upto = if turned { Some(u64::MAX) } else { self.watermark(pool, now) };
+            let upto = if turned {
+                Some(u64::MAX)
+            } else {
+                self.watermark(pool, now)
+            };
             self.touch_awaiting(pool, upto);
             if turned {
                 self.queue.touch(Target::Pool(pool.clone()));

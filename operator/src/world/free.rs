@@ -33,10 +33,18 @@ impl FreeV4 {
         {
             *last = (1 << (size % 64)) - 1;
         }
-        let mut reserved: Vec<Ipv4Net> =
-            exclude.iter().filter_map(|e| if let IpNet::V4(e) = e { Some(*e) } else { None }).collect();
+        let mut reserved: Vec<Ipv4Net> = exclude
+            .iter()
+            .filter_map(|e| if let IpNet::V4(e) = e { Some(*e) } else { None })
+            .collect();
         reserved.extend([net.network(), net.broadcast(), gateway_v4(net)].map(Ipv4Net::from));
-        let mut set = Self { net, words, tree: Vec::new(), free: 0, reserved };
+        let mut set = Self {
+            net,
+            words,
+            tree: Vec::new(),
+            free: 0,
+            reserved,
+        };
         for range in set.reserved.clone() {
             let (Some(first), Some(last)) = (set.index(range.network()), set.index(range.broadcast())) else {
                 continue;
@@ -62,7 +70,9 @@ impl FreeV4 {
     }
 
     fn index(&self, address: Ipv4Addr) -> Option<usize> {
-        self.net.contains(&address).then(|| (u32::from(address) - u32::from(self.net.network())) as usize)
+        self.net
+            .contains(&address)
+            .then(|| (u32::from(address) - u32::from(self.net.network())) as usize)
     }
 
     fn is_reserved(&self, address: Ipv4Addr) -> bool {
@@ -78,7 +88,11 @@ impl FreeV4 {
         self.free = if free { self.free + 1 } else { self.free - 1 };
         let mut node = word + 1;
         while node < self.tree.len() {
-            self.tree[node] = if free { self.tree[node] + 1 } else { self.tree[node] - 1 };
+            self.tree[node] = if free {
+                self.tree[node] + 1
+            } else {
+                self.tree[node] - 1
+            };
             node += lowest_bit(node);
         }
     }
@@ -124,10 +138,16 @@ const DRAWS: usize = 256;
 impl FreeV6 {
     /// The range without its subnet-router anycast and first host address, and without `exclude`.
     pub fn new(net: Ipv6Net, exclude: &[IpNet]) -> Self {
-        let mut reserved: Vec<Ipv6Net> =
-            exclude.iter().filter_map(|e| if let IpNet::V6(e) = e { Some(*e) } else { None }).collect();
+        let mut reserved: Vec<Ipv6Net> = exclude
+            .iter()
+            .filter_map(|e| if let IpNet::V6(e) = e { Some(*e) } else { None })
+            .collect();
         reserved.extend([net.network(), gateway_v6(net)].map(Ipv6Net::from));
-        Self { net, taken: HashSet::new(), reserved }
+        Self {
+            net,
+            taken: HashSet::new(),
+            reserved,
+        }
     }
 
     fn is_free(&self, address: Ipv6Addr) -> bool {
@@ -164,8 +184,11 @@ impl Free {
                         return Some(address);
                     }
                 }
-                let open: Vec<_> =
-                    (0..set.free).filter_map(|n| set.nth(n)).map(IpAddr::V4).filter(|a| !elsewhere(*a)).collect();
+                let open: Vec<_> = (0..set.free)
+                    .filter_map(|n| set.nth(n))
+                    .map(IpAddr::V4)
+                    .filter(|a| !elsewhere(*a))
+                    .collect();
                 (!open.is_empty()).then(|| open[rng.random_range(0..open.len())])
             }
             Self::V6(set) => {
@@ -186,9 +209,9 @@ impl Free {
     /// Whether the address lies in the range and may be given to a key.
     pub fn is_free(&self, address: IpAddr) -> bool {
         match (self, address) {
-            (Self::V4(set), IpAddr::V4(address)) => {
-                set.index(address).is_some_and(|i| set.words[i / 64] & (1 << (i % 64)) != 0)
-            }
+            (Self::V4(set), IpAddr::V4(address)) => set
+                .index(address)
+                .is_some_and(|i| set.words[i / 64] & (1 << (i % 64)) != 0),
             (Self::V6(set), IpAddr::V6(address)) => set.is_free(address),
             _ => false,
         }
@@ -265,7 +288,13 @@ mod tests {
     fn network_broadcast_gateway_and_excluded_addresses_are_never_free() {
         let set = v4("10.64.0.0/24", &["10.64.0.16/28"]);
         assert_eq!(set.free(), 256 - 3 - 16);
-        for taken in ["10.64.0.0", "10.64.0.1", "10.64.0.255", "10.64.0.16", "10.64.0.31"] {
+        for taken in [
+            "10.64.0.0",
+            "10.64.0.1",
+            "10.64.0.255",
+            "10.64.0.16",
+            "10.64.0.31",
+        ] {
             assert!(!set.is_free(taken.parse().unwrap()), "{taken}");
         }
         assert!(set.is_free("10.64.0.2".parse().unwrap()));
@@ -282,7 +311,9 @@ mod tests {
     #[test]
     fn every_free_address_of_a_nearly_full_range_is_drawn_equally_often() {
         let mut set = v4("10.64.0.0/20", &[]);
-        let keep: Vec<IpAddr> = ["10.64.0.2", "10.64.7.77", "10.64.15.254", "10.64.8.0"].map(|a| a.parse().unwrap()).into();
+        let keep: Vec<IpAddr> = ["10.64.0.2", "10.64.7.77", "10.64.15.254", "10.64.8.0"]
+            .map(|a| a.parse().unwrap())
+            .into();
         for host in 0..4096_u32 {
             let address = IpAddr::V4(Ipv4Addr::from(0x0a40_0000 + host));
             if !keep.contains(&address) {
@@ -314,7 +345,9 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(1);
         let net: Ipv6Net = "fd64:cafe:1::/64".parse().unwrap();
         for _ in 0..1000 {
-            let Some(IpAddr::V6(address)) = set.draw(&mut rng, |_| false) else { panic!("no address") };
+            let Some(IpAddr::V6(address)) = set.draw(&mut rng, |_| false) else {
+                panic!("no address")
+            };
             assert!(net.contains(&address));
         }
     }

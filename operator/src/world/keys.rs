@@ -52,7 +52,9 @@ impl World {
     /// Keys that carry this public key, oldest first.
     pub fn keys_carrying(&self, public_key: &PublicKey) -> impl Iterator<Item = &Key> {
         let set = self.keys_by_public_key.get(public_key);
-        set.into_iter().flatten().filter_map(|(_, uid)| self.keys.get(uid))
+        set.into_iter()
+            .flatten()
+            .filter_map(|(_, uid)| self.keys.get(uid))
     }
 
     pub(super) fn apply_key(&mut self, key: Key) {
@@ -71,7 +73,10 @@ impl World {
             }
         }
         if let Some(public_key) = key.public_key {
-            self.keys_by_public_key.entry(public_key).or_default().insert((key.created, uid.clone()));
+            self.keys_by_public_key
+                .entry(public_key)
+                .or_default()
+                .insert((key.created, uid.clone()));
         }
         let released = key.suspend || key.deleting;
         let public_key = key.public_key;
@@ -121,7 +126,10 @@ impl World {
 
     /// Remembers that a key waits for an address of this pool.
     pub fn wait_for_address(&mut self, pool: &str, uid: &str) {
-        self.waiting_for_address.entry(pool.to_owned()).or_default().insert(uid.to_owned());
+        self.waiting_for_address
+            .entry(pool.to_owned())
+            .or_default()
+            .insert(uid.to_owned());
     }
 
     fn stop_waiting(&mut self, pool: &str, uid: &str) {

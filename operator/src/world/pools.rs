@@ -74,7 +74,11 @@ impl Pool {
     pub fn could_give(&self, addresses: &[IpAddr], promised: impl Fn(IpAddr) -> bool) -> bool {
         !addresses.is_empty()
             && addresses.len() == self.free.len()
-            && self.free.iter().zip(addresses).all(|(free, address)| free.is_free(*address) && !promised(*address))
+            && self
+                .free
+                .iter()
+                .zip(addresses)
+                .all(|(free, address)| free.is_free(*address) && !promised(*address))
     }
 
     /// How many keys could still get addresses.
@@ -106,23 +110,43 @@ impl World {
             Some(known) if known.ranges == pool.ranges => pool.free = known.free,
             _ => {
                 pool.free = pool.ranges.as_ref().map(Ranges::free).unwrap_or_default();
-                let held = self.claims.values().flat_map(|claim| claim.addresses.iter().copied());
+                let held = self
+                    .claims
+                    .values()
+                    .flat_map(|claim| claim.addresses.iter().copied());
                 held.for_each(|address| pool.take(address));
             }
         }
         let name = pool.name.clone();
-        let keys: Vec<_> = self.keys.values().filter(|key| key.pool == name).map(|key| key.uid.clone()).collect();
+        let keys: Vec<_> = self
+            .keys
+            .values()
+            .filter(|key| key.pool == name)
+            .map(|key| key.uid.clone())
+            .collect();
         self.pools.insert(name.clone(), pool);
-        keys.into_iter().for_each(|uid| self.queue.touch(Target::Key(uid)));
+        keys.into_iter()
+            .for_each(|uid| self.queue.touch(Target::Key(uid)));
         self.queue.touch(Target::Pool(name));
     }
 
     pub(super) fn remove_pool(&mut self, uid: &str) {
-        let Some(name) = self.pools.values().find(|pool| pool.uid == uid).map(|pool| pool.name.clone()) else {
+        let Some(name) = self
+            .pools
+            .values()
+            .find(|pool| pool.uid == uid)
+            .map(|pool| pool.name.clone())
+        else {
             return;
         };
         self.pools.remove(&name);
-        let keys: Vec<_> = self.keys.values().filter(|key| key.pool == name).map(|key| key.uid.clone()).collect();
-        keys.into_iter().for_each(|uid| self.queue.touch(Target::Key(uid)));
+        let keys: Vec<_> = self
+            .keys
+            .values()
+            .filter(|key| key.pool == name)
+            .map(|key| key.uid.clone())
+            .collect();
+        keys.into_iter()
+            .for_each(|uid| self.queue.touch(Target::Key(uid)));
     }
 }

@@ -69,7 +69,9 @@ impl Queue {
     }
 
     pub fn finish(&mut self, target: &Target) {
-        let Some(steps) = self.under_way.get_mut(target) else { return };
+        let Some(steps) = self.under_way.get_mut(target) else {
+            return;
+        };
         *steps -= 1;
         if *steps == 0 {
             self.under_way.remove(target);

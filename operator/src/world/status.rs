@@ -36,17 +36,25 @@ pub struct KeyStatus {
 }
 
 /// The conditions of a key, in the order of [`KeyStatus::conditions`].
-pub const CONDITIONS: [ConditionType; 3] =
-    [ConditionType::Accepted, ConditionType::Programmed, ConditionType::Ready];
+pub const CONDITIONS: [ConditionType; 3] = [
+    ConditionType::Accepted,
+    ConditionType::Programmed,
+    ConditionType::Ready,
+];
 
 impl KeyStatus {
     /// Reads the API's form. What cannot be read is absent, so that it is written again.
     pub fn read(status: Option<&WireGuardKeyStatus>) -> Self {
-        let Some(status) = status else { return Self::default() };
+        let Some(status) = status else {
+            return Self::default();
+        };
         Self {
             observed_generation: (status.observed_generation >= 0).then_some(status.observed_generation),
             addresses: status.addresses.iter().filter_map(|a| a.parse().ok()).collect(),
-            public_key: status.public_key.as_deref().and_then(|k| PublicKey::from_base64(k).ok()),
+            public_key: status
+                .public_key
+                .as_deref()
+                .and_then(|k| PublicKey::from_base64(k).ok()),
             address_generation: status.address_generation,
             expires_at: status.expires_at.as_ref().map(|t| t.0.as_second()),
             conditions: CONDITIONS.map(|kind| {
@@ -81,7 +89,12 @@ impl KeyStatus {
                     let reason = mark.reason?;
                     Some(Condition {
                         type_: kind.as_str().to_owned(),
-                        status: if mark.status == Some(true) { "True" } else { "False" }.to_owned(),
+                        status: if mark.status == Some(true) {
+                            "True"
+                        } else {
+                            "False"
+                        }
+                        .to_owned(),
                         reason: reason.as_str().to_owned(),
                         message: reason.message().to_owned(),
                         observed_generation: self.observed_generation,
@@ -97,7 +110,11 @@ impl KeyStatus {
         let since = previous.conditions[index]
             .filter(|mark| mark.status == Some(status))
             .map_or_else(|| now.as_second(), |mark| mark.since);
-        self.conditions[index] = Some(Mark { status: Some(status), reason: Some(reason), since });
+        self.conditions[index] = Some(Mark {
+            status: Some(status),
+            reason: Some(reason),
+            since,
+        });
     }
 
     /// Whether it says that every gateway has the peer.

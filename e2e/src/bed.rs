@@ -1,0 +1,328 @@
+//! The whole of Culvert in one machine: control plane, operator, one gateway node with its agent.
+//!
+//! ```text
+//!  root namespace                     gateway                        clients
+//!  etcd, kube-apiserver, operator     agent, cv0 (kernel WireGuard)  one namespace each, wg0
+//!        192.0.2.1 ─────────────────── 192.0.2.2
+//!                                      198.51.100.1 (br0) ─────────── 198.51.100.x
+//! ```
+//!
+//! Both programs log everything (`RUST_LOG=trace`), and [`Bed::finish`] looks through what they wrote for every
+//! client that was there: a test that does not call it has not looked.
+
+use std::{
+    env,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::core::v1::Node;
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+use crate::{
+    ControlPlane, Namespace, Program, Scratch, control_plane::Options, leaks, netns, process, tunnel::Peer,
+    wait,
+};
+
+/// Longer than anything takes that is not a matter of age.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// The node's name in the API.
+pub const NODE: &str = "gateway-1";
+
+/// The gateway's address for clients.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
+/// The interface that `examples/gateway.yaml` asks for.
+pub const INTERFACE: &str = "cv0";
+
+const OPERATOR_SIDE: &str = "192.0.2.1";
+const AGENT_SIDE: &str = "192.0.2.2";
+
+/// A running Culvert.
+pub struct Bed {
+    /// The API.
+    pub plane: ControlPlane,
+
+    /// The network namespace of the gateway node.
+    pub gateway: Namespace,
+
+    operator: Option<Program>,
+    agent: Option<Program>,
+    secrets: Vec<leaks::Canary>,
+    logs: PathBuf,
+    folder: Scratch,
+}
+
+impl Bed {
+    /// Starts everything and waits until the gateway serves.
+    pub async fn start() -> Result<Self> {
+        let mut bed = Self::empty().await?;
+        for file in ["pool.yaml", "gateway.yaml"] {
+            bed.kubectl(&["apply", "-f", &example(file)]).await?;
+        }
+        bed.start_operator()?;
+        bed.start_agent()?;
+        bed.serving().await?;
+        Ok(bed)
+    }
+
+    /// The control plane with definitions and a labelled node: no pool, no gateway, none of Culvert's programs.
+    pub async fn empty() -> Result<Self> {
+        let gateway = Namespace::new("gateway")?;
+        gateway.ip(&[
+            "link", "add", "eth0", "type", "veth", "peer", "name", "node0", "netns", "1",
+        ])?;
+        netns::run(Command::new("ip").args(["addr", "add", &format!("{OPERATOR_SIDE}/24"), "dev", "node0"]))?;
+        netns::run(Command::new("ip").args(["link", "set", "node0", "up"]))?;
+        gateway.address("eth0", &format!("{AGENT_SIDE}/24"))?;
+        gateway.ip(&["link", "add", "br0", "type", "bridge"])?;
+        gateway.address("br0", &format!("{GATEWAY}/24"))?;
+
+        let plane = ControlPlane::start_with(Options::in_machine(&[OPERATOR_SIDE.parse()?])).await?;
+        let folder = Scratch::new("culvert-bed-")?;
+        // Where the machine's host can read them afterwards, if it has given such a place.
+        let logs = env::var_os("CULVERT_OUT").map_or_else(|| folder.path().to_owned(), PathBuf::from);
+        let bed = Self {
+            plane,
+            gateway,
+            operator: None,
+            agent: None,
+            secrets: Vec::new(),
+            logs,
+            folder,
+        };
+        bed.apply_definitions().await?;
+        bed.make_node().await?;
+        Ok(bed)
+    }
+
+    async fn apply_definitions(&self) -> Result<()> {
+        self.kubectl(&["apply", "-f", &definitions()]).await?;
+        self.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=60s",
+            "-f",
+            &definitions(),
+        ])
+        .await?;
+        Ok(())
+    }
+
+    async fn make_node(&self) -> Result<()> {
+        let nodes: Api<Node> = Api::all(self.plane.client().await?);
+        let mut node = Node::default();
+        node.metadata.name = Some(NODE.to_owned());
+        node.metadata.labels = Some([("culvert.dev/gateway".to_owned(), "true".to_owned())].into());
+        nodes
+            .create(&PostParams::default(), &node)
+            .await
+            .context("failed to create the node")?;
+        let addresses = json!([
+            { "type": "ExternalIP", "address": GATEWAY.to_string() },
+            { "type": "InternalIP", "address": AGENT_SIDE },
+        ]);
+        let patch = Patch::Merge(json!({ "status": { "addresses": addresses } }));
+        nodes
+            .patch_status(NODE, &PatchParams::default(), &patch)
+            .await
+            .context("failed to give the node addresses")?;
+        Ok(())
+    }
+
+    /// Starts the operator.
+    pub fn start_operator(&mut self) -> Result<()> {
+        let mut command = process::built("CULVERT_OPERATOR")?;
+        command
+            .env("KUBECONFIG", self.plane.kubeconfig())
+            .env("RUST_LOG", "trace");
+        self.operator = Some(Program::start("operator", &command, &self.logs)?);
+        Ok(())
+    }
+
+    /// Starts the node's agent.
+    pub fn start_agent(&mut self) -> Result<()> {
+        let kubeconfig = self
+            .plane
+            .kubeconfig_via(&self.plane.kubeconfig(), OPERATOR_SIDE.parse()?)?;
+        let mut command = process::built("CULVERT_NODE_AGENT")?;
+        command
+            .env("KUBECONFIG", kubeconfig)
+            .env("NODE_NAME", NODE)
+            .env("CULVERT_STATE_DIR", self.keys())
+            .env("RUST_LOG", "trace");
+        let command = self.gateway.wrap(&command);
+        self.agent = Some(Program::start("agent", &command, &self.logs)?);
+        Ok(())
+    }
+
+    /// The folder in which the agent keeps gateways' private keys.
+    pub fn keys(&self) -> PathBuf {
+        self.folder.path().join("keys")
+    }
+
+    /// Kills the operator as a crash would.
+    pub fn kill_operator(&mut self) -> Result<()> {
+        self.operator.take().context("the operator does not run")?.kill()
+    }
+
+    /// Kills the agent as a crash would.
+    pub fn kill_agent(&mut self) -> Result<()> {
+        self.agent.take().context("the agent does not run")?.kill()
+    }
+
+    /// Ends the agent as an upgrade would.
+    pub async fn terminate_agent(&mut self) -> Result<()> {
+        let status = self
+            .agent
+            .take()
+            .context("the agent does not run")?
+            .terminate(SOON)
+            .await?;
+        ensure!(status == 0, "the agent ended with status {status}");
+        Ok(())
+    }
+
+    /// Waits until the gateway node says that it serves.
+    pub async fn serving(&self) -> Result<()> {
+        self.wait_ready("gatewaynode", "default.gateway-1", "default")
+            .await
+    }
+
+    /// Waits until an object is Ready.
+    pub async fn wait_ready(&self, kind: &str, name: &str, namespace: &str) -> Result<()> {
+        let object = format!("{kind}/{name}");
+        wait::until(&format!("{object} to be Ready"), SOON, || async {
+            let ready = "-o=jsonpath={.status.conditions[?(@.type=='Ready')].status}";
+            let status = self.kubectl(&["get", &object, "-n", namespace, ready]).await?;
+            if status == "True" {
+                return Ok(Some(()));
+            }
+            bail!("Ready is `{status}`; {}", self.tails())
+        })
+        .await
+    }
+
+    /// Runs kubectl with all rights and gives what it printed.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.kubectl_with(arguments, None).await
+    }
+
+    /// As [`Bed::kubectl`], with an input.
+    pub async fn kubectl_with(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
+        let output = self.plane.kubectl(arguments, input).await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "kubectl {} failed: {}",
+            arguments.join(" "),
+            said.trim_end()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// What clients read of the gateway: its public key and where it is.
+    pub async fn gateway_for_clients(&self) -> Result<(String, String)> {
+        let both = "-o=jsonpath={.status.publicKey} {.status.endpoints[0]}";
+        let text = self
+            .kubectl(&["get", "gatewaynode/default.gateway-1", both])
+            .await?;
+        let (key, endpoint) = text
+            .split_once(' ')
+            .with_context(|| format!("the gateway says `{text}`"))?;
+        Ok((key.to_owned(), endpoint.to_owned()))
+    }
+
+    /// The gateway's peers, as `wg` shows them.
+    pub fn peers(&self) -> Result<Vec<Peer>> {
+        Peer::all(&self.gateway, INTERFACE)
+    }
+
+    /// One of the gateway's peers, if it is there.
+    pub fn peer(&self, public_key: &str) -> Result<Option<Peer>> {
+        Ok(self
+            .peers()?
+            .into_iter()
+            .find(|peer| peer.public_key == public_key))
+    }
+
+    /// Remembers something that must not be in any log.
+    pub fn secret(&mut self, canary: leaks::Canary) {
+        self.secrets.push(canary);
+    }
+
+    /// Both programs' logs.
+    pub fn logs(&self) -> Vec<PathBuf> {
+        ["operator.log", "agent.log"]
+            .iter()
+            .map(|name| self.logs.join(name))
+            .collect()
+    }
+
+    fn tails(&self) -> String {
+        let tail = |program: &Option<Program>| program.as_ref().map_or_else(String::new, |p| p.tail(12));
+        format!(
+            "operator says:\n{}\nagent says:\n{}",
+            tail(&self.operator),
+            tail(&self.agent)
+        )
+    }
+
+    /// Ends both programs and searches their logs for what must not be there.
+    pub async fn finish(mut self) -> Result<()> {
+        for program in [self.agent.take(), self.operator.take()].into_iter().flatten() {
+            let log = program.tail(12);
+            let status = program.terminate(SOON).await?;
+            ensure!(status == 0, "a program ended with status {status}:\n{log}");
+        }
+        let mut key_files = Vec::new();
+        if let Ok(folder) = std::fs::read_dir(self.keys()) {
+            key_files.extend(folder.filter_map(|entry| entry.ok().map(|entry| entry.path())));
+        }
+        for file in key_files {
+            let key = std::fs::read_to_string(&file).context("failed to read the gateway's key")?;
+            self.secrets
+                .push(leaks::Canary::key("the gateway's private key", key.trim())?);
+        }
+        ensure!(!self.secrets.is_empty(), "nothing to search the logs for");
+        for log in self.logs().iter().filter(|log| log.exists()) {
+            let bytes = std::fs::read(log).with_context(|| format!("failed to read {}", log.display()))?;
+            ensure!(
+                !bytes.is_empty(),
+                "{} is empty: nothing was searched",
+                log.display()
+            );
+            let found = leaks::search(&bytes, &self.secrets);
+            ensure!(found.is_empty(), "{} holds {}", log.display(), found.join(", "));
+        }
+        Ok(())
+    }
+}
+
+/// The path of an example.
+pub fn example(file: &str) -> String {
+    checkout().join("examples").join(file).display().to_string()
+}
+
+/// The folder of the generated definitions.
+pub fn definitions() -> String {
+    checkout().join("crds/yaml").display().to_string()
+}
+
+fn checkout() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// The outer address of client number `n`.
+pub fn outer(n: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, n))
+}

@@ -1,0 +1,233 @@
+//! A client: a network namespace with an outer address, a key pair made there, and plain `wg`.
+
+use std::{
+    fs,
+    io::Write,
+    net::IpAddr,
+    os::unix::fs::OpenOptionsExt,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use crate::{
+    Bed, Namespace, Scratch,
+    bed::{INTERFACE, outer},
+    leaks::Canary,
+    netns,
+};
+
+/// The port that clients send from: unmistakable in a log.
+pub const PORT: u16 = 47077;
+
+/// What a client routes into the tunnel: the ranges of `examples/pool.yaml`.
+const RANGES: [&str; 2] = ["10.64.0.0/11", "fd64:cafe:1::/64"];
+
+/// The gateway's own addresses in those ranges.
+pub const GATEWAY_INSIDE: [&str; 2] = ["10.64.0.1", "fd64:cafe:1::1"];
+
+/// A client of the gateway.
+pub struct Client {
+    /// The name of its key in the API.
+    pub name: String,
+
+    /// Where it lives.
+    pub namespace: Namespace,
+
+    /// Its public key, base64.
+    pub public_key: String,
+
+    /// Its tunnel addresses, once it has been told.
+    pub addresses: Vec<IpAddr>,
+
+    outer: IpAddr,
+    folder: Scratch,
+}
+
+impl Client {
+    /// A client behind the outer address number `n`, with a key pair of its own.
+    pub fn new(bed: &mut Bed, name: &str, n: u8) -> Result<Self> {
+        let namespace = Namespace::new(name)?;
+        let far = format!("c{n}");
+        netns::wire((&namespace, "eth0"), (&bed.gateway, &far))?;
+        bed.gateway.ip(&["link", "set", &far, "master", "br0"])?;
+        let outer = outer(n);
+        namespace.address("eth0", &format!("{outer}/24"))?;
+        let folder = Scratch::new("culvert-client-")?;
+        let private_key = netns::run(Command::new("wg").arg("genkey"))?;
+        let file = folder.path().join("private");
+        let mut open = fs::OpenOptions::new();
+        open.write(true).create_new(true).mode(0o600);
+        open.open(&file)?
+            .write_all(private_key.as_bytes())
+            .context("failed to write a private key")?;
+        let public_key = netns::run(
+            Command::new("wg")
+                .arg("pubkey")
+                .stdin(Stdio::from(fs::File::open(&file)?)),
+        )?;
+        bed.secret(Canary::address(&format!("the outer address of {name}"), outer));
+        bed.secret(Canary::key(
+            &format!("the private key of {name}"),
+            private_key.trim(),
+        )?);
+        Ok(Self {
+            name: name.to_owned(),
+            namespace,
+            public_key: public_key.trim().to_owned(),
+            addresses: Vec::new(),
+            outer,
+            folder,
+        })
+    }
+
+    /// The object that the client's user applies: the public key and nothing else.
+    pub fn manifest(&self) -> String {
+        json!({
+            "apiVersion": "culvert.dev/v1alpha1",
+            "kind": "WireGuardKey",
+            "metadata": { "name": self.name },
+            "spec": { "publicKey": self.public_key },
+        })
+        .to_string()
+    }
+
+    /// Applies the public key, waits until it is Ready and reads the addresses.
+    pub async fn register(&mut self, bed: &Bed) -> Result<()> {
+        bed.kubectl_with(&["apply", "-f", "-"], Some(&self.manifest()))
+            .await?;
+        bed.wait_ready("wireguardkey", &self.name, "default").await?;
+        self.read_addresses(bed).await
+    }
+
+    /// Registers several clients with one call each.
+    pub async fn register_all(bed: &Bed, clients: &mut [Self]) -> Result<()> {
+        let manifests: Vec<_> = clients.iter().map(Self::manifest).collect();
+        bed.kubectl_with(&["apply", "-f", "-"], Some(&manifests.join("\n---\n")))
+            .await?;
+        bed.kubectl(&[
+            "wait",
+            "--for=condition=Ready",
+            "--timeout=60s",
+            "wireguardkeys",
+            "--all",
+        ])
+        .await?;
+        let lines = "-o=jsonpath={range .items[*]}{.metadata.name} {.status.addresses[*]}{'\\n'}{end}";
+        let text = bed.kubectl(&["get", "wireguardkeys", lines]).await?;
+        for client in clients {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("{} ", client.name)));
+            let line = line.with_context(|| format!("{} is not listed", client.name))?;
+            client.addresses = line
+                .split_whitespace()
+                .map(str::parse)
+                .collect::<Result<_, _>>()?;
+        }
+        Ok(())
+    }
+
+    /// Reads the published addresses.
+    pub async fn read_addresses(&mut self, bed: &Bed) -> Result<()> {
+        let object = format!("wireguardkey/{}", self.name);
+        let text = bed
+            .kubectl(&["get", &object, "-o=jsonpath={.status.addresses[*]}"])
+            .await?;
+        self.addresses = text
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<_, _>>()?;
+        ensure!(
+            self.addresses.len() == 2,
+            "wanted an address of each family, got `{text}`"
+        );
+        Ok(())
+    }
+
+    /// Sets the tunnel up, with what the API says of the gateway.
+    pub async fn connect(&self, bed: &Bed) -> Result<()> {
+        let gateway = "gatewaynode/default.gateway-1";
+        let key = bed
+            .kubectl(&["get", gateway, "-o=jsonpath={.status.publicKey}"])
+            .await?;
+        let endpoint = bed
+            .kubectl(&["get", gateway, "-o=jsonpath={.status.endpoints[0]}"])
+            .await?;
+        self.connect_to(&key, &endpoint)
+    }
+
+    /// Sets the tunnel up to a known gateway.
+    pub fn connect_to(&self, gateway_key: &str, endpoint: &str) -> Result<()> {
+        let here = &self.namespace;
+        let private_key = self.folder.path().join("private").display().to_string();
+        here.ip(&["link", "add", "wg0", "type", "wireguard"])?;
+        let port = PORT.to_string();
+        here.run(&[
+            "wg",
+            "set",
+            "wg0",
+            "listen-port",
+            &port,
+            "private-key",
+            &private_key,
+            "peer",
+            gateway_key,
+            "endpoint",
+            endpoint,
+            "allowed-ips",
+            &RANGES.join(","),
+        ])?;
+        for address in &self.addresses {
+            here.address("wg0", &address.to_string())?;
+        }
+        for range in RANGES {
+            here.ip(&["route", "add", range, "dev", "wg0"])?;
+        }
+        Ok(())
+    }
+
+    /// Pings the gateway through the tunnel, once in each family, waiting at most `seconds` for each answer.
+    pub fn ping(&self, seconds: u32) -> Result<()> {
+        for target in GATEWAY_INSIDE {
+            self.namespace
+                .run(&["ping", "-c1", &format!("-W{seconds}"), target])?;
+        }
+        Ok(())
+    }
+
+    /// Whether the gateway knows where this client is: its endpoint, as `wg` shows it there.
+    pub fn endpoint_at(&self, bed: &Bed) -> Result<Option<String>> {
+        let peer = bed.peer(&self.public_key)?;
+        let peer = peer.with_context(|| format!("{} is no peer of {INTERFACE}", self.name))?;
+        Ok(peer.endpoint)
+    }
+
+    /// Where the gateway sees this client.
+    pub fn expected_endpoint(&self) -> String {
+        format!("{}:{PORT}", self.outer)
+    }
+
+    /// Drops whatever comes in from the outside: the client sends and never hears an answer.
+    pub fn deafen(&self) -> Result<()> {
+        for words in [
+            &["nft", "add", "table", "ip", "deaf"][..],
+            &[
+                "nft",
+                "add",
+                "chain",
+                "ip",
+                "deaf",
+                "in",
+                "{ type filter hook input priority 0 ; }",
+            ],
+            &[
+                "nft", "add", "rule", "ip", "deaf", "in", "iifname", "eth0", "udp", "dport", "47077", "drop",
+            ],
+        ] {
+            self.namespace.run(words)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,349 @@
+//! A real Kubernetes API: etcd and kube-apiserver on free loopback ports, in a folder of their own.
+//!
+//! [`ControlPlane::start`] returns when the API is ready. Dropping it, or the death of the test process, ends both
+//! programs and removes the folder; `CULVERT_KEEP=1` keeps it. An apiserver that is killed or
+//! stopped can be started again on the same port and data, so that clients reconnect by themselves.
+//!
+//! [`ControlPlane::shared`] is one for all tests of a process: starting takes seconds. A test that breaks the API
+//! starts its own.
+
+mod flags;
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use kube::Client;
+use tokio::sync::OnceCell;
+
+use crate::{
+    kubeconfig::{self, User},
+    machine,
+    pki::{self, Authority},
+    process::Program,
+    programs::Tool,
+    scratch::Scratch,
+    wait,
+};
+
+/// How long a start may take: seconds where the machine is idle, far more next to a build.
+const READY_WITHIN: Duration = Duration::from_mins(2);
+
+/// How often a start is tried with other ports: one that was free may be taken by the time it is used.
+const ATTEMPTS: usize = 3;
+
+/// What a test may ask of its control plane.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The address that the apiserver listens on.
+    pub bind: IpAddr,
+
+    /// The address by which pods reach the apiserver, published as the endpoint of the service `kubernetes`. Without
+    /// one that service has no endpoint, which needs no address but loopback.
+    pub advertise: Option<IpAddr>,
+
+    /// Further addresses by which clients reach it, as from another network namespace; see
+    /// [`ControlPlane::kubeconfig_via`].
+    pub addresses: Vec<IpAddr>,
+
+    /// An audit policy (YAML); the log is [`ControlPlane::audit_log`].
+    pub audit_policy: Option<String>,
+
+    /// Further flags of kube-apiserver; the last one of a name wins.
+    pub flags: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            bind: Ipv4Addr::LOCALHOST.into(),
+            advertise: None,
+            addresses: Vec::new(),
+            audit_policy: None,
+            flags: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// For use in a [`crate::Machine`]: on every address, its uplink published to pods, and reachable by `addresses`.
+    pub fn in_machine(addresses: &[IpAddr]) -> Self {
+        let uplink = IpAddr::from(machine::UPLINK);
+        let addresses = addresses.iter().copied().chain([uplink]).collect();
+        Self {
+            bind: Ipv4Addr::UNSPECIFIED.into(),
+            advertise: Some(uplink),
+            addresses,
+            ..Self::default()
+        }
+    }
+}
+
+/// A running etcd and kube-apiserver.
+pub struct ControlPlane {
+    // In the order of dropping: the apiserver does not complain about an etcd that went first.
+    apiserver: Mutex<Option<Program>>,
+    etcd: Mutex<Option<Program>>,
+    authority: Authority,
+    address: String,
+    options: Options,
+    etcd_port: u16,
+    port: u16,
+    folder: Scratch,
+}
+
+impl ControlPlane {
+    /// Starts one on loopback.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(Options::default()).await
+    }
+
+    /// Starts one as `options` say.
+    pub async fn start_with(options: Options) -> Result<Self> {
+        let mut attempt = 1;
+        loop {
+            match Self::attempt(options.clone()).await {
+                Err(error)
+                    if attempt < ATTEMPTS && format!("{error:#}").contains("address already in use") =>
+                {
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// The one that the tests of this process share. Nobody may break it. It goes with the process.
+    pub async fn shared() -> Result<&'static Self> {
+        static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
+        SHARED.get_or_try_init(Self::start).await
+    }
+
+    async fn attempt(options: Options) -> Result<Self> {
+        let folder = Scratch::new("culvert-api-")?;
+        let authority = Authority::new()?;
+        let (etcd_port, port) = (free_port(Ipv4Addr::LOCALHOST.into())?, free_port(options.bind)?);
+        let host = if options.bind.is_unspecified() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            options.bind
+        };
+        let address = format!("https://{}", SocketAddr::new(host, port));
+        let plane = Self {
+            apiserver: Mutex::new(None),
+            etcd: Mutex::new(None),
+            authority,
+            address,
+            options,
+            etcd_port,
+            port,
+            folder,
+        };
+        plane.write_files()?;
+        let etcd = Program::start("etcd", &flags::etcd(&plane)?, plane.folder())?;
+        *lock(&plane.etcd) = Some(etcd);
+        plane.start_apiserver().await?;
+        Ok(plane)
+    }
+
+    fn write_files(&self) -> Result<()> {
+        let folder = self.folder();
+        let mut addresses = self.options.addresses.clone();
+        addresses.extend(self.options.advertise);
+        addresses.push(self.options.bind);
+        let server = self.authority.server(&addresses)?;
+        let (signing, verifying) = pki::token_keys()?;
+        for (name, pem) in [
+            ("ca.crt", self.authority.certificate()),
+            ("apiserver.crt", &server.certificate),
+            ("apiserver.key", &server.key),
+            ("sa.key", &signing),
+            ("sa.pub", &verifying),
+        ] {
+            pki::write(folder, name, pem)?;
+        }
+        if let Some(policy) = &self.options.audit_policy {
+            pki::write(folder, "audit-policy.yaml", policy)?;
+        }
+        self.kubeconfig_for("admin", Some("system:masters")).map(drop)
+    }
+
+    /// The folder with data, certificates and logs.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the API is, `https://…`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The audit log, where [`Options::audit_policy`] asked for one.
+    pub fn audit_log(&self) -> PathBuf {
+        self.folder().join("audit.log")
+    }
+
+    /// A kubeconfig with all rights.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder().join("admin.kubeconfig")
+    }
+
+    /// A kubeconfig of a user by certificate, with the rights that RBAC gives to `name` and `group`.
+    pub fn kubeconfig_for(&self, name: &str, group: Option<&str>) -> Result<PathBuf> {
+        let identity = self.authority.client(name, group)?;
+        self.write_kubeconfig(name, &User::Certificate(&identity))
+    }
+
+    /// A kubeconfig of whoever `token` was issued for; `name` is for the file's name alone.
+    pub fn kubeconfig_with_token(&self, name: &str, token: &str) -> Result<PathBuf> {
+        self.write_kubeconfig(name, &User::Token(token))
+    }
+
+    fn write_kubeconfig(&self, name: &str, user: &User<'_>) -> Result<PathBuf> {
+        let path = self
+            .folder()
+            .join(format!("{}.kubeconfig", name.replace([':', '/'], "-")));
+        kubeconfig::write(&path, &self.address, Some(self.authority.certificate()), user)
+    }
+
+    /// The same user as in `kubeconfig`, by another address of the apiserver: one of [`Options::addresses`].
+    pub fn kubeconfig_via(&self, kubeconfig: &Path, address: IpAddr) -> Result<PathBuf> {
+        let text = fs::read_to_string(kubeconfig)
+            .with_context(|| format!("failed to read {}", kubeconfig.display()))?;
+        let other = format!("https://{}", SocketAddr::new(address, self.port));
+        let path = kubeconfig.with_extension(format!("{}.kubeconfig", address.to_string().replace(':', "-")));
+        fs::write(&path, text.replace(&self.address, &other))
+            .with_context(|| format!("failed to write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// A client with all rights, for the runtime of the caller.
+    pub async fn client(&self) -> Result<Client> {
+        kubeconfig::client(&self.kubeconfig()).await
+    }
+
+    /// A client of a user by certificate.
+    pub async fn client_for(&self, name: &str, group: Option<&str>) -> Result<Client> {
+        kubeconfig::client(&self.kubeconfig_for(name, group)?).await
+    }
+
+    /// Runs kubectl with all rights; `input` is its standard input. A failure of kubectl is in the output's status.
+    pub async fn kubectl(&self, arguments: &[&str], input: Option<&str>) -> Result<Output> {
+        self.kubectl_as(&self.kubeconfig(), arguments, input).await
+    }
+
+    /// Runs kubectl with the given kubeconfig.
+    pub async fn kubectl_as(
+        &self,
+        kubeconfig: &Path,
+        arguments: &[&str],
+        input: Option<&str>,
+    ) -> Result<Output> {
+        let mut command = Command::new(Tool::Kubectl.find()?);
+        // Its caches and preferences go to the folder, not to the user's home.
+        command
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig)
+            .env("HOME", self.folder())
+            .current_dir(self.folder());
+        let stdin = match input {
+            None => Stdio::null(),
+            Some(text) => {
+                let mut file = tempfile::tempfile().context("failed to create a file for kubectl's input")?;
+                std::io::Write::write_all(&mut file, text.as_bytes())?;
+                std::io::Seek::rewind(&mut file)?;
+                Stdio::from(file)
+            }
+        };
+        command.stdin(stdin);
+        tokio::task::spawn_blocking(move || command.output().context("failed to run kubectl"))
+            .await
+            .context("kubectl's thread ended early")?
+    }
+
+    /// Starts kube-apiserver, again where it ran before, and waits until it is ready.
+    pub async fn start_apiserver(&self) -> Result<()> {
+        let program = Program::start("kube-apiserver", &flags::apiserver(self)?, self.folder())?;
+        *lock(&self.apiserver) = Some(program);
+        self.ready().await.with_context(|| {
+            format!(
+                "the control plane in {} did not start{}",
+                self.folder().display(),
+                self.hint()
+            )
+        })
+    }
+
+    /// Waits until the API says that it is ready.
+    pub async fn ready(&self) -> Result<()> {
+        let client = self.client().await?;
+        let client = &client;
+        // A program that ended by itself ends the wait as well.
+        let ended = wait::until("kube-apiserver to be ready", READY_WITHIN, || async move {
+            if let Err(error) = self.ensure_running() {
+                return Ok(Some(Err(error)));
+            }
+            let request = http::Request::get("/readyz").body(Vec::new())?;
+            client.request_text(request).await?;
+            Ok(Some(Ok(())))
+        })
+        .await;
+        ended.flatten()
+    }
+
+    fn ensure_running(&self) -> Result<()> {
+        for program in [&self.etcd, &self.apiserver] {
+            lock(program).as_mut().map_or(Ok(()), Program::ensure_running)?;
+        }
+        Ok(())
+    }
+
+    /// Kills kube-apiserver with SIGKILL; [`Self::start_apiserver`] starts it again.
+    pub fn kill_apiserver(&self) -> Result<()> {
+        take(&self.apiserver).map_or(Ok(()), Program::kill)
+    }
+
+    /// Asks kube-apiserver to end, and waits until it did.
+    pub async fn stop_apiserver(&self) -> Result<()> {
+        match take(&self.apiserver) {
+            Some(program) => program.terminate(Duration::from_mins(1)).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Kills both programs with SIGKILL: the control plane is gone for good.
+    pub fn kill_all(&self) -> Result<()> {
+        self.kill_apiserver()?;
+        take(&self.etcd).map_or(Ok(()), Program::kill)
+    }
+
+    /// Where to look, for a failure's message: the folder goes unless it is kept.
+    fn hint(&self) -> String {
+        let tail = lock(&self.apiserver)
+            .as_ref()
+            .map(|program| program.tail(15))
+            .unwrap_or_default();
+        format!(" (CULVERT_KEEP=1 keeps that folder); end of kube-apiserver.log:\n{tail}\n")
+    }
+}
+
+fn lock(program: &Mutex<Option<Program>>) -> MutexGuard<'_, Option<Program>> {
+    program.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn take(program: &Mutex<Option<Program>>) -> Option<Program> {
+    lock(program).take()
+}
+
+/// A port that nobody listens on at this moment.
+fn free_port(address: IpAddr) -> Result<u16> {
+    let listener = TcpListener::bind((address, 0))
+        .with_context(|| format!("failed to find a free port on {address}"))?;
+    Ok(listener.local_addr().context("failed to read a port")?.port())
+}

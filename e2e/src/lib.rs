@@ -1,0 +1,47 @@
+//! The test bed: what the suites above plain unit tests stand on.
+//!
+//! A test uses the least of it that can fail:
+//!
+//! ```text
+//! 1 functions and properties    cargo test                  no privilege, nothing from here
+//! 2 a real kube-apiserver       ControlPlane, FaultProxy    tests/api
+//! 3 a real kernel WireGuard     Machine                     the crates' own kernel tests
+//! 4 both                        Machine + ControlPlane      tests/system, one machine a test
+//!                                 + netns + Program
+//! ```
+//!
+//! `cargo xtask setup` builds what is missing once into a [`cache`] outside the checkout, [`programs`] finds it
+//! again, and [`recipes`] pins what is built. `cargo xtask test` runs the suites.
+//!
+//! Three guarantees hold for all of it:
+//!
+//! - **Nothing is left running.** Every [`process::Program`] dies with the process that started it, also when that
+//!   one is killed with SIGKILL: a supervisor notices and kills it.
+//! - **Nothing passes for want of a tool.** A program or kernel that is missing is an error that says what to run.
+//! - **Nobody sleeps.** A test waits for a condition with a deadline ([`wait`]); clocks are read there only.
+
+pub mod bed;
+pub mod cache;
+pub mod client;
+pub mod control_plane;
+pub mod kubeconfig;
+pub mod leaks;
+pub mod machine;
+pub mod netns;
+pub mod pki;
+pub mod process;
+pub mod programs;
+pub mod proxy;
+pub mod recipes;
+pub mod scratch;
+pub mod tunnel;
+pub mod wait;
+
+pub use bed::Bed;
+pub use client::Client;
+pub use control_plane::ControlPlane;
+pub use machine::Machine;
+pub use netns::Namespace;
+pub use process::Program;
+pub use proxy::{Fault, FaultProxy};
+pub use scratch::Scratch;

@@ -1,0 +1,99 @@
+//! Finds the programs that the tests run: those of `KUBEBUILDER_ASSETS` where it is set, as every user of envtest
+//! expects, otherwise those that `cargo xtask setup` built into the cache.
+//!
+//! A program that is missing is an error that says what to run; no test passes without it.
+
+use std::{env, path::PathBuf};
+
+use crate::{
+    cache::Entry,
+    recipes::{CARGO_DENY, ETCD, KERNEL, KUBERNETES, Recipe},
+};
+
+/// Why a program cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Missing {
+    /// Nobody built it yet, or `KUBEBUILDER_ASSETS` lacks it.
+    #[error("{program} is not at {}: run `cargo xtask setup`", .path.display())]
+    Program {
+        /// The file name.
+        program: &'static str,
+
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+
+    /// There is no cache folder to look in.
+    #[error("failed to find the cache: {0:#}")]
+    Cache(anyhow::Error),
+}
+
+/// A program that the tests run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    /// The database below the apiserver.
+    Etcd,
+
+    /// The Kubernetes API.
+    KubeApiserver,
+
+    /// The command line client.
+    Kubectl,
+
+    /// The kernel of [`crate::Machine`].
+    Kernel,
+
+    /// The dependency checker of the lint suite.
+    CargoDeny,
+}
+
+impl Tool {
+    /// The file name, and where it lies within its family's folder.
+    fn file(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Etcd => ("etcd", "etcd"),
+            Self::KubeApiserver => ("kube-apiserver", "kube-apiserver"),
+            Self::Kubectl => ("kubectl", "kubectl"),
+            Self::Kernel => ("linux", "linux"),
+            Self::CargoDeny => ("cargo-deny", "bin/cargo-deny"),
+        }
+    }
+
+    fn recipe(self) -> &'static Recipe {
+        match self {
+            Self::Etcd => &ETCD,
+            Self::KubeApiserver | Self::Kubectl => &KUBERNETES,
+            Self::Kernel => &KERNEL,
+            Self::CargoDeny => &CARGO_DENY,
+        }
+    }
+
+    /// Whether `KUBEBUILDER_ASSETS` is a place for it.
+    fn is_asset(self) -> bool {
+        matches!(self, Self::Etcd | Self::KubeApiserver | Self::Kubectl)
+    }
+
+    /// The program's file, which exists.
+    pub fn find(self) -> Result<PathBuf, Missing> {
+        let (program, place) = self.file();
+        let path = match assets().filter(|_| self.is_asset()) {
+            Some(folder) => folder.join(program),
+            None => Entry::of(self.recipe())
+                .map_err(Missing::Cache)?
+                .folder()
+                .join(place),
+        };
+        if path.is_file() {
+            Ok(path)
+        } else {
+            Err(Missing::Program { program, path })
+        }
+    }
+}
+
+/// The folder of the programs that the user brought along, if any.
+pub fn assets() -> Option<PathBuf> {
+    env::var_os("KUBEBUILDER_ASSETS")
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}

@@ -1,0 +1,8 @@
+//! Whole programs against a real apiserver and a real kernel, each test in a machine of its own:
+//! `cargo xtask test system`. Where the machine's time travels, an hour of silence costs nothing.
+
+mod agent;
+mod harness;
+mod peer;
+mod privacy;
+mod purge;

@@ -1,0 +1,159 @@
+//! Endpoints leave the gateway when their sessions are dead, and never before.
+
+use anyhow::{Context, Result, ensure};
+use culvert_e2e::{Bed, Client, wait};
+use std::time::Duration;
+
+/// WireGuard's own bound on a session, and what a gateway may take beyond.
+const WINDOW: u64 = 180;
+const SLACK: u64 = 10;
+
+#[tokio::test]
+async fn purge_forgets_an_idle_client_and_lets_it_come_back() -> Result<()> {
+    let mut bed = Bed::start().await?;
+    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    laptop.register(&bed).await?;
+    laptop.connect(&bed).await?;
+    laptop.ping(5)?;
+    let before = bed.peer(&laptop.public_key)?.context("the peer")?;
+    ensure!(before.endpoint == Some(laptop.expected_endpoint()));
+    wait::pass(Duration::from_secs(WINDOW - 10)).await;
+    ensure!(laptop.endpoint_at(&bed)?.is_some(), "forgotten too early");
+    wait::pass(Duration::from_secs(10 + SLACK)).await;
+    ensure!(laptop.endpoint_at(&bed)?.is_none(), "remembered too long");
+    // Handshake time and counters follow within a minute; the peer and what it may use stay.
+    wait::pass(Duration::from_mins(1)).await;
+    let after = bed.peer(&laptop.public_key)?.context("the peer is gone")?;
+    ensure!(after.is_blank(), "a trace is left");
+    ensure!(after.allowed_ips == before.allowed_ips);
+    // The first packet makes a new session and is answered within a second.
+    laptop.ping(1).context("the client could not come back")?;
+    bed.finish().await
+}
+
+#[tokio::test]
+async fn purge_forgets_a_client_whose_handshake_never_completes() -> Result<()> {
+    let mut bed = Bed::start().await?;
+    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    laptop.register(&bed).await?;
+    laptop.connect(&bed).await?;
+    laptop.deafen()?;
+    ensure!(laptop.ping(1).is_err(), "a deaf client heard an answer");
+    let peer = bed.peer(&laptop.public_key)?.context("the peer")?;
+    ensure!(
+        peer.endpoint.is_some() && peer.latest_handshake == 0,
+        "no half-made session"
+    );
+    // It gives up after 90 s of trying; the last attempt counts from there, and nothing else does.
+    laptop.namespace.ip(&["link", "set", "wg0", "down"])?;
+    wait::pass(Duration::from_secs(WINDOW + SLACK)).await;
+    ensure!(laptop.endpoint_at(&bed)?.is_none(), "remembered too long");
+    wait::pass(Duration::from_mins(1)).await;
+    ensure!(
+        bed.peer(&laptop.public_key)?.context("the peer")?.is_blank(),
+        "a trace is left"
+    );
+    bed.finish().await
+}
+
+#[tokio::test]
+async fn purge_never_touches_a_client_that_talks_for_an_hour_without_a_control_plane() -> Result<()> {
+    let mut bed = Bed::start().await?;
+    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    laptop.register(&bed).await?;
+    laptop.connect(&bed).await?;
+    laptop.ping(5)?;
+    bed.plane.kill_all()?;
+    let report = laptop
+        .namespace
+        .run(&["ping", "-q", "-i", "1", "-c", "3600", "-W", "5", "10.64.0.1"])?;
+    ensure!(report.contains("3600 received, 0% packet loss"), "{report}");
+    let peer = bed.peer(&laptop.public_key)?.context("the peer")?;
+    // Each ping is a packet of at least 128 bytes in the tunnel: a purge would have set the counter back.
+    ensure!(
+        peer.received > 3_600 * 100,
+        "the peer was made anew: {} bytes",
+        peer.received
+    );
+    ensure!(peer.endpoint.is_some());
+    // And without any control plane it is still forgotten.
+    wait::pass(Duration::from_secs(WINDOW + SLACK)).await;
+    ensure!(laptop.endpoint_at(&bed)?.is_none(), "remembered too long");
+    laptop.ping(1).context("the client could not come back")?;
+    bed.finish().await
+}
+
+#[tokio::test]
+async fn purge_of_one_client_leaves_the_other_alone() -> Result<()> {
+    let mut bed = Bed::start().await?;
+    let (mut idle, mut busy) = (
+        Client::new(&mut bed, "idle", 77)?,
+        Client::new(&mut bed, "busy", 78)?,
+    );
+    for client in [&mut idle, &mut busy] {
+        client.register(&bed).await?;
+        client.connect(&bed).await?;
+        client.ping(5)?;
+    }
+    let report = busy
+        .namespace
+        .run(&["ping", "-q", "-i", "1", "-c", "260", "-W", "5", "10.64.0.1"])?;
+    ensure!(report.contains("260 received, 0% packet loss"), "{report}");
+    ensure!(idle.endpoint_at(&bed)?.is_none());
+    ensure!(busy.endpoint_at(&bed)? == Some(busy.expected_endpoint()));
+    ensure!(
+        bed.peer(&busy.public_key)?.context("the peer")?.received > 260 * 100,
+        "the busy peer was made anew"
+    );
+    idle.ping(1).context("the idle client could not come back")?;
+    bed.finish().await
+}
+
+/// Looks for as long as any endpoint is there, and says how old each got.
+#[tokio::test]
+async fn purge_keeps_no_endpoint_longer_than_190_seconds() -> Result<()> {
+    const CLIENTS: u8 = 24;
+    let mut bed = Bed::start().await?;
+    let mut clients = Vec::new();
+    for n in 0..CLIENTS {
+        clients.push(Client::new(&mut bed, &format!("client{n}"), 50 + n)?);
+    }
+    Client::register_all(&bed, &mut clients).await?;
+    let (key, endpoint) = bed.gateway_for_clients().await?;
+    for client in &clients {
+        client.connect_to(&key, &endpoint)?;
+    }
+    for client in &clients {
+        // Not all in one tick, and in no step with it.
+        wait::pass(Duration::from_millis(1_300)).await;
+        client.ping(5)?;
+    }
+    let mut ages = vec![0_u64; clients.len()];
+    // Several looks a second, each by `wg` and against the same clock that the kernel stamps handshakes with.
+    wait::until_blocking("every endpoint to be forgotten", Duration::from_mins(5), || {
+        let now: u64 = bed.gateway.run(&["date", "+%s"])?.trim().parse()?;
+        let peers = bed.peers()?;
+        ensure!(peers.len() == clients.len(), "a peer is missing");
+        let mut known = 0;
+        for (client, age) in clients.iter().zip(&mut ages) {
+            let peer = peers
+                .iter()
+                .find(|peer| peer.public_key == client.public_key)
+                .context("the peer")?;
+            if peer.endpoint.is_some() {
+                known += 1;
+                *age = now.saturating_sub(peer.latest_handshake);
+            }
+        }
+        Ok((known == 0).then_some(()))
+    })?;
+    ages.sort_unstable();
+    let (least, most) = (
+        ages.first().copied().unwrap_or(0),
+        ages.last().copied().unwrap_or(0),
+    );
+    println!("retention over {CLIENTS} peers, seconds since the last handshake: {ages:?}");
+    ensure!(least >= WINDOW - 2, "forgotten after {least} s already");
+    ensure!(most <= WINDOW + SLACK, "remembered for {most} s");
+    bed.finish().await
+}

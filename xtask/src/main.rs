@@ -1,0 +1,69 @@
+//! The project's own chores.
+//!
+//! ```text
+//! cargo xtask demo             shows the main job, from end to end
+//! cargo xtask setup            builds what the suites need, once, into a cache outside the checkout
+//! cargo xtask test [SUITE…]    runs the suites, setting up what they lack
+//! cargo xtask crds [--check]   writes, or compares, the generated custom resource definitions
+//! ```
+//!
+//! A chore that fails exits with 1 and says what to do; nothing is left running or half-built.
+
+mod crds;
+mod demo;
+mod run;
+mod setup;
+mod test;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    about = "Culvert's own chores",
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Show the main job from end to end: a key, a tunnel, a client that is forgotten.
+    Demo,
+
+    /// Build the programs and the kernel that the tests need, unless they are there.
+    Setup(setup::Arguments),
+
+    /// Run test suites, setting up first what they need.
+    Test(test::Arguments),
+
+    /// Write the custom resource definitions as YAML.
+    Crds(crds::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().chore {
+        Chore::Demo => demo::main(),
+        Chore::Setup(arguments) => setup::main(&arguments),
+        Chore::Test(arguments) => Ok(test::main(&arguments)),
+        Chore::Crds(arguments) => crds::main(&arguments),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The checkout that this program was built from.
+fn checkout() -> Result<PathBuf> {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("xtask has no parent folder")?.to_owned())
+}

@@ -1,0 +1,23 @@
+//! cargo-deny, in a version of its own choosing: a user's own installation may judge otherwise.
+
+use anyhow::Result;
+
+use super::Site;
+use crate::run;
+
+pub fn build(site: &Site<'_>) -> Result<()> {
+    let mut command = run::cargo()?;
+    // Not the checkout's target folder: a build that waits for this one must not wait for its lock.
+    command.env("CARGO_TARGET_DIR", site.work.join("target"));
+    command
+        .args([
+            "install",
+            "cargo-deny",
+            "--version",
+            site.recipe.version,
+            "--locked",
+            "--root",
+        ])
+        .arg(&site.out);
+    site.run(&command)
+}

@@ -1,0 +1,65 @@
+//! The Kubernetes programs and etcd, built from their Go modules. Versions and digests are pinned by the recipe's
+//! `go.mod` and `go.sum`.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::Site;
+use crate::run;
+
+/// kube-apiserver and kubectl.
+pub fn kubernetes(site: &Site<'_>) -> Result<()> {
+    site.unpack()?;
+    let list = ["list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes"];
+    let version = run::output(go(site)?.args(list))?.trim().to_owned();
+    let (major, rest) = version
+        .trim_start_matches('v')
+        .split_once('.')
+        .context("no version of k8s.io/kubernetes")?;
+    let minor = rest.split('.').next().unwrap_or_default();
+    // Without a version the API says v0.0.0, and clients that ask for it refuse to work.
+    let package = "k8s.io/component-base/version";
+    let flags = format!(
+        "-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+    );
+    for program in ["kube-apiserver", "kubectl"] {
+        build(site, &flags, program, &format!("k8s.io/kubernetes/cmd/{program}"))?;
+    }
+    Ok(())
+}
+
+/// etcd.
+pub fn etcd(site: &Site<'_>) -> Result<()> {
+    site.unpack()?;
+    build(site, "-s -w", "etcd", "go.etcd.io/etcd/server/v3")
+}
+
+fn build(site: &Site<'_>, flags: &str, program: &str, package: &str) -> Result<()> {
+    let mut command = go(site)?;
+    // -v names each package as it is done: the log shows progress.
+    command
+        .args(["build", "-v", "-trimpath", "-ldflags", flags, "-o"])
+        .arg(site.out.join(program))
+        .arg(package);
+    site.run(&command)
+}
+
+fn go(site: &Site<'_>) -> Result<Command> {
+    let works = Command::new("go")
+        .arg("version")
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !works {
+        bail!(
+            "`go` is not there: install Go 1.26 or newer, or point KUBEBUILDER_ASSETS to etcd, kube-apiserver and kubectl"
+        );
+    }
+    let mut command = Command::new("go");
+    command
+        .current_dir(&site.work)
+        .env_remove("GOOS")
+        .env_remove("GOARCH")
+        .env("GOWORK", "off");
+    Ok(command)
+}

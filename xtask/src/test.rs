@@ -1,0 +1,121 @@
+//! `cargo xtask test`: the suites, each with what it needs set up first.
+//!
+//! A suite that fails does not keep the next from running. The last line is `N passed, N failed`, the sum of what the
+//! test programs reported; a suite that fails otherwise (a lint, a build that does not compile, a machine that does
+//! not start) counts as one failed. The exit status says whether anything failed. Nothing is left running, not even
+//! when this program is killed.
+
+mod api;
+pub mod artifact;
+pub mod kernel;
+mod lint;
+mod system;
+mod tally;
+mod unit;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::setup::{self, Need};
+use tally::Tally;
+
+/// A suite, in the order of cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Suite {
+    /// Format, clippy, licences, generated files.
+    Lint,
+    /// Tests without privilege or network.
+    Unit,
+    /// Against a real kube-apiserver.
+    Api,
+    /// Against a kernel's WireGuard.
+    Kernel,
+    /// Whole programs against both, each test in a machine of its own.
+    System,
+}
+
+const ALL: [Suite; 5] = [Suite::Lint, Suite::Unit, Suite::Api, Suite::Kernel, Suite::System];
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Which suites; all of them when none is named.
+    suites: Vec<Suite>,
+
+    /// Run the tests whose name contains this (further words are for the test programs).
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+impl Suite {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lint => "lint",
+            Self::Unit => "unit",
+            Self::Api => "api",
+            Self::Kernel => "kernel",
+            Self::System => "system",
+        }
+    }
+
+    fn needs(self) -> &'static [Need] {
+        match self {
+            Self::Lint => &[Need::CargoDeny],
+            Self::Unit => &[],
+            Self::Api => &[Need::ControlPlane],
+            Self::Kernel => &[Need::Machine],
+            Self::System => &[Need::ControlPlane, Need::Machine],
+        }
+    }
+
+    fn run(self, filter: &[String]) -> Result<Tally> {
+        setup::ensure(self.needs())?;
+        match self {
+            Self::Lint => lint::run(),
+            Self::Unit => unit::run(filter),
+            Self::Api => api::run(filter),
+            Self::Kernel => kernel::run(filter),
+            Self::System => system::run(filter),
+        }
+    }
+}
+
+pub fn main(arguments: &Arguments) -> ExitCode {
+    // In order and once each, whatever was asked for. Who looks for a test by name does not mean lints.
+    let asked = |suite: &&Suite| match arguments.suites.as_slice() {
+        [] => **suite != Suite::Lint || arguments.filter.is_empty(),
+        suites => suites.contains(suite),
+    };
+    let suites: Vec<&Suite> = ALL.iter().filter(asked).collect();
+    // Before the first suite, so that the builds run side by side.
+    let mut needs: Vec<Need> = Vec::new();
+    for need in suites.iter().flat_map(|suite| suite.needs()) {
+        if !needs.contains(need) {
+            needs.push(*need);
+        }
+    }
+    // What could not be set up fails the suites that need it, below; the others run.
+    if let Err(error) = setup::ensure(&needs) {
+        eprintln!("error: {error:#}");
+    }
+    let mut sum = Tally::default();
+    for suite in suites {
+        println!("== {} ==", suite.name());
+        let tally = suite.run(&arguments.filter).unwrap_or_else(|error| {
+            println!("error: {error:#}");
+            Tally::failure()
+        });
+        sum.add(tally);
+    }
+    if !arguments.filter.is_empty() && sum == Tally::default() {
+        // A misspelt name must not pass.
+        println!("error: no test fits {:?}", arguments.filter);
+        sum.add(Tally::failure());
+    }
+    println!("{sum}");
+    if sum.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

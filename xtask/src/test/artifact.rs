@@ -1,0 +1,111 @@
+//! What cargo built, as cargo itself says: paths are never guessed, so any target folder will do.
+
+use std::{path::PathBuf, process::Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::run;
+
+/// One program that was built.
+pub struct Artifact {
+    pub executable: PathBuf,
+    /// The folder of its package, in which cargo would run it.
+    pub package: PathBuf,
+}
+
+/// Builds one test program.
+pub fn test(name: &str) -> Result<Artifact> {
+    only(built("test")?, name)
+}
+
+/// Builds one program.
+pub fn program(name: &str) -> Result<Artifact> {
+    only(built("bin")?, name)
+}
+
+/// Builds Culvert's programs, and gives the environment by which tests find them.
+pub fn programs() -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut built = built("bin")?;
+    let mut found = Vec::new();
+    for (variable, name) in [
+        ("CULVERT_OPERATOR", "culvert-operator"),
+        ("CULVERT_NODE_AGENT", "culvert-node-agent"),
+    ] {
+        let at = built.iter().position(|(target, _)| target == name);
+        let at = at.with_context(|| format!("cargo built no program `{name}`"))?;
+        found.push((variable, built.swap_remove(at).1.executable));
+    }
+    Ok(found)
+}
+
+/// Where cargo puts what it builds.
+pub fn target() -> Result<PathBuf> {
+    let text = run::output(run::cargo()?.args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata: Value = serde_json::from_str(&text).context("failed to read cargo's metadata")?;
+    Ok(metadata["target_directory"]
+        .as_str()
+        .context("cargo names no target folder")?
+        .into())
+}
+
+fn only(artifacts: Vec<(String, Artifact)>, name: &str) -> Result<Artifact> {
+    let found = artifacts.into_iter().find(|(target, _)| target == name);
+    Ok(found
+        .with_context(|| format!("cargo built no program `{name}`"))?
+        .1)
+}
+
+/// What selects everything there is. Each suite builds with the same selection, because another one gives dependencies
+/// other features, and cargo would compile most of them again.
+pub const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
+
+/// Builds every program and test, and collects those of one kind, by name.
+fn built(kind: &str) -> Result<Vec<(String, Artifact)>> {
+    let mut command = run::cargo()?;
+    command.arg("build").args(EVERYTHING).args([
+        "--bins",
+        "--tests",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("failed to run cargo")?;
+    if !output.status.success() {
+        bail!("the build failed");
+    }
+    let text = String::from_utf8(output.stdout).context("cargo's messages are no text")?;
+    let mut artifacts = Vec::new();
+    for line in text.lines() {
+        let Ok(message) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
+        let kinds = message["target"]["kind"].as_array();
+        // A program's own unit tests go by the program's name.
+        if message["profile"]["test"] != (kind == "test") {
+            continue;
+        }
+        if !kinds.is_some_and(|kinds| kinds.iter().any(|one| one == kind)) {
+            continue;
+        }
+        let (Some(name), Some(executable), Some(manifest)) = (
+            message["target"]["name"].as_str(),
+            message["executable"].as_str(),
+            message["manifest_path"].as_str(),
+        ) else {
+            continue;
+        };
+        let mut package = PathBuf::from(manifest);
+        package.pop();
+        artifacts.push((
+            name.to_owned(),
+            Artifact {
+                executable: executable.into(),
+                package,
+            },
+        ));
+    }
+    Ok(artifacts)
+}

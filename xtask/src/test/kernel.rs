@@ -1,0 +1,62 @@
+//! The suite `kernel`: the WireGuard crate's contract tests against a real kernel, all in one machine.
+//!
+//! Time does not travel in it: these tests keep the kernel busy without a pause, and where processor work takes no
+//! time, the kernel's deferred work (freeing removed peers, above all) never gets its turn, until memory is gone.
+
+use std::process::Command;
+
+use anyhow::Result;
+use culvert_e2e::Machine;
+
+use super::{
+    artifact::{self, Artifact},
+    tally::Tally,
+};
+use crate::run;
+
+/// Variables of ours that a test may want to see.
+const PASSED_ON: [&str; 7] = [
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "PROPTEST_CASES",
+    "KUBEBUILDER_ASSETS",
+    "CULVERT_CACHE",
+    "XDG_CACHE_HOME",
+    "CULVERT_KEEP",
+];
+
+pub fn run(filter: &[String]) -> Result<Tally> {
+    let artifact = artifact::test("kernel")?;
+    let mut command = command(&artifact);
+    command.arg("--test-threads=1").args(filter);
+    let mut tally = Tally::default();
+    let outcome = machine()?.run(&command, |line| {
+        run::show(line);
+        tally.line(&String::from_utf8_lossy(line));
+    })?;
+    if outcome.status >= 128 {
+        println!(
+            "the test program was killed (status {}); kernel messages:\n{}",
+            outcome.status, outcome.messages
+        );
+    }
+    Ok(tally.ended(outcome.status == 0))
+}
+
+/// The machine that tests run in, with the variables they may want to see.
+pub fn machine() -> Result<Machine> {
+    Ok(PASSED_ON
+        .iter()
+        .fold(Machine::new()?, |machine, name| machine.pass_env(name)))
+}
+
+/// A test program as cargo would run it.
+pub fn command(artifact: &Artifact) -> Command {
+    let mut command = Command::new(&artifact.executable);
+    // It writes to a terminal there, of which nobody knows whether it ends at one.
+    command.arg("--color=never");
+    command
+        .current_dir(&artifact.package)
+        .env("CARGO_MANIFEST_DIR", &artifact.package);
+    command
+}

@@ -1,0 +1,56 @@
+//! The suite `lint`: what a reviewer should not have to say. Every check runs, also after one has failed.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use culvert_e2e::programs::Tool;
+
+use super::tally::Tally;
+use crate::run;
+
+pub fn run() -> Result<Tally> {
+    let mut failed = Vec::new();
+    for (name, mut command) in checks()? {
+        println!("-- {name}");
+        if !run::succeeds(&mut command)? {
+            failed.push(name);
+        }
+    }
+    if failed.is_empty() {
+        return Ok(Tally::default());
+    }
+    bail!("these checks failed: {}", failed.join(", "))
+}
+
+fn checks() -> Result<Vec<(&'static str, Command)>> {
+    let cargo = |words: &[&str]| -> Result<Command> {
+        let mut command = run::cargo()?;
+        command.args(words);
+        Ok(command)
+    };
+    // As a program of its own, not as `cargo deny`: that would be the user's.
+    let mut deny = Command::new(Tool::CargoDeny.find()?);
+    deny.args(["check", "bans", "licenses", "sources"])
+        .current_dir(crate::checkout()?);
+    Ok(vec![
+        ("format", cargo(&["fmt", "--all", "--check"])?),
+        (
+            "clippy",
+            cargo(&[
+                "clippy",
+                "--quiet",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--",
+                "-D",
+                "warnings",
+            ])?,
+        ),
+        ("deny", deny),
+        (
+            "crds",
+            cargo(&["run", "--quiet", "--package", "xtask", "--", "crds", "--check"])?,
+        ),
+    ])
+}

@@ -1,0 +1,169 @@
+//! The suite `system`: whole programs with a real apiserver and a real kernel. Each test has a machine of its own, so
+//! that none can leave anything to the next, and its clock travels without regard to others. Two run at a time.
+//!
+//! A test's output goes to a log in the target folder, and its end to the terminal when the test fails.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use anyhow::{Context, Result, bail};
+use culvert_e2e::wait::Stopwatch;
+
+use super::{
+    artifact::{self, Artifact},
+    kernel,
+    tally::Tally,
+};
+use crate::run;
+
+/// One machine has one processor.
+const AT_A_TIME: usize = 2;
+
+struct Plan {
+    binary: Artifact,
+    programs: Vec<(&'static str, PathBuf)>,
+    logs: PathBuf,
+}
+
+pub fn run(filter: &[String]) -> Result<Tally> {
+    let plan = Plan {
+        programs: artifact::programs()?,
+        binary: artifact::test("system")?,
+        logs: artifact::target()?.join("culvert-system"),
+    };
+    let names = plan.tests(filter)?;
+    println!(
+        "running {} tests, each in its own machine; logs: {}",
+        names.len(),
+        plan.logs.display()
+    );
+    let next = AtomicUsize::new(0);
+    let sum = Mutex::new(Tally::default());
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let tally = plan.report(name);
+                    sum.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
+                }
+            });
+        }
+    });
+    Ok(sum.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl Plan {
+    /// The names of the tests to run.
+    fn tests(&self, filter: &[String]) -> Result<Vec<String>> {
+        let list = |words: &[&str]| -> Result<Vec<String>> {
+            let text = run::output(Command::new(&self.binary.executable).args(words))?;
+            Ok(text
+                .lines()
+                .filter_map(|line| line.strip_suffix(": test").map(str::to_owned))
+                .collect())
+        };
+        let ignored = list(&["--list", "--format=terse", "--ignored"])?;
+        let names: Vec<String> = list(&["--list", "--format=terse"])?
+            .into_iter()
+            .filter(|name| !ignored.contains(name))
+            .filter(|name| filter.is_empty() || filter.iter().any(|part| name.contains(part)))
+            .collect();
+        Ok(names)
+    }
+
+    /// Runs one test and says how it went.
+    fn report(&self, name: &str) -> Tally {
+        let folder = self.logs.join(name.replace("::", "."));
+        let watch = Stopwatch::start();
+        let result = self.one(name, &folder);
+        let seconds = watch.elapsed().as_secs();
+        let log = folder.join("log");
+        match result {
+            Ok(tally) if tally.failed == 0 => {
+                println!("test {name} ... ok ({seconds} s)");
+                tally
+            }
+            Ok(tally) => {
+                println!(
+                    "test {name} ... FAILED ({seconds} s); log: {}\n{}",
+                    log.display(),
+                    tail(&log)
+                );
+                tally
+            }
+            Err(error) => {
+                println!(
+                    "test {name} ... FAILED ({seconds} s): {error:#}; log: {}\n{}",
+                    log.display(),
+                    tail(&log)
+                );
+                Tally::failure()
+            }
+        }
+    }
+
+    fn one(&self, name: &str, folder: &Path) -> Result<Tally> {
+        if folder.exists() {
+            fs::remove_dir_all(folder).with_context(|| format!("failed to remove {}", folder.display()))?;
+        }
+        let out = folder.join("out");
+        fs::create_dir_all(&out).with_context(|| format!("failed to create {}", out.display()))?;
+        let mut log = File::create(folder.join("log")).context("failed to create the test's log")?;
+        let mut command = kernel::command(&self.binary);
+        command.args(["--exact", name, "--nocapture", "--test-threads=1"]);
+        let mut machine = kernel::machine()?
+            .time_travel(true)
+            .share(&out)
+            .env("CULVERT_OUT", &out);
+        for (variable, path) in &self.programs {
+            machine = machine.env(*variable, path);
+        }
+        let mut tally = Tally::default();
+        let outcome = machine.run(&command, |line| {
+            // A full disk must not turn a passed test into a failed one.
+            let _ = log.write_all(line).and_then(|()| log.write_all(b"\n"));
+            tally.line(&String::from_utf8_lossy(line));
+        })?;
+        if outcome.status >= 128 {
+            bail!(
+                "the test program was killed (status {}); kernel messages: {}",
+                outcome.status,
+                outcome.messages
+            );
+        }
+        if outcome.status == 0 && tally.passed != 1 {
+            bail!("the test program ran {} tests", tally.passed);
+        }
+        Ok(tally.ended(outcome.status == 0))
+    }
+}
+
+/// Whether a line belongs to a backtrace, which is long and in the log.
+fn is_frame(line: &str) -> bool {
+    let text = line.trim_start();
+    let number = text
+        .split_once(": ")
+        .is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+    line.starts_with(' ') && (number || text.starts_with("at "))
+}
+
+/// The end of a log, set off from the runner's own lines.
+fn tail(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().filter(|line| !is_frame(line)).collect();
+    let shown: Vec<String> = lines[lines.len().saturating_sub(40)..]
+        .iter()
+        .map(|line| format!("  | {line}"))
+        .collect();
+    shown.join("\n")
+}
