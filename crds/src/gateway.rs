@@ -123,7 +123,7 @@ impl Default for Purge {
 }
 
 fn default_handshake_window() -> Duration {
-    Duration::from(std::time::Duration::from_secs(180))
+    Duration::from(std::time::Duration::from_mins(3))
 }
 
 /// Where a node keeps its gateway's private key.

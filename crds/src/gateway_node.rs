@@ -149,7 +149,10 @@ pub fn gateway_node_name(gateway: &str, node: &str) -> String {
         return name;
     }
     let digest = Sha256::digest(name.as_bytes());
-    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hex = digest
+        .iter()
+        .take(8)
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     // Both parts are DNS subdomains, so ASCII; a cut may end in `.` or `-`, which no label may.
     let head = name[..MAX_NAME - 17].trim_end_matches(['.', '-']);
     format!("{head}-{hex}")

@@ -153,11 +153,11 @@ impl Default for KeyPolicy {
 }
 
 fn default_overlap() -> Duration {
-    Duration::from(std::time::Duration::from_secs(5 * 60))
+    Duration::from(std::time::Duration::from_mins(5))
 }
 
 fn default_cooldown() -> Duration {
-    Duration::from(std::time::Duration::from_secs(10 * 60))
+    Duration::from(std::time::Duration::from_mins(10))
 }
 
 /// The state of a pool.

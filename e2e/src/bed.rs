@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Longer than anything takes that is not a matter of age.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 /// The node's name in the API.
 pub const NODE: &str = "gateway-1";

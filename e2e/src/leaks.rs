@@ -41,7 +41,9 @@ impl Canary {
         let bytes = STANDARD
             .decode(base64)
             .with_context(|| format!("{name} is not base64"))?;
-        let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hexadecimal = bytes
+            .iter()
+            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         let list = bytes.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
         let text = base64.trim_end_matches('=').as_bytes().to_vec();
         Ok(Self {

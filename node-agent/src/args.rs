@@ -7,7 +7,7 @@ use clap::{Parser, ValueEnum};
 /// Programs WireGuard peers into this node's kernel and forgets where clients were.
 ///
 /// Finds the cluster through KUBECONFIG (or ~/.kube/config), or through its service account when it
-/// runs in a pod. Needs CAP_NET_ADMIN in the network namespace of the gateway.
+/// runs in a pod. Needs `CAP_NET_ADMIN` in the network namespace of the gateway.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "culvert-node-agent", version)]
 pub struct Args {

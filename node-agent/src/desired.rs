@@ -57,9 +57,8 @@ pub struct Wanted {
 }
 
 impl Desired {
-    /// Takes in a peer as it is now.
-    pub fn apply(&mut self, version: u64, uid: Uid, peer: Option<Peer>) {
-        self.note(version);
+    /// Takes in a peer as it is now. How far that gets the watermark is another question: see [`Desired::note`].
+    pub fn apply(&mut self, uid: Uid, peer: Option<Peer>) {
         let Some(peer) = peer else {
             // It exists and says nothing we understand: what was known of it stays.
             self.unreadable.insert(uid);
@@ -73,7 +72,7 @@ impl Desired {
         {
             return;
         }
-        self.changed(&peer.pool, version);
+        self.changed(&peer.pool, peer.version);
         self.remove(&uid);
         if !peer.released {
             self.by_public_key
@@ -93,7 +92,8 @@ impl Desired {
         }
     }
 
-    /// Takes in how far the watch has got without news.
+    /// Takes in how far the watch has got: everything up to `version` has been told. A page of a list tells no such
+    /// thing, as older peers may stand on the next one.
     pub fn note(&mut self, version: u64) {
         self.seen = self.seen.max(version);
     }
@@ -214,7 +214,7 @@ impl Desired {
                 continue;
             };
             let mine = (claim.created, uid, *public_key);
-            for prefix in peer.allowed_ips.iter() {
+            for prefix in &peer.allowed_ips {
                 match holders.get(prefix) {
                     Some(theirs) if (theirs.0, theirs.1) < (mine.0, mine.1) => losers.insert(*public_key),
                     Some(theirs) => {
@@ -261,7 +261,6 @@ mod tests {
         let mut desired = Desired::default();
         for n in 1..=count {
             desired.apply(
-                u64::from(n),
                 format!("u{n}"),
                 Some(peer(
                     u64::from(n),
@@ -281,10 +280,18 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_a_list_does_not_move_the_watermark() {
+        let mut desired = filled(3);
+        desired.apply("u9".into(), Some(peer(900, "k9", 9, "10.64.0.77")));
+        assert_eq!(desired.version(), 3);
+        desired.note(900);
+        assert_eq!(desired.version(), 900);
+    }
+
+    #[test]
     fn a_released_peer_is_gone_at_once() {
         let mut desired = filled(2);
         desired.apply(
-            9,
             "u1".into(),
             Some(Peer {
                 released: true,
@@ -297,8 +304,8 @@ mod tests {
     #[test]
     fn an_older_version_changes_nothing() {
         let mut desired = filled(1);
-        desired.apply(5, "u1".into(), Some(peer(5, "k1", 1, "10.64.0.9")));
-        desired.apply(3, "u1".into(), Some(peer(3, "k1", 1, "10.64.0.2")));
+        desired.apply("u1".into(), Some(peer(5, "k1", 1, "10.64.0.9")));
+        desired.apply("u1".into(), Some(peer(3, "k1", 1, "10.64.0.2")));
         let wanted = wanted(&desired);
         let prefixes = wanted.peers[&PublicKey::from_bytes([1; 32])]
             .allowed_ips
@@ -335,7 +342,6 @@ mod tests {
     fn two_claims_of_one_key_are_one_peer_with_all_addresses() {
         let mut desired = filled(1);
         desired.apply(
-            9,
             "u9".into(),
             Some(Peer {
                 created: 9,
@@ -351,7 +357,6 @@ mod tests {
     fn of_two_keys_with_one_public_key_the_older_claim_wins() {
         let mut desired = filled(1);
         desired.apply(
-            9,
             "u9".into(),
             Some(Peer {
                 created: 9,
@@ -372,7 +377,6 @@ mod tests {
     fn of_two_claims_with_one_address_the_older_has_it() {
         let mut desired = filled(3);
         desired.apply(
-            9,
             "u9".into(),
             Some(Peer {
                 created: 0,
@@ -387,8 +391,8 @@ mod tests {
     #[test]
     fn an_address_outside_the_pool_or_the_gateways_own_is_refused() {
         let mut desired = filled(1);
-        desired.apply(8, "u8".into(), Some(peer(8, "k8", 8, "192.168.1.1")));
-        desired.apply(9, "u9".into(), Some(peer(9, "k9", 9, "10.64.0.1")));
+        desired.apply("u8".into(), Some(peer(8, "k8", 8, "192.168.1.1")));
+        desired.apply("u9".into(), Some(peer(9, "k9", 9, "10.64.0.1")));
         let wanted = wanted(&desired);
         assert_eq!(wanted.peers.len(), 1);
         assert_eq!(wanted.refused, ["u8", "u9"]);
@@ -397,14 +401,14 @@ mod tests {
     #[test]
     fn the_gateways_own_key_is_refused() {
         let mut desired = filled(1);
-        desired.apply(9, "u9".into(), Some(peer(9, "k9", 99, "10.64.0.77")));
+        desired.apply("u9".into(), Some(peer(9, "k9", 99, "10.64.0.77")));
         assert_eq!(wanted(&desired).refused, ["u9"]);
     }
 
     #[test]
     fn an_unreadable_peer_keeps_what_was_known_of_it() {
         let mut desired = filled(1);
-        desired.apply(9, "u1".into(), None);
+        desired.apply("u1".into(), None);
         let wanted = wanted(&desired);
         assert_eq!(wanted.peers.len(), 1);
         assert_eq!(wanted.refused, ["u1"]);

@@ -193,21 +193,26 @@ impl Gateway {
     }
 
     /// Finds the gateway's interface, or creates it.
-    async fn ensure(&mut self, kernel: &Kernel, assignment: &Assignment) -> Result<Managed, PassError> {
+    async fn ensure(&mut self, kernel: &mut Kernel, assignment: &Assignment) -> Result<Managed, PassError> {
         let link = kernel.link(&assignment.interface).await?;
-        let interface = match link {
-            Some(link) => Managed::of(link)
+        let interface = if let Some(link) = link {
+            Managed::of(link)
                 .filter(|managed| managed.mark.gateway == self.mark.gateway)
-                .ok_or_else(|| PassError::Foreign(assignment.interface.clone()))?,
-            None => {
-                let created = kernel.create(&assignment.interface, &assignment.mark).await?;
-                tracing::info!(interface = assignment.interface, "interface created");
-                // What was reported of the old interface is not true of the new one.
-                self.state = State::new();
-                self.ages = Ages::default();
-                self.shaped = None;
-                created
+                .ok_or_else(|| PassError::Foreign(assignment.interface.clone()))?
+        } else {
+            // Under another name it would hold the port, and its peers would be nobody's.
+            for other in kernel.managed().await? {
+                if other.mark.gateway == self.mark.gateway {
+                    kernel.delete(&other).await?;
+                }
             }
+            let created = kernel.create(&assignment.interface, &assignment.mark).await?;
+            tracing::info!(interface = assignment.interface, "interface created");
+            // What was reported of the old interface is not true of the new one.
+            self.state = State::new();
+            self.ages = Ages::default();
+            self.shaped = None;
+            created
         };
         self.interface = Some(interface.clone());
         Ok(interface)

@@ -77,7 +77,6 @@ pub async fn run(client: Client, shared: Shared) {
                     "a list would remove many peers; nothing is removed before a second one agrees"
                 );
                 sleep(SECOND_OPINION).await;
-                continue;
             }
             Ok((version, verdict)) => {
                 if verdict == Verdict::TooOld {
@@ -114,14 +113,13 @@ async fn list(peers: &Api<Guarded>, shared: &Shared) -> kube::Result<(u64, Verdi
                 named.insert(uid);
             }
         }
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => {
-                let verdict = desired.finish_list(version, &named);
-                drop(desired);
-                shared.news.notify_one();
-                return Ok((version, verdict));
-            }
+        if let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) {
+            params = params.continue_token(&token);
+        } else {
+            let verdict = desired.finish_list(version, &named);
+            drop(desired);
+            shared.news.notify_one();
+            return Ok((version, verdict));
         }
     }
 }
@@ -153,8 +151,14 @@ async fn watch(peers: &Api<Guarded>, shared: &Shared, version: &mut String) -> k
         };
         let seen = match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                take_in(&mut shared.lock(), &object);
-                object.meta().resource_version.clone()
+                let mut desired = shared.lock();
+                take_in(&mut desired, &object);
+                let seen = object.meta().resource_version.clone();
+                seen.as_deref()
+                    .and_then(|v| v.parse().ok())
+                    .into_iter()
+                    .for_each(|at| desired.note(at));
+                seen
             }
             WatchEvent::Deleted(object) => {
                 let seen = object.meta().resource_version.clone();
@@ -184,12 +188,11 @@ async fn watch(peers: &Api<Guarded>, shared: &Shared, version: &mut String) -> k
 
 fn take_in(desired: &mut Desired, object: &Guarded) -> Option<String> {
     let uid = object.meta().uid.clone()?;
-    let at = object.meta().resource_version.as_deref()?.parse().ok()?;
     let peer = object.0.as_ref().ok().and_then(parse::peer);
     if peer.is_none() {
         tracing::warn!(uid, "a peer cannot be read and is refused");
     }
-    desired.apply(at, uid.clone(), peer);
+    desired.apply(uid.clone(), peer);
     Some(uid)
 }
 

@@ -6,14 +6,11 @@
 mod claim;
 pub mod retry;
 
-use std::fmt::Debug;
-
 use culvert_crds::{GatewayNode, GatewayNodeSpec, IPPool, NameRef, WireGuardGateway, WireGuardKey};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::observe::{Observed, POOL_FINALIZER};
@@ -138,10 +135,7 @@ async fn publish<K: Observed, S: Serialize>(
     uid: Option<Uid>,
     resource_version: u64,
     status: &S,
-) -> Outcome
-where
-    K: Resource<DynamicType = ()>,
-{
+) -> Outcome {
     // The spec is left out: a status write ignores it, and a stale copy could only do harm.
     let object = json!({
         "apiVersion": K::api_version(&()),
@@ -152,10 +146,7 @@ where
     learned(api.replace_subresource("status", name, &post(), &object).await)
 }
 
-async fn delete<K>(api: &Api<K>, name: &str, uid: Uid, resource_version: u64) -> Outcome
-where
-    K: Observed + Clone + DeserializeOwned + Debug,
-{
+async fn delete<K: Observed>(api: &Api<K>, name: &str, uid: Uid, resource_version: u64) -> Outcome {
     let only = Preconditions {
         uid: Some(uid.clone()),
         resource_version: Some(resource_version.to_string()),

@@ -67,8 +67,8 @@ mod tests {
         PublicKey::from_bytes([5; 32])
     }
 
-    fn somewhere() -> Option<Endpoint> {
-        Some(Endpoint::new("192.0.2.1:1".parse().unwrap()))
+    fn somewhere() -> Endpoint {
+        Endpoint::new("192.0.2.1:1".parse().unwrap())
     }
 
     impl Bed {
@@ -119,7 +119,7 @@ mod tests {
 
         fn handshake(&mut self) {
             self.peer.last_handshake = Some(self.clocks().wall);
-            self.peer.endpoint = somewhere();
+            self.peer.endpoint = Some(somewhere());
             self.peer.rx_bytes += 100;
         }
 
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn an_endpoint_whose_handshake_never_completes_goes_too() {
         let mut bed = Bed::new();
-        bed.peer.endpoint = somewhere();
+        bed.peer.endpoint = Some(somewhere());
         assert_eq!(bed.tick(5), []);
         assert_eq!(bed.tick(179), []);
         assert!(is_forget(&bed.tick(5)));

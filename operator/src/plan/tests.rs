@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use culvert_crds::Reason;
+use culvert_crds::gateway::WireGuardGatewayStatus;
 use culvert_crds::peer::peer_name;
+use culvert_crds::pool::IPPoolStatus;
 use culvert_wireguard::PublicKey;
 use jiff::Timestamp;
 use rand::SeedableRng;
@@ -69,7 +71,7 @@ fn pool(v4: &str) -> Pool {
         max_age: None,
         overlap: Duration::from_secs(300),
         cooldown: Duration::from_secs(600),
-        status: Default::default(),
+        status: IPPoolStatus::default(),
         free: Vec::new(),
     }
 }
@@ -84,7 +86,7 @@ fn gateway() -> Gateway {
         node_selector: BTreeMap::new(),
         pools: vec!["default".to_owned()],
         host_template: None,
-        status: Default::default(),
+        status: WireGuardGatewayStatus::default(),
     }
 }
 

@@ -29,7 +29,7 @@ impl FreeV4 {
         let size = 1_usize << (32 - net.prefix_len());
         let mut words = vec![u64::MAX; size.div_ceil(64)];
         if let Some(last) = words.last_mut()
-            && size % 64 != 0
+            && !size.is_multiple_of(64)
         {
             *last = (1 << (size % 64)) - 1;
         }
