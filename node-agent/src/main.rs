@@ -1,12 +1,14 @@
 //! `culvert-node-agent`.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use culvert_node_agent::args::{Args, LogFormat};
 use culvert_node_agent::kernel::Kernel;
-use culvert_node_agent::run::run;
+use culvert_node_agent::keystore::Keystore;
+use culvert_node_agent::run::{look_through, run};
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -17,7 +19,10 @@ async fn main() -> anyhow::Result<()> {
     start_logs(&args)?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-    let kernel = Kernel::open().context("failed to reach WireGuard in the node's kernel")?;
+    let mut kernel = Kernel::open().context("failed to reach WireGuard in the node's kernel")?;
+    let gateways = look_through(&mut kernel)
+        .await
+        .context("failed to look for the interfaces of an earlier agent")?;
     let mut config = Config::infer().await.context(
         "failed to find a cluster: set KUBECONFIG, or run in a pod whose service account is mounted",
     )?;
@@ -31,11 +36,12 @@ async fn main() -> anyhow::Result<()> {
         node = args.node_name,
         "culvert-node-agent starts"
     );
-    run(client, args.node_name, args.state_dir, kernel, async {
+    let keystore = Keystore::new(args.state_dir);
+    run(client, args.node_name, keystore, kernel, gateways, async {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     })
-    .await
-    .context("failed to look for the interfaces of an earlier agent")
+    .await;
+    Ok(())
 }
 
 fn start_logs(args: &Args) -> anyhow::Result<()> {
@@ -49,6 +55,7 @@ fn start_logs(args: &Args) -> anyhow::Result<()> {
         "hyper_util=warn",
         "rustls=warn",
         "netlink_proto=off",
+        "netlink_sys=off",
         "rtnetlink=off",
     ]
     .iter()
@@ -57,7 +64,8 @@ fn start_logs(args: &Args) -> anyhow::Result<()> {
     })?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match args.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),

@@ -5,7 +5,6 @@
 //! more, and sessions are left alone: a restart is not a departure.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use culvert_crds::{GatewayNode, WireGuardGateway};
 use kube::api::ListParams;
@@ -23,7 +22,7 @@ use crate::report::{self, Report};
 use crate::watch::{self as peers, Shared};
 
 /// Uid of a gateway.
-type Uid = String;
+pub type Uid = String;
 
 struct Reporter {
     reports: watch::Sender<Option<Report>>,
@@ -46,29 +45,38 @@ struct Agent {
     failures: HashMap<Uid, String>,
 }
 
-/// Runs until `stop` resolves.
-pub async fn run(
-    client: Client,
-    node: String,
-    state: PathBuf,
-    mut kernel: Kernel,
-    stop: impl Future<Output = ()>,
-) -> Result<(), culvert_wireguard::Error> {
+/// The first act: forgets whoever is stale, on every interface that an earlier agent has left. It needs the kernel and
+/// nothing else.
+pub async fn look_through(kernel: &mut Kernel) -> Result<HashMap<Uid, Gateway>, culvert_wireguard::Error> {
     let mut gateways = HashMap::new();
     for interface in kernel.managed().await? {
         let uid = interface.mark.gateway.clone();
         let name = interface.link.name.clone();
         let mut gateway = Gateway::found(interface);
-        match gateway.forget(&mut kernel, Clocks::read()) {
+        match gateway.forget(kernel, Clocks::read()) {
             Ok(()) => tracing::info!(interface = name, "interface found and looked through"),
-            Err(error) => tracing::warn!(
-                interface = name,
-                error = chain(&error),
-                "unable to look through the interface"
-            ),
+            Err(error) => {
+                tracing::warn!(
+                    interface = name,
+                    error = chain(&error),
+                    "unable to look through the interface"
+                );
+            }
         }
         gateways.insert(uid, gateway);
     }
+    Ok(gateways)
+}
+
+/// Runs until `stop` resolves. `gateways` is what [`look_through`] has found.
+pub async fn run(
+    client: Client,
+    node: String,
+    keystore: Keystore,
+    kernel: Kernel,
+    gateways: HashMap<Uid, Gateway>,
+    stop: impl Future<Output = ()>,
+) {
     let (sender, mut assignments) = watch::channel(Assignments::default());
     let desired = Shared::default();
     let mut tasks = JoinSet::new();
@@ -78,7 +86,7 @@ pub async fn run(
         client,
         node,
         kernel,
-        keystore: Keystore::new(state),
+        keystore,
         gateways,
         reporters: HashMap::new(),
         tasks,
@@ -107,7 +115,6 @@ pub async fn run(
             tracing::warn!(error = chain(&error), "unable to look through an interface");
         }
     }
-    Ok(())
 }
 
 impl Agent {

@@ -178,11 +178,8 @@ async fn create_gateway_node(client: &Client, new: NewGatewayNode) -> Outcome {
         uid: new.node_uid,
         ..OwnerReference::default()
     }]);
-    match learned(nodes.create(&post(), &object).await) {
-        // The watch will show it, or it goes and is made again.
-        Err(Failure::AlreadyExists) => Ok(Vec::new()),
-        outcome => outcome,
-    }
+    // One that exists already is about to be shown by the watch.
+    learned(nodes.create(&post(), &object).await)
 }
 
 async fn guard_pool(client: &Client, name: &str, guarded: bool) -> Outcome {
@@ -199,8 +196,5 @@ async fn guard_pool(client: &Client, name: &str, guarded: bool) -> Outcome {
         force: true,
         ..PatchParams::default()
     };
-    match learned(pools.patch(name, &params, &Patch::Apply(patch)).await) {
-        Err(Failure::NotFound) => Ok(Vec::new()),
-        outcome => outcome,
-    }
+    learned(pools.patch(name, &params, &Patch::Apply(patch)).await)
 }

@@ -106,6 +106,25 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// What kind of effect it is. Names stay out of logs: a claim's is an address.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::CreateClaim(_) => "create claim",
+            Self::PublishKey { .. } => "publish key",
+            Self::ReleaseOrphan(_) => "release orphan",
+            Self::ReleaseClaim(_) => "release claim",
+            Self::DeleteClaim { .. } => "delete claim",
+            Self::CreateGatewayNode(_) => "create gateway node",
+            Self::DrainGatewayNode { .. } => "drain gateway node",
+            Self::DeleteGatewayNode { .. } => "delete gateway node",
+            Self::GuardPool { .. } => "guard pool",
+            Self::PublishPool { .. } => "publish pool",
+            Self::PublishGateway { .. } => "publish gateway",
+        }
+    }
+}
+
 /// A claim to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewClaim {

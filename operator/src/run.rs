@@ -132,6 +132,7 @@ impl Operator {
             _ => Vec::new(),
         };
         self.promised.extend(promised.iter().copied());
+        tracing::debug!(step = step.kind(), "writing");
         self.world.begin(&target);
         let client = self.client.clone();
         self.steps.spawn(async move {
@@ -160,14 +161,14 @@ impl Operator {
                 self.attempts.remove(&done.target);
                 changes
                     .into_iter()
-                    .for_each(|change| self.world.apply(change, now));
+                    .for_each(|change| self.world.learn(change, now));
                 self.world.touch(done.target);
             }
             Err(failure) => {
                 let attempt = self.attempts.entry(done.target.clone()).or_default();
                 *attempt += 1;
                 if !failure.is_expected() || *attempt > 5 {
-                    tracing::warn!(target = kind(&done.target), attempt = *attempt, error = %failure, "unable to write, trying again");
+                    tracing::warn!(kind = kind(&done.target), attempt = *attempt, error = %failure, "unable to write, trying again");
                 }
                 let delay = failure
                     .delay(*attempt)

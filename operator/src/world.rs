@@ -108,6 +108,8 @@ pub struct World {
 
     complete: HashSet<Kind>,
     listing: HashMap<Kind, HashSet<Uid>>,
+    /// What only the reply to a write has shown so far: a list that began before it cannot know it.
+    learned: HashMap<Kind, HashSet<Uid>>,
     unreadable: HashMap<Kind, HashSet<Uid>>,
     queue: Queue,
 }
@@ -118,7 +120,18 @@ impl World {
         Kind::ALL.iter().all(|kind| self.complete.contains(kind))
     }
 
-    /// Takes in a change.
+    /// Takes in what the reply to a write of ours says: it may be ahead of the watch.
+    pub fn learn(&mut self, change: Change, now: Duration) {
+        let (kind, uid) = match &change {
+            Change::Claim(claim) => (Kind::Claim, claim.uid.clone()),
+            Change::GatewayNode(node) => (Kind::GatewayNode, node.uid.clone()),
+            _ => return self.apply(change, now),
+        };
+        self.apply(change, now);
+        self.learned.entry(kind).or_default().insert(uid);
+    }
+
+    /// Takes in what a watch says.
     pub fn apply(&mut self, change: Change, now: Duration) {
         match change {
             Change::Key(key) => {
@@ -154,9 +167,11 @@ impl World {
                 self.listing.insert(kind, HashSet::new());
             }
             Change::ListComplete(kind) => {
-                let Some(named) = self.listing.remove(&kind) else {
+                let Some(mut named) = self.listing.remove(&kind) else {
                     return;
                 };
+                // For this list only: the next one will have begun after it.
+                named.extend(self.learned.remove(&kind).unwrap_or_default());
                 for uid in self.uids(kind) {
                     if !named.contains(&uid) {
                         self.remove(kind, &uid, now);
@@ -176,6 +191,9 @@ impl World {
         }
         if let Some(unreadable) = self.unreadable.get_mut(&kind) {
             unreadable.remove(uid);
+        }
+        if let Some(learned) = self.learned.get_mut(&kind) {
+            learned.remove(uid);
         }
     }
 

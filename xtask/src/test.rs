@@ -42,6 +42,10 @@ pub struct Arguments {
     /// Which suites; all of them when none is named.
     suites: Vec<Suite>,
 
+    /// Let time pass in the machines as it does outside: an hour of silence takes an hour.
+    #[arg(long)]
+    real_time: bool,
+
     /// Run the tests whose name contains this (further words are for the test programs).
     #[arg(last = true)]
     filter: Vec<String>,
@@ -68,14 +72,14 @@ impl Suite {
         }
     }
 
-    fn run(self, filter: &[String]) -> Result<Tally> {
+    fn run(self, filter: &[String], real_time: bool) -> Result<Tally> {
         setup::ensure(self.needs())?;
         match self {
             Self::Lint => lint::run(),
             Self::Unit => unit::run(filter),
             Self::Api => api::run(filter),
             Self::Kernel => kernel::run(filter),
-            Self::System => system::run(filter),
+            Self::System => system::run(filter, real_time),
         }
     }
 }
@@ -101,10 +105,12 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     let mut sum = Tally::default();
     for suite in suites {
         println!("== {} ==", suite.name());
-        let tally = suite.run(&arguments.filter).unwrap_or_else(|error| {
-            println!("error: {error:#}");
-            Tally::failure()
-        });
+        let tally = suite
+            .run(&arguments.filter, arguments.real_time)
+            .unwrap_or_else(|error| {
+                println!("error: {error:#}");
+                Tally::failure()
+            });
         sum.add(tally);
     }
     if !arguments.filter.is_empty() && sum == Tally::default() {

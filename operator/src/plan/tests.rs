@@ -709,6 +709,24 @@ fn a_list_under_way_proves_nobody_gone() {
     assert!(bed.claims.values().all(|claim| claim.released));
 }
 
+#[test]
+fn a_claim_that_only_a_reply_has_shown_survives_a_list_that_began_before_it() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    let steps = bed.plan().steps;
+    steps.into_iter().for_each(|(_, step)| bed.execute(step));
+    let claim = bed.world.claims_of("uid-laptop").next().unwrap().clone();
+    // The same again in a world that has learned it from the reply alone.
+    bed.world
+        .apply(Change::Gone(Kind::Claim, claim.uid.clone()), bed.now.mono);
+    bed.world.learn(Change::Claim(Box::new(claim)), bed.now.mono);
+    for survivors in [1, 0] {
+        bed.world.apply(Change::ListBegins(Kind::Claim), bed.now.mono);
+        bed.world.apply(Change::ListComplete(Kind::Claim), bed.now.mono);
+        assert_eq!(bed.world.claims().count(), survivors);
+    }
+}
+
 /// Random histories end at rest, with every invariant intact.
 #[test]
 fn random_histories_keep_every_invariant() {

@@ -24,7 +24,9 @@ pub(super) struct Queue {
     due: VecDeque<Target>,
     queued: HashSet<Target>,
     under_way: HashMap<Target, usize>,
+    /// At most one for each target, the earliest: whoever is woken too early asks again.
     timers: BTreeSet<(Duration, Target)>,
+    timer_of: HashMap<Target, Duration>,
 }
 
 impl Queue {
@@ -36,6 +38,13 @@ impl Queue {
     }
 
     pub fn touch_at(&mut self, at: Duration, target: Target) {
+        if let Some(earlier) = self.timer_of.get(&target) {
+            if *earlier <= at {
+                return;
+            }
+            self.timers.remove(&(*earlier, target.clone()));
+        }
+        self.timer_of.insert(target.clone(), at);
         self.timers.insert((at, target));
     }
 
@@ -45,6 +54,7 @@ impl Queue {
                 return Some(*at);
             }
             if let Some((_, target)) = self.timers.pop_first() {
+                self.timer_of.remove(&target);
                 self.touch(target);
             }
         }
@@ -97,6 +107,18 @@ mod tests {
         assert!(!queue.has_due());
         queue.finish(&Target::Fleet);
         queue.touch(Target::Fleet);
+        assert_eq!(queue.take_due(9), [Target::Fleet]);
+    }
+
+    #[test]
+    fn a_target_has_one_timer_the_earliest() {
+        let mut queue = Queue::default();
+        for seconds in [9, 5, 7] {
+            queue.touch_at(Duration::from_secs(seconds), Target::Fleet);
+        }
+        assert_eq!(queue.timers.len(), 1);
+        assert_eq!(queue.wake(Duration::from_secs(4)), Some(Duration::from_secs(5)));
+        assert_eq!(queue.wake(Duration::from_secs(9)), None);
         assert_eq!(queue.take_due(9), [Target::Fleet]);
     }
 

@@ -29,13 +29,15 @@ use crate::run;
 const AT_A_TIME: usize = 2;
 
 struct Plan {
+    real_time: bool,
     binary: Artifact,
     programs: Vec<(&'static str, PathBuf)>,
     logs: PathBuf,
 }
 
-pub fn run(filter: &[String]) -> Result<Tally> {
+pub fn run(filter: &[String], real_time: bool) -> Result<Tally> {
     let plan = Plan {
+        real_time,
         programs: artifact::programs()?,
         binary: artifact::test("system")?,
         logs: artifact::target()?.join("culvert-system"),
@@ -121,7 +123,7 @@ impl Plan {
         let mut command = kernel::command(&self.binary);
         command.args(["--exact", name, "--nocapture", "--test-threads=1"]);
         let mut machine = kernel::machine()?
-            .time_travel(true)
+            .time_travel(!self.real_time)
             .share(&out)
             .env("CULVERT_OUT", &out);
         for (variable, path) in &self.programs {
