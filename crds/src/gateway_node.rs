@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::reference::NameRef;
 use crate::schema;
 
 /// Names longer than this are cut and closed with a digest; the API's own bound is 253.
@@ -53,7 +52,7 @@ pub const MAX_REFUSED: usize = 64;
 )]
 pub struct GatewayNodeSpec {
     /// The gateway that the node serves.
-    pub gateway_ref: NameRef,
+    pub gateway_ref: GatewayRef,
 
     /// The node.
     #[schemars(length(min = 1, max = 253))]
@@ -67,6 +66,19 @@ pub struct GatewayNodeSpec {
     /// Asks the agent to forget all peers, delete the interface and stay away.
     #[serde(default)]
     pub drain: bool,
+}
+
+/// A reference to a gateway, fixed to one incarnation of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayRef {
+    /// Name of the gateway.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+
+    /// Uid of the gateway: one that is deleted and made again is another, with other keys.
+    #[schemars(length(min = 1, max = 64))]
+    pub uid: String,
 }
 
 /// What the node's agent reports. Nothing here depends on what clients do.
@@ -100,9 +112,14 @@ pub struct GatewayNodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
 
-    /// Every peer up to this resourceVersion is in the kernel or named in `refused`. Absent until the node has caught up in its present session.
+    /// Every peer of `pools` up to this resourceVersion is in the kernel or named in `refused`. Absent until the node has caught up in its present session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_resource_version: Option<String>,
+
+    /// The pools that the watermark speaks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
+    pub pools: Vec<String>,
 
     /// Peers that the node could not program.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -23,7 +23,7 @@ mod schema;
 
 pub use conditions::{ConditionType, Reason};
 pub use gateway::{WireGuardGateway, WireGuardGatewaySpec};
-pub use gateway_node::{GatewayNode, GatewayNodeSpec, GatewayNodeStatus};
+pub use gateway_node::{GatewayNode, GatewayNodeSpec, GatewayNodeStatus, GatewayRef};
 pub use key::{WireGuardKey, WireGuardKeySpec, WireGuardKeyStatus};
 pub use peer::{WireGuardPeer, WireGuardPeerSpec};
 pub use pool::{IPPool, IPPoolSpec};

@@ -43,6 +43,9 @@ use crate::schema;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    // Every holder's address is in the range, and no agent programs one that is not.
+    validation = Rule::new("has(self.ipv4) == has(oldSelf.ipv4) && has(self.ipv6) == has(oldSelf.ipv6) && (!has(self.ipv4) || self.ipv4.cidr == oldSelf.ipv4.cidr) && (!has(self.ipv6) || self.ipv6.cidr == oldSelf.ipv6.cidr)")
+        .message("a pool's ranges cannot change; make another pool and move keys to it, or use spec.exclude"),
     validation = Rule::new("has(self.ipv4) || has(self.ipv6)").message("a pool needs spec.ipv4, spec.ipv6 or both"),
     validation = Rule::new("self.exclude.all(e, (has(self.ipv4) && cidr(self.ipv4.cidr).containsCIDR(e)) || (has(self.ipv6) && cidr(self.ipv6.cidr).containsCIDR(e)))")
         .message("every range in spec.exclude must lie inside the pool's own range of that family")

@@ -11,10 +11,11 @@
 //! client that was there: a test that does not call it has not looked.
 
 use std::{
-    env,
+    env, fs, io,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -56,7 +57,7 @@ pub struct Bed {
 
     operator: Option<Program>,
     agent: Option<Program>,
-    secrets: Vec<leaks::Canary>,
+    secrets: Mutex<Vec<leaks::Canary>>,
     logs: PathBuf,
     folder: Scratch,
 }
@@ -95,7 +96,7 @@ impl Bed {
             gateway,
             operator: None,
             agent: None,
-            secrets: Vec::new(),
+            secrets: Mutex::default(),
             logs,
             folder,
         };
@@ -169,6 +170,15 @@ impl Bed {
         self.folder.path().join("keys")
     }
 
+    /// The files in that folder; none before the first gateway has a key.
+    pub fn key_files(&self) -> Result<Vec<PathBuf>> {
+        match fs::read_dir(self.keys()) {
+            Ok(folder) => folder.map(|entry| Ok(entry?.path())).collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error).context("failed to list the gateways' keys"),
+        }
+    }
+
     /// Kills the operator as a crash would.
     pub fn kill_operator(&mut self) -> Result<()> {
         self.operator.take().context("the operator does not run")?.kill()
@@ -189,6 +199,25 @@ impl Bed {
             .await?;
         ensure!(status == 0, "the agent ended with status {status}");
         Ok(())
+    }
+
+    /// The agent's present session and how far it has got in it; empty before it has said anything.
+    pub async fn session(&self) -> Result<(String, String)> {
+        let both = "-o=jsonpath={.status.session} {.status.appliedResourceVersion}";
+        let text = self
+            .kubectl(&["get", "gatewaynode/default.gateway-1", both])
+            .await?;
+        let (session, applied) = text.split_once(' ').unwrap_or_default();
+        Ok((session.to_owned(), applied.to_owned()))
+    }
+
+    /// Waits until the agent has caught up in another session than this one.
+    pub async fn caught_up_after(&self, before: &str) -> Result<()> {
+        wait::until("the agent to catch up in a new session", SOON, || async {
+            let (session, applied) = self.session().await?;
+            Ok((session != before && !applied.is_empty()).then_some(()))
+        })
+        .await
     }
 
     /// Waits until the gateway node says that it serves.
@@ -255,8 +284,11 @@ impl Bed {
     }
 
     /// Remembers something that must not be in any log.
-    pub fn secret(&mut self, canary: leaks::Canary) {
-        self.secrets.push(canary);
+    pub fn secret(&self, canary: leaks::Canary) {
+        self.secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(canary);
     }
 
     /// Both programs' logs.
@@ -278,29 +310,26 @@ impl Bed {
 
     /// Ends both programs and searches their logs for what must not be there.
     pub async fn finish(mut self) -> Result<()> {
+        let logs = self.logs();
         for program in [self.agent.take(), self.operator.take()].into_iter().flatten() {
             let log = program.tail(12);
             let status = program.terminate(SOON).await?;
             ensure!(status == 0, "a program ended with status {status}:\n{log}");
         }
-        let mut key_files = Vec::new();
-        if let Ok(folder) = std::fs::read_dir(self.keys()) {
-            key_files.extend(folder.filter_map(|entry| entry.ok().map(|entry| entry.path())));
+        for file in self.key_files()? {
+            let key = fs::read_to_string(&file).context("failed to read the gateway's key")?;
+            self.secret(leaks::Canary::key("the gateway's private key", key.trim())?);
         }
-        for file in key_files {
-            let key = std::fs::read_to_string(&file).context("failed to read the gateway's key")?;
-            self.secrets
-                .push(leaks::Canary::key("the gateway's private key", key.trim())?);
-        }
-        ensure!(!self.secrets.is_empty(), "nothing to search the logs for");
-        for log in self.logs().iter().filter(|log| log.exists()) {
-            let bytes = std::fs::read(log).with_context(|| format!("failed to read {}", log.display()))?;
+        let secrets = self.secrets.into_inner().unwrap_or_else(PoisonError::into_inner);
+        ensure!(!secrets.is_empty(), "nothing to search the logs for");
+        for log in &logs {
+            let bytes = fs::read(log).with_context(|| format!("failed to read {}", log.display()))?;
             ensure!(
                 !bytes.is_empty(),
                 "{} is empty: nothing was searched",
                 log.display()
             );
-            let found = leaks::search(&bytes, &self.secrets);
+            let found = leaks::search(&bytes, &secrets);
             ensure!(found.is_empty(), "{} holds {}", log.display(), found.join(", "));
         }
         Ok(())

@@ -47,7 +47,7 @@ pub struct Client {
 
 impl Client {
     /// A client behind the outer address number `n`, with a key pair of its own.
-    pub fn new(bed: &mut Bed, name: &str, n: u8) -> Result<Self> {
+    pub fn new(bed: &Bed, name: &str, n: u8) -> Result<Self> {
         let namespace = Namespace::new(name)?;
         let far = format!("c{n}");
         netns::wire((&namespace, "eth0"), (&bed.gateway, &far))?;
@@ -71,6 +71,10 @@ impl Client {
         bed.secret(Canary::key(
             &format!("the private key of {name}"),
             private_key.trim(),
+        )?);
+        bed.secret(Canary::key(
+            &format!("the public key of {name}"),
+            public_key.trim(),
         )?);
         Ok(Self {
             name: name.to_owned(),
@@ -121,10 +125,7 @@ impl Client {
                 .lines()
                 .find_map(|line| line.strip_prefix(&format!("{} ", client.name)));
             let line = line.with_context(|| format!("{} is not listed", client.name))?;
-            client.addresses = line
-                .split_whitespace()
-                .map(str::parse)
-                .collect::<Result<_, _>>()?;
+            client.take_addresses(bed, line)?;
         }
         Ok(())
     }
@@ -135,6 +136,10 @@ impl Client {
         let text = bed
             .kubectl(&["get", &object, "-o=jsonpath={.status.addresses[*]}"])
             .await?;
+        self.take_addresses(bed, &text)
+    }
+
+    fn take_addresses(&mut self, bed: &Bed, text: &str) -> Result<()> {
         self.addresses = text
             .split_whitespace()
             .map(str::parse)
@@ -143,6 +148,12 @@ impl Client {
             self.addresses.len() == 2,
             "wanted an address of each family, got `{text}`"
         );
+        for address in &self.addresses {
+            bed.secret(Canary::address(
+                &format!("a tunnel address of {}", self.name),
+                *address,
+            ));
+        }
         Ok(())
     }
 

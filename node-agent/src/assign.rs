@@ -3,20 +3,23 @@
 use culvert_crds::{GatewayNode, IPPool, WireGuardGateway};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::assignment::Assignment;
+use crate::assignment::{Assignment, Leaving};
 
 /// What this node's gateways are, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assignments {
     /// Every kind has been listed whole.
     pub complete: bool,
-    /// One for each gateway.
+    /// One for each gateway that is to serve.
     pub gateways: Vec<Assignment>,
+    /// One for each gateway that is to leave.
+    pub leaving: Vec<Leaving>,
 }
 
 /// Follows for ever; the newest state is in `assignments`.
@@ -36,22 +39,24 @@ pub async fn run(client: Client, node: String, assignments: watch::Sender<Assign
         if listed != [true; 3] {
             continue;
         }
-        let pools: Vec<_> = pools.state().iter().map(|pool| (**pool).clone()).collect();
-        let mut found: Vec<_> = nodes
-            .state()
-            .iter()
-            .filter_map(|node| {
-                let gateway = gateways.state().into_iter().find(|gateway| {
-                    gateway.metadata.name.as_deref() == Some(node.spec.gateway_ref.name.as_str())
-                })?;
-                Assignment::read(node, &gateway, &pools)
-            })
-            .collect();
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        let new = Assignments {
+        let pools: Vec<IPPool> = readable(&pools);
+        let gateways: Vec<WireGuardGateway> = readable(&gateways);
+        let nodes: Vec<GatewayNode> = readable(&nodes);
+        let mut new = Assignments {
             complete: true,
-            gateways: found,
+            ..Assignments::default()
         };
+        for node in &nodes {
+            new.leaving.extend(Leaving::read(node));
+            let named = node.spec.gateway_ref.name.as_str();
+            let gateway = gateways
+                .iter()
+                .find(|gateway| gateway.metadata.name.as_deref() == Some(named));
+            new.gateways
+                .extend(gateway.and_then(|gateway| Assignment::read(node, gateway, &pools)));
+        }
+        new.gateways.sort_by(|a, b| a.name.cmp(&b.name));
+        new.leaving.sort_by(|a, b| a.name.cmp(&b.name));
         assignments.send_if_modified(|old| {
             let changed = *old != new;
             *old = new;
@@ -60,15 +65,30 @@ pub async fn run(client: Client, node: String, assignments: watch::Sender<Assign
     }
 }
 
+/// The objects that can be read: one that cannot hides no other.
+fn readable<K: Resource<DynamicType = ()> + Clone + 'static>(
+    store: &reflector::Store<DeserializeGuard<K>>,
+) -> Vec<K> {
+    store
+        .state()
+        .iter()
+        .filter_map(|object| object.0.as_ref().ok().cloned())
+        .collect()
+}
+
 type Events = BoxStream<'static, bool>;
 
 /// A store, and a stream that says true once the store has been filled by a whole list.
-fn follow<K>(client: &Client, config: watcher::Config) -> (reflector::Store<K>, Events)
+fn follow<K>(client: &Client, config: watcher::Config) -> (reflector::Store<DeserializeGuard<K>>, Events)
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static,
 {
     let (reader, writer) = reflector::store();
-    let events = watcher(Api::<K>::all(client.clone()), config.timeout(80)).default_backoff();
+    let events = watcher(
+        Api::<DeserializeGuard<K>>::all(client.clone()),
+        config.timeout(80),
+    )
+    .default_backoff();
     let events = events.reflect(writer).filter_map(|event| async move {
         match event {
             Ok(watcher::Event::InitDone) => Some(true),

@@ -31,15 +31,40 @@ pub struct Assignment {
     pub ranges: HashMap<String, Vec<IpNet>>,
     /// Where clients connect, without port.
     pub endpoint_host: Option<String>,
-    /// The node is asked to leave.
-    pub drain: bool,
+}
+
+/// A gateway that is asked to leave this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// Name of the `GatewayNode`.
+    pub name: String,
+    /// Generation of its spec.
+    pub generation: i64,
+    /// Uid of the gateway.
+    pub gateway: String,
+}
+
+impl Leaving {
+    /// Reads what is asked; `None` when the node is to stay. It needs no gateway: that may be gone already.
+    pub fn read(node: &GatewayNode) -> Option<Self> {
+        let leaving = Self {
+            name: node.metadata.name.clone()?,
+            generation: node.metadata.generation.unwrap_or(0),
+            gateway: node.spec.gateway_ref.uid.clone(),
+        };
+        node.spec.drain.then_some(leaving)
+    }
 }
 
 impl Assignment {
     /// Reads what a gateway asks of its node. Pools that do not exist (yet) are left out.
     ///
-    /// `None` when an object is incomplete or a part of it cannot be read: the node then stays as it is.
+    /// `None` when the node is asked to leave, when the gateway is not the one that is meant, or when a part of an
+    /// object cannot be read: the node then stays as it is.
     pub fn read(node: &GatewayNode, gateway: &WireGuardGateway, pools: &[IPPool]) -> Option<Self> {
+        if node.spec.drain || gateway.metadata.uid.as_ref() != Some(&node.spec.gateway_ref.uid) {
+            return None;
+        }
         let mut ranges = HashMap::new();
         for pool in pools {
             let name = pool.metadata.name.clone()?;
@@ -69,7 +94,6 @@ impl Assignment {
             key_storage: gateway.spec.key_storage,
             ranges,
             endpoint_host: node.spec.endpoint_host.clone(),
-            drain: node.spec.drain,
         })
     }
 
@@ -98,4 +122,69 @@ pub fn gateway_address(range: &IpNet) -> IpNet {
     };
     // The prefix length is the range's own, so it is in bounds.
     IpNet::new(first, range.prefix_len()).unwrap_or(*range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::api::ObjectMeta;
+    use serde_json::json;
+
+    fn read(drain: bool, gateway_uid: &str) -> Option<Assignment> {
+        let node = json!({
+            "metadata": { "name": "gw.a", "generation": 3 },
+            "spec": {
+                "gatewayRef": { "name": "gw", "uid": "one" },
+                "nodeName": "a",
+                "endpointHost": "2001:db8::1",
+                "drain": drain,
+            },
+        });
+        let gateway = json!({ "metadata": {}, "spec": { "poolRefs": [{ "name": "default" }] } });
+        let pool = json!({
+            "metadata": { "name": "default" },
+            "spec": { "ipv4": { "cidr": "10.64.0.0/11" }, "ipv6": { "cidr": "fd64:cafe:1::/64" } },
+        });
+        let with = |mut object: serde_json::Value, kind: &str| {
+            object["apiVersion"] = json!("culvert.dev/v1alpha1");
+            object["kind"] = json!(kind);
+            object
+        };
+        let mut gateway: WireGuardGateway =
+            serde_json::from_value(with(gateway, "WireGuardGateway")).unwrap();
+        gateway.metadata = ObjectMeta {
+            uid: Some(gateway_uid.to_owned()),
+            ..ObjectMeta::default()
+        };
+        let node: GatewayNode = serde_json::from_value(with(node, "GatewayNode")).unwrap();
+        let pools = [serde_json::from_value(with(pool, "IPPool")).unwrap()];
+        assert_eq!(Leaving::read(&node).is_some(), drain);
+        Assignment::read(&node, &gateway, &pools)
+    }
+
+    #[test]
+    fn the_gateway_has_the_first_host_address_of_each_range() {
+        let addresses = read(false, "one").unwrap().addresses();
+        assert_eq!(
+            addresses,
+            [
+                "10.64.0.1/11".parse().unwrap(),
+                "fd64:cafe:1::1/64".parse().unwrap()
+            ]
+        );
+    }
+
+    #[test]
+    fn an_ipv6_endpoint_is_bracketed() {
+        assert_eq!(
+            read(false, "one").unwrap().endpoint().unwrap(),
+            "[2001:db8::1]:51820"
+        );
+    }
+
+    #[test]
+    fn a_node_that_leaves_and_a_gateway_of_another_uid_are_no_assignment() {
+        assert_eq!(read(true, "one"), None);
+        assert_eq!(read(false, "two"), None);
+    }
 }

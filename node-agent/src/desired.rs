@@ -31,7 +31,10 @@ pub struct Desired {
     /// The last version that concerned a pool, so that a report is urgent only where something happened.
     last_change: HashMap<String, u64>,
     complete: bool,
-    doubted: bool,
+    /// Released peers: an older list may still show them as they were.
+    released: HashSet<Uid>,
+    /// What a list would have removed that was not believed alone.
+    doubted: HashSet<Uid>,
 }
 
 /// What a finished list was worth.
@@ -65,16 +68,15 @@ impl Desired {
             return;
         };
         self.unreadable.remove(&uid);
-        if self
-            .peers
-            .get(&uid)
-            .is_some_and(|known| known.version >= peer.version)
-        {
+        let older = |known: &Peer| known.version >= peer.version;
+        if self.released.contains(&uid) || self.peers.get(&uid).is_some_and(older) {
             return;
         }
         self.changed(&peer.pool, peer.version);
         self.remove(&uid);
-        if !peer.released {
+        if peer.released {
+            self.released.insert(uid);
+        } else {
             self.by_public_key
                 .entry(peer.public_key)
                 .or_default()
@@ -87,6 +89,7 @@ impl Desired {
     pub fn delete(&mut self, version: u64, uid: &str) {
         self.note(version);
         self.unreadable.remove(uid);
+        self.released.remove(uid);
         if let Some(pool) = self.remove(uid) {
             self.changed(&pool, version);
         }
@@ -101,6 +104,7 @@ impl Desired {
     /// Takes in that a whole list, as of `version`, named exactly these peers (already applied).
     pub fn finish_list(&mut self, version: u64, named: &HashSet<Uid>) -> Verdict {
         if version < self.seen && self.complete {
+            self.doubted.clear();
             return Verdict::TooOld;
         }
         let gone: Vec<Uid> = self
@@ -110,17 +114,18 @@ impl Desired {
             .cloned()
             .collect();
         let large = gone.len() > MANY && gone.len() * SHARE > self.peers.len();
-        if large && !self.doubted {
-            self.doubted = true;
+        if large && !gone.iter().all(|uid| self.doubted.contains(uid)) {
+            self.doubted = gone.into_iter().collect();
             return Verdict::ListAgain;
         }
-        self.doubted = false;
+        self.doubted.clear();
         for uid in gone {
             if let Some(pool) = self.remove(&uid) {
                 self.changed(&pool, version);
             }
         }
         self.unreadable.retain(|uid| named.contains(uid));
+        self.released.retain(|uid| named.contains(uid));
         self.note(version);
         self.complete = true;
         Verdict::Believed
@@ -321,6 +326,30 @@ mod tests {
         assert_eq!(wanted(&desired).peers.len(), 50);
         assert_eq!(desired.finish_list(61, &few), Verdict::Believed);
         assert_eq!(wanted(&desired).peers.len(), 30);
+    }
+
+    #[test]
+    fn a_second_list_that_removes_more_than_the_first_needs_a_third() {
+        let mut desired = filled(50);
+        let few: HashSet<Uid> = (1..=30).map(|n| format!("u{n}")).collect();
+        assert_eq!(desired.finish_list(60, &few), Verdict::ListAgain);
+        assert_eq!(desired.finish_list(61, &HashSet::new()), Verdict::ListAgain);
+        assert_eq!(wanted(&desired).peers.len(), 50);
+        assert_eq!(desired.finish_list(62, &few), Verdict::Believed);
+    }
+
+    #[test]
+    fn an_older_list_does_not_bring_a_released_peer_back() {
+        let mut desired = filled(2);
+        desired.apply(
+            "u1".into(),
+            Some(Peer {
+                released: true,
+                ..peer(9, "k1", 1, "10.64.0.2")
+            }),
+        );
+        desired.apply("u1".into(), Some(peer(1, "k1", 1, "10.64.0.2")));
+        assert_eq!(wanted(&desired).peers.len(), 1);
     }
 
     #[test]

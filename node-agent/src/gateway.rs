@@ -35,6 +35,8 @@ pub struct State {
     pub public_key: Option<PublicKey>,
     /// Every peer up to this version is in the kernel or refused.
     pub applied: Option<u64>,
+    /// The pools that this speaks for.
+    pub pools: Vec<String>,
     /// Peers that are not.
     pub refused: Option<Refused>,
     /// The interface is gone, as asked.
@@ -137,6 +139,10 @@ impl Gateway {
             Err(error) if error.is_passing() => {}
             Err(error) => self.state.failure = Some(error.reason()),
         }
+        // Whatever else fails, nobody is remembered for it.
+        if let (Err(_), Some(clocks)) = (&result, tick) {
+            self.forget(kernel, clocks)?;
+        }
         result
     }
 
@@ -184,6 +190,8 @@ impl Gateway {
         self.state.public_key = Some(own);
         if complete {
             self.state.applied = Some(version);
+            self.state.pools = assignment.ranges.keys().cloned().collect();
+            self.state.pools.sort_unstable();
             self.state.refused = refused(&wanted, &observed);
         }
         if let Some(clocks) = tick {
@@ -196,10 +204,14 @@ impl Gateway {
     async fn ensure(&mut self, kernel: &mut Kernel, assignment: &Assignment) -> Result<Managed, PassError> {
         let link = kernel.link(&assignment.interface).await?;
         let interface = if let Some(link) = link {
-            Managed::of(link)
-                .filter(|managed| managed.mark.gateway == self.mark.gateway)
-                .ok_or_else(|| PassError::Foreign(assignment.interface.clone()))?
+            let ours = Managed::of(link).filter(|managed| managed.mark.gateway == self.mark.gateway);
+            let Some(ours) = ours else {
+                self.lose_interface();
+                return Err(PassError::Foreign(assignment.interface.clone()));
+            };
+            ours
         } else {
+            self.lose_interface();
             // Under another name it would hold the port, and its peers would be nobody's.
             for other in kernel.managed().await? {
                 if other.mark.gateway == self.mark.gateway {
@@ -208,14 +220,23 @@ impl Gateway {
             }
             let created = kernel.create(&assignment.interface, &assignment.mark).await?;
             tracing::info!(interface = assignment.interface, "interface created");
-            // What was reported of the old interface is not true of the new one.
             self.state = State::new();
-            self.ages = Ages::default();
-            self.shaped = None;
             created
         };
         self.interface = Some(interface.clone());
         Ok(interface)
+    }
+
+    /// What was reported of an interface is not true without it.
+    fn lose_interface(&mut self) {
+        if self.interface.take().is_some() || self.state.applied.is_some() {
+            self.state = State {
+                failure: self.state.failure,
+                ..State::new()
+            };
+            self.ages = Ages::default();
+            self.shaped = None;
+        }
     }
 
     /// Gives the interface its key and port.
@@ -302,6 +323,7 @@ impl State {
             session: format!("{session:016x}"),
             public_key: None,
             applied: None,
+            pools: Vec::new(),
             refused: None,
             drained: false,
             failure: None,

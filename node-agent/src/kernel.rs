@@ -122,9 +122,13 @@ impl Kernel {
 
     /// Removes every peer, then the interface: the other way round costs the kernel 18 ms a peer.
     pub async fn delete(&mut self, interface: &Managed) -> Result<(), Error> {
-        self.configure(interface, &DeviceChange::flush())?;
+        let gone = |error: &Error| error.refusal() == Some(Refusal::NotFound);
+        match self.configure(interface, &DeviceChange::flush()) {
+            Err(error) if gone(&error) => return Ok(()),
+            result => result?,
+        }
         match self.rtnl.delete_link(interface.link.ifindex).await {
-            Err(error) if error.refusal() == Some(Refusal::NotFound) => Ok(()),
+            Err(error) if gone(&error) => Ok(()),
             result => result,
         }
     }

@@ -94,7 +94,11 @@ impl Keystore {
         file.write_all(key.to_base64().as_bytes())
             .map_err(failed("write"))?;
         file.sync_all().map_err(failed("write"))?;
-        fs::rename(&temporary, path).map_err(failed("replace"))
+        fs::rename(&temporary, path).map_err(failed("replace"))?;
+        // The name, too, must outlive a loss of power.
+        fs::File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed("write"))
     }
 }
 

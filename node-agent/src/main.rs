@@ -46,13 +46,14 @@ async fn main() -> anyhow::Result<()> {
 
 fn start_logs(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).context("failed to read --log; try `info` or `debug`")?;
-    // The client's own spans carry URLs, and those carry names that are addresses; netlink's print messages whole.
+    // The client's own spans and warnings carry URLs and whole objects, and those carry addresses; netlink's print messages whole.
     let filter = [
-        "kube_client=warn",
-        "kube_runtime=warn",
+        "kube_client=off",
+        "kube_runtime=off",
         "tower=warn",
         "hyper=warn",
         "hyper_util=warn",
+        "h2=warn",
         "rustls=warn",
         "netlink_proto=off",
         "netlink_sys=off",

@@ -19,7 +19,6 @@ use rand::rngs::SysRng;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::assignment::Assignment;
 use crate::clock::{Clocks, sleep};
 use crate::gateway::State;
 
@@ -35,8 +34,14 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// What is to be reported, and which part of it is news.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// What was asked.
-    pub assignment: Assignment,
+    /// Name of the `GatewayNode`.
+    pub name: String,
+    /// Generation of the spec that is answered.
+    pub generation: i64,
+    /// Where clients connect, as `host:port`.
+    pub endpoint: Option<String>,
+    /// UDP port of the interface.
+    pub listen_port: Option<u16>,
     /// What was done.
     pub state: State,
     /// The last version that concerned this gateway's pools, up to what is applied.
@@ -48,16 +53,14 @@ impl Report {
     /// none.
     fn is_news(&self, before: &Self) -> bool {
         let settled = |report: &Self| {
-            let applied = report.state.applied.is_some();
-            (
-                State {
-                    applied: None,
+            let caught_up = report.state.applied.map(|_| 0);
+            Self {
+                state: State {
+                    applied: caught_up,
                     ..report.state.clone()
                 },
-                applied,
-                report.assignment.clone(),
-                report.news,
-            )
+                ..report.clone()
+            }
         };
         settled(self) != settled(before)
     }
@@ -147,9 +150,7 @@ fn status(
     previous: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
     now: Timestamp,
 ) -> GatewayNodeStatus {
-    let Report {
-        assignment, state, ..
-    } = report;
+    let state = &report.state;
     let programmed = match (state.failure, state.applied) {
         (Some(reason), _) => Err(reason),
         (None, None) => Err(Reason::Pending),
@@ -162,23 +163,20 @@ fn status(
             kind,
             programmed.is_ok(),
             reason,
-            assignment.generation,
+            report.generation,
             &time,
             previous,
         )
     };
     GatewayNodeStatus {
-        observed_generation: assignment.generation,
+        observed_generation: report.generation,
         public_key: state.public_key.map(|key| key.to_base64()),
-        endpoints: assignment
-            .endpoint()
-            .filter(|_| !state.drained)
-            .into_iter()
-            .collect(),
-        listen_port: Some(assignment.listen_port),
+        endpoints: report.endpoint.iter().cloned().collect(),
+        listen_port: report.listen_port,
         backend: Some(Backend::Kernel),
         session: Some(state.session.clone()),
         applied_resource_version: state.applied.map(|version| version.to_string()),
+        pools: state.pools.clone(),
         refused: state.refused.clone(),
         drained: state.drained,
         renew_time: Some(MicroTime(now)),
@@ -192,30 +190,18 @@ fn status(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::interface::Mark;
-    use culvert_crds::gateway::KeyStorage;
 
     fn report(applied: Option<u64>, news: u64) -> Report {
         Report {
-            assignment: Assignment {
-                name: "gw.a".into(),
-                generation: 1,
-                mark: Mark {
-                    gateway: "uid".into(),
-                    window: Duration::from_secs(180),
-                },
-                interface: "cv0".into(),
-                listen_port: 51820,
-                mtu: 1420,
-                key_storage: KeyStorage::Node,
-                ranges: [].into(),
-                endpoint_host: Some("2001:db8::1".into()),
-                drain: false,
-            },
+            name: "gw.a".into(),
+            generation: 1,
+            endpoint: Some("[2001:db8::1]:51820".into()),
+            listen_port: Some(51820),
             state: State {
                 session: "s".into(),
                 public_key: None,
                 applied,
+                pools: Vec::new(),
                 refused: None,
                 drained: false,
                 failure: None,
@@ -229,12 +215,6 @@ mod tests {
         assert!(!report(Some(9), 5).is_news(&report(Some(8), 5)));
         assert!(report(Some(9), 9).is_news(&report(Some(8), 5)));
         assert!(report(Some(9), 5).is_news(&report(None, 5)));
-    }
-
-    #[test]
-    fn an_ipv6_endpoint_is_bracketed() {
-        let status = status(&report(Some(9), 5), &[], Timestamp::UNIX_EPOCH);
-        assert_eq!(status.endpoints, ["[2001:db8::1]:51820"]);
     }
 
     #[test]

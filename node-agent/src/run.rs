@@ -4,22 +4,30 @@
 //! file and no other process is needed to keep the promise. At the end what is stale is overwritten once
 //! more, and sessions are left alone: a restart is not a departure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
-use culvert_crds::{GatewayNode, WireGuardGateway};
+use culvert_crds::GatewayNode;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::assign::{self, Assignments};
-use crate::assignment::Assignment;
+use crate::assignment::{Assignment, Leaving};
 use crate::clock::{Clocks, sleep};
 use crate::gateway::{Gateway, PassError};
+use crate::interface::Mark;
 use crate::kernel::{Kernel, TICK};
 use crate::keystore::Keystore;
 use crate::report::{self, Report};
 use crate::watch::{self as peers, Shared};
+
+/// How long a live list may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The window of a gateway of which nothing else is known: WireGuard's own bound on a session.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(180);
 
 /// Uid of a gateway.
 pub type Uid = String;
@@ -101,6 +109,11 @@ pub async fn run(
             () = &mut stop => break,
             () = &mut tick => true,
             changed = assignments.changed() => { if changed.is_err() { break } false }
+            // A report ends with its object. Whatever else ends has panicked: blind is worse than down.
+            Some(ended) = agent.tasks.join_next() => match ended {
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                _ => false,
+            },
             () = desired.changed() => false,
         };
         if is_tick {
@@ -121,60 +134,98 @@ impl Agent {
     async fn pass(&mut self, assignments: &Assignments, is_tick: bool) {
         for assignment in &assignments.gateways {
             let uid = &assignment.mark.gateway;
-            let gateway = self
-                .gateways
-                .entry(uid.clone())
-                .or_insert_with(|| Gateway::new(assignment.mark.clone()));
-            let result = if assignment.drain {
-                if gateway.state().drained {
-                    Ok(())
-                } else {
-                    gateway.drain(&mut self.kernel).await
-                }
-            } else {
-                let clocks = is_tick.then(Clocks::read);
-                gateway
-                    .pass(
-                        &mut self.kernel,
-                        &self.keystore,
-                        assignment,
-                        &self.desired,
-                        clocks,
-                    )
-                    .await
-            };
+            let new = || Gateway::new(assignment.mark.clone());
+            let gateway = self.gateways.entry(uid.clone()).or_insert_with(new);
+            let clocks = is_tick.then(Clocks::read);
+            let result = gateway
+                .pass(
+                    &mut self.kernel,
+                    &self.keystore,
+                    assignment,
+                    &self.desired,
+                    clocks,
+                )
+                .await;
             self.log(uid, result);
-            self.report(assignment);
+            self.report_serving(assignment);
+        }
+        for leaving in &assignments.leaving {
+            self.leave(leaving, is_tick).await;
         }
         if is_tick {
             self.tick_unassigned(assignments).await;
         }
     }
 
+    async fn leave(&mut self, leaving: &Leaving, is_tick: bool) {
+        let uid = &leaving.gateway;
+        let mark = Mark {
+            gateway: uid.clone(),
+            window: SHORTEST_WINDOW,
+        };
+        let gateway = self
+            .gateways
+            .entry(uid.clone())
+            .or_insert_with(|| Gateway::new(mark));
+        if !gateway.state().drained {
+            let mut result = gateway.drain(&mut self.kernel).await;
+            if result.is_err() && is_tick {
+                // It stays for now, and nobody is remembered for it.
+                result = gateway.forget(&mut self.kernel, Clocks::read()).and(result);
+            }
+            self.log(uid, result);
+        }
+        let Some(gateway) = self.gateways.get(uid) else {
+            return;
+        };
+        let report = Report {
+            name: leaving.name.clone(),
+            generation: leaving.generation,
+            endpoint: None,
+            listen_port: None,
+            state: gateway.state().clone(),
+            news: 0,
+        };
+        self.report(uid, report);
+    }
+
     /// Interfaces of ours that nobody asks for: their clients are forgotten all the same, and when two ticks in a row
-    /// a live read of everything shows no trace of the gateway, it is left for good.
+    /// a live list shows no trace of the gateway, it is left for good.
     async fn tick_unassigned(&mut self, assignments: &Assignments) {
-        let assigned = |uid: &Uid| assignments.gateways.iter().any(|a| a.mark.gateway == *uid);
+        let assigned = |uid: &Uid| {
+            assignments.gateways.iter().any(|a| a.mark.gateway == *uid)
+                || assignments.leaving.iter().any(|l| l.gateway == *uid)
+        };
         let unassigned: Vec<Uid> = self
             .gateways
             .keys()
             .filter(|uid| !assigned(uid))
             .cloned()
             .collect();
-        let mut still_missing = Vec::new();
-        for uid in unassigned {
-            let Some(gateway) = self.gateways.get_mut(&uid) else {
+        for uid in &unassigned {
+            let Some(gateway) = self.gateways.get_mut(uid) else {
                 continue;
             };
             let result = gateway.forget(&mut self.kernel, Clocks::read());
-            self.log(&uid, result);
-            if !assignments.complete || !self.is_gone(&uid).await {
-                continue;
-            }
-            if !self.missing.contains(&uid) {
-                still_missing.push(uid);
-                continue;
-            }
+            self.log(uid, result);
+        }
+        if unassigned.is_empty() || !assignments.complete {
+            return;
+        }
+        // Without an answer nothing is known, and what was missing before is missing still.
+        let Some(present) = self.present().await else {
+            return;
+        };
+        let missing: Vec<Uid> = unassigned
+            .into_iter()
+            .filter(|uid| !present.contains(uid))
+            .collect();
+        for uid in missing
+            .iter()
+            .filter(|uid| self.missing.contains(uid))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             let Some(gateway) = self.gateways.get_mut(&uid) else {
                 continue;
             };
@@ -188,32 +239,26 @@ impl Agent {
                 }
             }
         }
-        self.missing = still_missing;
+        self.missing = missing;
     }
 
-    /// Whether a live read shows that no `GatewayNode` of this node belongs to the gateway.
-    async fn is_gone(&self, uid: &str) -> bool {
-        let gateways: Api<WireGuardGateway> = Api::all(self.client.clone());
+    /// The gateways that a live list gives this node, by uid. It must not keep the next tick waiting.
+    async fn present(&self) -> Option<HashSet<Uid>> {
         let nodes: Api<GatewayNode> = Api::all(self.client.clone());
         let of_node = ListParams::default().fields(&format!("spec.nodeName={}", self.node));
-        let (Ok(gateways), Ok(nodes)) = (
-            gateways.list(&ListParams::default()).await,
-            nodes.list(&of_node).await,
-        ) else {
-            return false;
-        };
-        let named = gateways
-            .items
-            .iter()
-            .find(|gateway| gateway.metadata.uid.as_deref() == Some(uid));
-        let name = named.and_then(|gateway| gateway.metadata.name.as_deref());
-        !nodes
-            .items
-            .iter()
-            .any(|node| Some(node.spec.gateway_ref.name.as_str()) == name)
+        let list = tokio::time::timeout(PATIENCE, nodes.list(&of_node))
+            .await
+            .ok()?
+            .ok()?;
+        Some(
+            list.items
+                .into_iter()
+                .map(|node| node.spec.gateway_ref.uid)
+                .collect(),
+        )
     }
 
-    fn report(&mut self, assignment: &Assignment) {
+    fn report_serving(&mut self, assignment: &Assignment) {
         let uid = &assignment.mark.gateway;
         let Some(gateway) = self.gateways.get(uid) else {
             return;
@@ -223,41 +268,40 @@ impl Agent {
             .desired
             .lock()
             .last_change(assignment.ranges.keys().map(String::as_str));
-        let news = last.min(state.applied.unwrap_or(0));
-        let report = Some(Report {
-            assignment: assignment.clone(),
+        let report = Report {
+            name: assignment.name.clone(),
+            generation: assignment.generation,
+            endpoint: assignment.endpoint(),
+            listen_port: Some(assignment.listen_port),
+            news: last.min(state.applied.unwrap_or(0)),
             state,
-            news,
-        });
+        };
+        self.report(uid, report);
+    }
+
+    fn report(&mut self, uid: &str, report: Report) {
+        let name = report.name.clone();
         let stale = self
             .reporters
             .get(uid)
-            .is_some_and(|r| r.name != assignment.name || r.task.is_finished());
+            .is_some_and(|r| r.name != name || r.task.is_finished());
         if stale && let Some(old) = self.reporters.remove(uid) {
             old.task.abort();
         }
         if let Some(reporter) = self.reporters.get(uid) {
             reporter.reports.send_if_modified(|old| {
-                let changed = *old != report;
-                *old = report;
+                let changed = old.as_ref() != Some(&report);
+                *old = Some(report);
                 changed
             });
             return;
         }
-        let (reports, receiver) = watch::channel(report);
-        let task = self.tasks.spawn(report::run(
-            self.client.clone(),
-            assignment.name.clone(),
-            receiver,
-        ));
-        self.reporters.insert(
-            uid.clone(),
-            Reporter {
-                reports,
-                task,
-                name: assignment.name.clone(),
-            },
-        );
+        let (reports, receiver) = watch::channel(Some(report));
+        let task = self
+            .tasks
+            .spawn(report::run(self.client.clone(), name.clone(), receiver));
+        self.reporters
+            .insert(uid.to_owned(), Reporter { reports, task, name });
     }
 
     fn log(&mut self, uid: &str, result: Result<(), PassError>) {

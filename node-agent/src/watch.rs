@@ -131,8 +131,10 @@ async fn follow(peers: &Api<Guarded>, shared: &Shared, mut version: String) {
         let before = version.clone();
         match watch(peers, shared, &mut version).await {
             Ok(End::Resume) if version != before => backoff = BACKOFF,
-            Ok(End::Resume) => {}
+            // It ended at once: the apiserver is going, or a proxy has nobody behind it.
+            Ok(End::Resume) => pause(&mut backoff).await,
             Ok(End::Expired) => return,
+            Err(kube::Error::Api(status)) if status.code == 410 => return,
             Err(error) => {
                 tracing::warn!(error = class(&error), "unable to watch peers, trying again");
                 pause(&mut backoff).await;

@@ -6,14 +6,14 @@
 mod claim;
 pub mod retry;
 
-use culvert_crds::{GatewayNode, GatewayNodeSpec, IPPool, NameRef, WireGuardGateway, WireGuardKey};
+use culvert_crds::{GatewayNode, GatewayNodeSpec, IPPool, WireGuardGateway, WireGuardKey};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::observe::{Observed, POOL_FINALIZER};
+use crate::observe::{LEAVING, Observed, POOL_FINALIZER};
 use crate::plan::{NewGatewayNode, Step};
 use crate::world::{Change, Uid};
 use retry::Failure;
@@ -60,7 +60,10 @@ pub async fn execute(client: &Client, step: Step) -> Outcome {
         } => {
             let nodes: Api<GatewayNode> = Api::all(client.clone());
             let patch = json!({
-                "metadata": { "resourceVersion": resource_version.to_string() },
+                "metadata": {
+                    "resourceVersion": resource_version.to_string(),
+                    "annotations": { LEAVING: "true" },
+                },
                 "spec": { "drain": true },
             });
             learned(nodes.patch(&name, &patched(), &Patch::Merge(patch)).await)
@@ -164,7 +167,7 @@ async fn delete<K: Observed>(api: &Api<K>, name: &str, uid: Uid, resource_versio
 async fn create_gateway_node(client: &Client, new: NewGatewayNode) -> Outcome {
     let nodes: Api<GatewayNode> = Api::all(client.clone());
     let spec = GatewayNodeSpec {
-        gateway_ref: NameRef { name: new.gateway },
+        gateway_ref: new.gateway,
         node_name: new.node.clone(),
         endpoint_host: new.endpoint_host,
         drain: false,
@@ -184,12 +187,26 @@ async fn create_gateway_node(client: &Client, new: NewGatewayNode) -> Outcome {
 
 async fn guard_pool(client: &Client, name: &str, guarded: bool) -> Outcome {
     let pools: Api<IPPool> = Api::all(client.clone());
+    if !guarded {
+        // Whoever owns the field: a restored pool's finalizers belong to the tool that restored it.
+        let pool = pools.get(name).await.map_err(Failure::of)?;
+        let kept: Vec<_> = pool
+            .metadata
+            .finalizers
+            .into_iter()
+            .flatten()
+            .filter(|f| f != POOL_FINALIZER)
+            .collect();
+        let patch = json!({
+            "metadata": { "finalizers": kept, "resourceVersion": pool.metadata.resource_version },
+        });
+        return learned(pools.patch(name, &patched(), &Patch::Merge(patch)).await);
+    }
     // Server-side apply under a name of its own: it owns the finalizer and nothing of the user's.
-    let finalizers: &[&str] = if guarded { &[POOL_FINALIZER] } else { &[] };
     let patch = json!({
         "apiVersion": IPPool::api_version(&()),
         "kind": IPPool::kind(&()),
-        "metadata": { "name": name, "finalizers": finalizers },
+        "metadata": { "name": name, "finalizers": [POOL_FINALIZER] },
     });
     let params = PatchParams {
         field_manager: Some(format!("{FIELD_MANAGER}-finalizer")),

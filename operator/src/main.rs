@@ -36,10 +36,10 @@ async fn main() -> anyhow::Result<()> {
 
 fn start_logs(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).context("failed to read --log; try `info` or `debug`")?;
-    // The client's own spans carry URLs, and those carry names that are addresses.
+    // The client's own spans and warnings carry URLs and whole objects, and those carry addresses.
     let filter = [
-        "kube_client=warn",
-        "kube_runtime=warn",
+        "kube_client=off",
+        "kube_runtime=off",
         "tower=warn",
         "hyper=warn",
         "hyper_util=warn",

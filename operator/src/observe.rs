@@ -6,7 +6,7 @@
 
 mod parse;
 
-pub use parse::POOL_FINALIZER;
+pub use parse::{LEAVING, POOL_FINALIZER};
 
 use culvert_crds::{GatewayNode, IPPool, WireGuardGateway, WireGuardKey, WireGuardPeer};
 use futures::StreamExt;

@@ -16,10 +16,11 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use culvert_crds::GatewayRef;
 use culvert_crds::gateway::WireGuardGatewayStatus;
 use culvert_crds::peer::KeyRef;
 use culvert_crds::pool::IPPoolStatus;
@@ -145,8 +146,8 @@ pub struct NewClaim {
 pub struct NewGatewayNode {
     /// Name of the object.
     pub name: String,
-    /// Name of the gateway.
-    pub gateway: String,
+    /// The gateway.
+    pub gateway: GatewayRef,
     /// Name of the node.
     pub node: String,
     /// Uid of the node, its owner.
@@ -168,16 +169,52 @@ pub struct Plan {
     pub waiting: Vec<(String, Uid)>,
 }
 
+/// Claims whose creation is under way: nobody else may count on what they ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Promised {
+    addresses: HashSet<IpAddr>,
+    /// How many there are, by pool and namespace.
+    held: HashMap<(String, String), u32>,
+}
+
+impl Promised {
+    /// Counts a claim.
+    pub fn add(&mut self, claim: &NewClaim) {
+        self.addresses.extend(claim.addresses.iter().copied());
+        *self
+            .held
+            .entry((claim.pool.clone(), claim.key.namespace.clone()))
+            .or_default() += 1;
+    }
+
+    /// Counts a claim no longer.
+    pub fn remove(&mut self, claim: &NewClaim) {
+        claim.addresses.iter().for_each(|address| {
+            self.addresses.remove(address);
+        });
+        let place = (claim.pool.clone(), claim.key.namespace.clone());
+        if let Some(held) = self.held.get_mut(&place) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&place);
+            }
+        }
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    fn held(&self, pool: &str, namespace: &str) -> u32 {
+        self.held
+            .get(&(pool.to_owned(), namespace.to_owned()))
+            .copied()
+            .unwrap_or(0)
+    }
+}
+
 /// Plans the given targets.
-///
-/// `promised` holds addresses of claims whose creation is under way.
-pub fn plan(
-    world: &World,
-    targets: Vec<Target>,
-    promised: &HashSet<IpAddr>,
-    now: Now,
-    rng: &mut impl Rng,
-) -> Plan {
+pub fn plan(world: &World, targets: Vec<Target>, promised: &Promised, now: Now, rng: &mut impl Rng) -> Plan {
     let mut plan = Plan::default();
     let mut promised = promised.clone();
     for target in targets {
@@ -205,15 +242,15 @@ pub fn plan(
 fn plan_key(
     world: &World,
     key: &crate::world::Key,
-    promised: &mut HashSet<IpAddr>,
+    promised: &mut Promised,
     now: Now,
     rng: &mut impl Rng,
     plan: &mut Plan,
 ) {
-    let verdict = verdict::of(world, key, now);
+    let verdict = verdict::of(world, key, now).and_then(|()| verdict::quota(world, key, promised));
     if verdict.is_ok() && verdict::current_claim(world, key).is_none() {
         if let Some(claim) = allocate::claim(world, key, promised, rng) {
-            promised.extend(claim.addresses.iter().copied());
+            promised.add(&claim);
             plan.steps
                 .push((Target::Key(key.uid.clone()), Step::CreateClaim(claim)));
             return;

@@ -3,8 +3,7 @@
 //! One task owns the world; watches and steps speak to it over channels, so nothing is locked and a
 //! step never sees a world that changes under it. A clean end waits for the writes under way.
 
-use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use kube::Client;
@@ -17,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::clock::Clock;
 use crate::execute::{Outcome, execute, retry::Failure};
 use crate::observe;
-use crate::plan::{Plan, Step, plan};
+use crate::plan::{NewClaim, Plan, Promised, Step, plan};
 use crate::world::{Change, Target, World};
 
 /// Changes that may wait for the loop before a watch has to.
@@ -34,7 +33,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 struct Done {
     target: Target,
-    promised: Vec<IpAddr>,
+    claim: Option<NewClaim>,
     outcome: Outcome,
 }
 
@@ -44,7 +43,7 @@ struct Operator {
     world: World,
     concurrency: usize,
     steps: JoinSet<Done>,
-    promised: HashSet<IpAddr>,
+    promised: Promised,
     attempts: HashMap<Target, u32>,
 }
 
@@ -58,7 +57,7 @@ pub async fn run(client: Client, clock: Clock, concurrency: usize, stop: impl Fu
         world: World::default(),
         concurrency,
         steps: JoinSet::new(),
-        promised: HashSet::new(),
+        promised: Promised::default(),
         attempts: HashMap::new(),
     };
     let mut stop = std::pin::pin!(stop);
@@ -66,7 +65,7 @@ pub async fn run(client: Client, clock: Clock, concurrency: usize, stop: impl Fu
     loop {
         let now = operator.clock.now().mono;
         operator.world.notice_serving(now);
-        let next = operator.world.wake(now);
+        operator.world.wake(now);
         if operator.world.is_complete() {
             if !complete {
                 complete = true;
@@ -74,8 +73,11 @@ pub async fn run(client: Client, clock: Clock, concurrency: usize, stop: impl Fu
             }
             operator.plan();
         }
+        let next = operator.world.next_timer();
         tokio::select! {
             () = &mut stop => break,
+            // A watch ends with its receiver only, so this one has panicked: blind is worse than down.
+            Some(Err(error)) = watches.join_next() => std::panic::resume_unwind(error.into_panic()),
             Some(change) = changes.recv() => {
                 operator.take_in(change);
                 for _ in 0..GULP {
@@ -127,11 +129,11 @@ impl Operator {
     }
 
     fn start(&mut self, target: Target, step: Step) {
-        let promised = match &step {
-            Step::CreateClaim(claim) => claim.addresses.clone(),
-            _ => Vec::new(),
+        let claim = match &step {
+            Step::CreateClaim(claim) => Some(claim.clone()),
+            _ => None,
         };
-        self.promised.extend(promised.iter().copied());
+        claim.iter().for_each(|claim| self.promised.add(claim));
         tracing::debug!(step = step.kind(), "writing");
         self.world.begin(&target);
         let client = self.client.clone();
@@ -139,7 +141,7 @@ impl Operator {
             let outcome = tokio::time::timeout(REQUEST_TIMEOUT, execute(&client, step)).await;
             Done {
                 target,
-                promised,
+                claim,
                 outcome: outcome.unwrap_or(Err(Failure::Unclear("timeout"))),
             }
         });
@@ -152,9 +154,7 @@ impl Operator {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         let now = self.clock.now().mono;
-        done.promised.iter().for_each(|address| {
-            self.promised.remove(address);
-        });
+        done.claim.iter().for_each(|claim| self.promised.remove(claim));
         self.world.finish(&done.target);
         match done.outcome {
             Ok(changes) => {
@@ -165,6 +165,10 @@ impl Operator {
                 self.world.touch(done.target);
             }
             Err(failure) => {
+                // What it counted for is open to others again.
+                done.claim
+                    .iter()
+                    .for_each(|claim| self.world.touch_waiting(&claim.pool));
                 let attempt = self.attempts.entry(done.target.clone()).or_default();
                 *attempt += 1;
                 if !failure.is_expected() || *attempt > 5 {

@@ -60,6 +60,12 @@ impl Kind {
     ];
 }
 
+/// How long an object that went is remembered: longer than any request takes.
+const GONE_FOR: Duration = Duration::from_secs(60);
+
+/// How many of them are kept before the old ones are looked for.
+const GONE_MOST: usize = 1024;
+
 /// What changed in the API.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -110,6 +116,8 @@ pub struct World {
     listing: HashMap<Kind, HashSet<Uid>>,
     /// What only the reply to a write has shown so far: a list that began before it cannot know it.
     learned: HashMap<Kind, HashSet<Uid>>,
+    /// What went lately, and when: the reply to a write may still speak of it.
+    gone: HashMap<Uid, Duration>,
     unreadable: HashMap<Kind, HashSet<Uid>>,
     queue: Queue,
 }
@@ -120,15 +128,39 @@ impl World {
         Kind::ALL.iter().all(|kind| self.complete.contains(kind))
     }
 
-    /// Takes in what the reply to a write of ours says: it may be ahead of the watch.
+    /// Takes in what the reply to a write of ours says. It may be ahead of the watch, and behind it.
     pub fn learn(&mut self, change: Change, now: Duration) {
-        let (kind, uid) = match &change {
-            Change::Claim(claim) => (Kind::Claim, claim.uid.clone()),
-            Change::GatewayNode(node) => (Kind::GatewayNode, node.uid.clone()),
+        let (kind, uid, version, known) = match &change {
+            Change::Key(key) => {
+                let known = self.keys.get(&key.uid).map(|known| known.resource_version);
+                (Kind::Key, key.uid.clone(), key.resource_version, known)
+            }
+            Change::Claim(claim) => {
+                let known = self.claims.get(&claim.uid).map(|known| known.resource_version);
+                (Kind::Claim, claim.uid.clone(), claim.resource_version, known)
+            }
+            Change::GatewayNode(node) => {
+                let known = self
+                    .gateway_nodes
+                    .get(&node.name)
+                    .filter(|known| known.uid == node.uid);
+                (
+                    Kind::GatewayNode,
+                    node.uid.clone(),
+                    node.resource_version,
+                    known.map(|n| n.resource_version),
+                )
+            }
             _ => return self.apply(change, now),
         };
+        // A uid never comes back: the watch was faster than the reply.
+        if self.gone.contains_key(&uid) {
+            return;
+        }
         self.apply(change, now);
-        self.learned.entry(kind).or_default().insert(uid);
+        if known.is_none_or(|known| known < version) {
+            self.learned.entry(kind).or_default().insert(uid);
+        }
     }
 
     /// Takes in what a watch says.
@@ -144,7 +176,7 @@ impl World {
             }
             Change::Pool(pool) => {
                 self.listed(Kind::Pool, &pool.uid);
-                self.apply_pool(*pool);
+                self.apply_pool(*pool, now);
             }
             Change::Gateway(gateway) => {
                 self.listed(Kind::Gateway, &gateway.uid);
@@ -230,6 +262,13 @@ impl World {
     }
 
     fn remove(&mut self, kind: Kind, uid: &str, now: Duration) {
+        if self.gone.len() > GONE_MOST {
+            self.gone.retain(|_, at| now.saturating_sub(*at) < GONE_FOR);
+        }
+        self.gone.insert(uid.to_owned(), now);
+        if let Some(learned) = self.learned.get_mut(&kind) {
+            learned.remove(uid);
+        }
         if let Some(unreadable) = self.unreadable.get_mut(&kind) {
             unreadable.remove(uid);
         }
@@ -250,6 +289,11 @@ impl World {
                 .unreadable
                 .get(&Kind::Key)
                 .is_some_and(|set| set.contains(uid))
+    }
+
+    /// Whether an object of this kind exists that cannot be read.
+    pub fn has_unreadable(&self, kind: Kind) -> bool {
+        self.unreadable.get(&kind).is_some_and(|set| !set.is_empty())
     }
 
     fn touch_everything(&mut self) {
@@ -283,9 +327,14 @@ impl World {
         self.queue.touch_at(at, target);
     }
 
-    /// Moves the targets whose time has come to those that are due; when the next one comes.
-    pub fn wake(&mut self, now: Duration) -> Option<Duration> {
-        self.queue.wake(now)
+    /// Moves the targets whose time has come to those that are due.
+    pub fn wake(&mut self, now: Duration) {
+        self.queue.wake(now);
+    }
+
+    /// When the next timer is due.
+    pub fn next_timer(&self) -> Option<Duration> {
+        self.queue.next_timer()
     }
 
     /// Notes that a step on this target is under way: it is not planned again before [`World::finish`].

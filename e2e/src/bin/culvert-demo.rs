@@ -86,7 +86,7 @@ async fn show(stage: &mut Stage) -> Result<()> {
     ));
 
     stage.chapter("A client makes a key pair and hands over the public half");
-    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
     stage.command("laptop", "wg genkey | tee private | wg pubkey");
     stage.output(&laptop.public_key);
     stage.command("user", "kubectl apply -f key.yaml");

@@ -175,6 +175,43 @@ async fn admit_refuses_pools_that_cannot_work() -> Result<()> {
 }
 
 #[tokio::test]
+async fn admit_refuses_to_move_a_pools_ranges() -> Result<()> {
+    let plane = plane().await?;
+    let stored = json!({
+        "apiVersion": "culvert.dev/v1alpha1",
+        "kind": "IPPool",
+        "metadata": { "name": "fixed" },
+        "spec": { "ipv4": { "cidr": "10.64.0.0/11" }, "ipv6": { "cidr": "fd64:cafe:1::/64" } },
+    });
+    let output = plane
+        .kubectl(&["apply", "-f", "-"], Some(&stored.to_string()))
+        .await?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for patch in [
+        json!({ "spec": { "ipv4": { "cidr": "10.64.0.0/12" } } }),
+        json!({ "spec": { "ipv6": null } }),
+        json!({ "spec": { "ipv6": { "cidr": "fd64:cafe:2::/64" } } }),
+    ] {
+        let output = plane
+            .kubectl(
+                &["patch", "ippool/fixed", "--type=merge", "-p", &patch.to_string()],
+                None,
+            )
+            .await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            !output.status.success() && said.contains("ranges cannot change"),
+            "{patch}: {said}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn admit_refuses_gateways_that_cannot_work() -> Result<()> {
     for (field, value, because) in [
         ("listenPort", json!(0), "should be greater than or equal to 1"),

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use culvert_e2e::wait;
 use serde_json::json;
-use std::collections::HashSet;
+use std::{collections::HashSet, net::Ipv6Addr};
 
 use crate::fixture::{Api, SOON, key, public_key, quick_pool};
 
@@ -58,12 +58,19 @@ async fn claim_of_each_key_is_its_own_and_goes_with_it() -> Result<()> {
         let name = peer["metadata"]["name"].as_str().unwrap_or_default();
         ensure!(peer["spec"]["addresses"][0] == name, "{peer}");
     }
-    // The IPv6 host bits follow from nothing: not from the IPv4 address, nor from the order.
-    let halves: HashSet<_> = peers
-        .iter()
-        .map(|peer| peer["spec"]["addresses"][1].to_string())
-        .collect();
-    ensure!(halves.len() == 20);
+    // The IPv6 host bits follow from nothing: their upper halves all differ, and none is empty. A counter, or the IPv4
+    // address, would leave them alike.
+    let mut halves = HashSet::new();
+    for peer in &peers {
+        let address: Ipv6Addr = peer["spec"]["addresses"][1]
+            .as_str()
+            .unwrap_or_default()
+            .parse()?;
+        let [.., high, low, _, _] = address.segments();
+        ensure!((high, low) != (0, 0), "{address}");
+        halves.insert((high, low));
+    }
+    ensure!(halves.len() == 20, "{halves:?}");
     api.kubectl(&["delete", "wireguardkeys", "--all"], None).await?;
     api.no_peers().await?;
     operator.terminate(SOON).await?;

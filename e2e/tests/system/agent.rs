@@ -1,7 +1,7 @@
 //! An agent that dies and comes back.
 
 use anyhow::{Context, Result, ensure};
-use culvert_e2e::{Bed, Client, Program, bed::SOON, wait};
+use culvert_e2e::{Bed, Client, Program, wait};
 use std::time::Duration;
 
 fn key_of_interface(bed: &Bed) -> Result<String> {
@@ -11,7 +11,7 @@ fn key_of_interface(bed: &Bed) -> Result<String> {
 #[tokio::test]
 async fn agent_killed_and_restarted_loses_no_ping_and_no_key() -> Result<()> {
     let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
     laptop.register(&bed).await?;
     laptop.connect(&bed).await?;
     laptop.ping(5)?;
@@ -22,17 +22,15 @@ async fn agent_killed_and_restarted_loses_no_ping_and_no_key() -> Result<()> {
     let mut pinging = Program::start("ping", &ping, folder.path())?;
     for round in 0..4 {
         wait::pass(Duration::from_secs(6)).await;
+        let (session, _) = bed.session().await?;
         bed.kill_agent()?;
         if round % 2 == 1 {
             std::fs::remove_dir_all(bed.keys()).context("failed to remove the key file")?;
         }
         wait::pass(Duration::from_secs(3)).await;
         bed.start_agent()?;
-        wait::until("the agent to serve again", SOON, || async {
-            let written = std::fs::read_dir(bed.keys()).is_ok_and(|mut files| files.next().is_some());
-            Ok(written.then_some(()))
-        })
-        .await?;
+        bed.caught_up_after(&session).await?;
+        ensure!(bed.key_files()?.len() == 1, "the key file is not back");
     }
     ensure!(pinging.wait(Duration::from_mins(3)).await? == 0);
     let report = pinging.output()?;
@@ -48,7 +46,7 @@ async fn agent_killed_and_restarted_loses_no_ping_and_no_key() -> Result<()> {
 #[tokio::test]
 async fn agent_that_returns_after_hours_forgets_before_it_reaches_the_apiserver() -> Result<()> {
     let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
     laptop.register(&bed).await?;
     laptop.connect(&bed).await?;
     laptop.ping(5)?;
@@ -68,23 +66,24 @@ async fn agent_that_returns_after_hours_forgets_before_it_reaches_the_apiserver(
 #[tokio::test]
 async fn agent_that_is_stopped_leaves_sessions_alone() -> Result<()> {
     let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
     laptop.register(&bed).await?;
     laptop.connect(&bed).await?;
     laptop.ping(5)?;
     bed.terminate_agent().await?;
     ensure!(laptop.endpoint_at(&bed)? == Some(laptop.expected_endpoint()));
     laptop.ping(5)?;
+    let (session, _) = bed.session().await?;
     bed.start_agent()?;
-    bed.serving().await?;
+    bed.caught_up_after(&session).await?;
     laptop.ping(5)?;
     bed.finish().await
 }
 
 #[tokio::test]
 async fn agent_repairs_what_somebody_else_changed() -> Result<()> {
-    let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    let bed = Bed::start().await?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
     laptop.register(&bed).await?;
     laptop.connect(&bed).await?;
     laptop.ping(5)?;

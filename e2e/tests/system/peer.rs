@@ -11,8 +11,8 @@ use std::time::Duration;
 
 #[tokio::test]
 async fn peer_of_an_applied_key_carries_traffic_of_both_families() -> Result<()> {
-    let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    let bed = Bed::start().await?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
     laptop.register(&bed).await?;
     ensure!(laptop.addresses[0].is_ipv4() && laptop.addresses[1].is_ipv6());
     laptop.connect(&bed).await?;
@@ -36,8 +36,8 @@ async fn peer_of_an_applied_key_carries_traffic_of_both_families() -> Result<()>
 
 #[tokio::test]
 async fn peer_of_a_deleted_key_is_gone_at_once() -> Result<()> {
-    let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    let bed = Bed::start().await?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
     laptop.register(&bed).await?;
     laptop.connect(&bed).await?;
     laptop.ping(5)?;
@@ -63,8 +63,8 @@ async fn peer_of_a_deleted_key_is_gone_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn peer_keys_that_are_a_gateways_own_are_refused() -> Result<()> {
-    let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    let bed = Bed::start().await?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
     laptop.public_key = bed
         .kubectl(&[
             "get",
@@ -92,7 +92,7 @@ async fn peer_interfaces_of_others_are_left_alone() -> Result<()> {
     bed.gateway.ip(&["link", "add", "cv0", "type", "wireguard"])?;
     bed.gateway.ip(&["link", "add", "wg7", "type", "wireguard"])?;
     let mut bed = bed;
-    let _client = Client::new(&mut bed, "laptop", 77)?;
+    let _client = Client::new(&bed, "laptop", 77)?;
     bed.kubectl(&[
         "apply",
         "-f",
@@ -128,8 +128,8 @@ async fn peer_interfaces_of_others_are_left_alone() -> Result<()> {
 
 #[tokio::test]
 async fn peer_gateway_that_leaves_takes_its_interface_along() -> Result<()> {
-    let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    let bed = Bed::start().await?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
     laptop.register(&bed).await?;
     bed.kubectl(&["label", "node", "gateway-1", "culvert.dev/gateway-"])
         .await?;
@@ -150,5 +150,28 @@ async fn peer_gateway_that_leaves_takes_its_interface_along() -> Result<()> {
     bed.serving().await?;
     laptop.connect(&bed).await?;
     laptop.namespace.run(&["ping", "-c1", "-W5", GATEWAY_INSIDE[0]])?;
+    bed.finish().await
+}
+
+#[tokio::test]
+async fn peer_gateway_made_again_under_its_name_serves_again() -> Result<()> {
+    let bed = Bed::start().await?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
+    laptop.register(&bed).await?;
+    bed.kubectl(&["delete", "wireguardgateway/default"]).await?;
+    bed.kubectl(&["apply", "-f", &example("gateway.yaml")]).await?;
+    let (before, _) = bed.session().await?;
+    bed.caught_up_after(&before).await?;
+    bed.serving().await?;
+    laptop.connect(&bed).await?;
+    laptop.ping(5)?;
+    // And without another it takes everything along, the object included.
+    bed.kubectl(&["delete", "wireguardgateway/default"]).await?;
+    wait::until("everything to go", SOON, || async {
+        let nodes = bed.kubectl(&["get", "gatewaynodes", "-o=name"]).await?;
+        let gone = nodes.is_empty() && bed.gateway.ip(&["link", "show", "cv0"]).is_err();
+        Ok(gone.then_some(()))
+    })
+    .await?;
     bed.finish().await
 }

@@ -7,8 +7,8 @@ use std::{fs::OpenOptions, io::Write};
 #[tokio::test]
 async fn privacy_search_finds_a_planted_leak_in_each_log() -> Result<()> {
     for log in ["operator.log", "agent.log"] {
-        let mut bed = Bed::start().await?;
-        let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+        let bed = Bed::start().await?;
+        let mut laptop = Client::new(&bed, "laptop", 77)?;
         laptop.register(&bed).await?;
         let path = bed
             .logs()

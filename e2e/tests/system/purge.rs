@@ -1,7 +1,7 @@
 //! Endpoints leave the gateway when their sessions are dead, and never before.
 
 use anyhow::{Context, Result, ensure};
-use culvert_e2e::{Bed, Client, wait};
+use culvert_e2e::{Bed, Client, bed::SOON, wait};
 use std::time::Duration;
 
 /// WireGuard's own bound on a session, and what a gateway may take beyond.
@@ -10,8 +10,8 @@ const SLACK: u64 = 10;
 
 #[tokio::test]
 async fn purge_forgets_an_idle_client_and_lets_it_come_back() -> Result<()> {
-    let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    let bed = Bed::start().await?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
     laptop.register(&bed).await?;
     laptop.connect(&bed).await?;
     laptop.ping(5)?;
@@ -33,8 +33,8 @@ async fn purge_forgets_an_idle_client_and_lets_it_come_back() -> Result<()> {
 
 #[tokio::test]
 async fn purge_forgets_a_client_whose_handshake_never_completes() -> Result<()> {
-    let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    let bed = Bed::start().await?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
     laptop.register(&bed).await?;
     laptop.connect(&bed).await?;
     laptop.deafen()?;
@@ -58,8 +58,8 @@ async fn purge_forgets_a_client_whose_handshake_never_completes() -> Result<()> 
 
 #[tokio::test]
 async fn purge_never_touches_a_client_that_talks_for_an_hour_without_a_control_plane() -> Result<()> {
-    let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&mut bed, "laptop", 77)?;
+    let bed = Bed::start().await?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
     laptop.register(&bed).await?;
     laptop.connect(&bed).await?;
     laptop.ping(5)?;
@@ -85,11 +85,8 @@ async fn purge_never_touches_a_client_that_talks_for_an_hour_without_a_control_p
 
 #[tokio::test]
 async fn purge_of_one_client_leaves_the_other_alone() -> Result<()> {
-    let mut bed = Bed::start().await?;
-    let (mut idle, mut busy) = (
-        Client::new(&mut bed, "idle", 77)?,
-        Client::new(&mut bed, "busy", 78)?,
-    );
+    let bed = Bed::start().await?;
+    let (mut idle, mut busy) = (Client::new(&bed, "idle", 77)?, Client::new(&bed, "busy", 78)?);
     for client in [&mut idle, &mut busy] {
         client.register(&bed).await?;
         client.connect(&bed).await?;
@@ -109,14 +106,44 @@ async fn purge_of_one_client_leaves_the_other_alone() -> Result<()> {
     bed.finish().await
 }
 
+#[tokio::test]
+async fn purge_goes_on_while_the_gateway_cannot_be_programmed() -> Result<()> {
+    let bed = Bed::start().await?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
+    laptop.register(&bed).await?;
+    laptop.connect(&bed).await?;
+    laptop.ping(5)?;
+    for words in [
+        &["ip", "link", "add", "wg7", "type", "wireguard"][..],
+        &["wg", "set", "wg7", "listen-port", "40000"],
+        &["ip", "link", "set", "wg7", "up"],
+    ] {
+        bed.gateway.run(words)?;
+    }
+    let patch = r#"{"spec":{"listenPort":40000}}"#;
+    bed.kubectl(&["patch", "wireguardgateway/default", "--type=merge", "-p", patch])
+        .await?;
+    wait::until("the failure to be reported", SOON, || async {
+        let reason = "-o=jsonpath={.status.conditions[?(@.type=='Programmed')].reason}";
+        let said = bed
+            .kubectl(&["get", "gatewaynode/default.gateway-1", reason])
+            .await?;
+        Ok((said == "Conflict").then_some(()))
+    })
+    .await?;
+    wait::pass(Duration::from_secs(WINDOW + SLACK)).await;
+    ensure!(laptop.endpoint_at(&bed)?.is_none(), "remembered too long");
+    bed.finish().await
+}
+
 /// Looks for as long as any endpoint is there, and says how old each got.
 #[tokio::test]
 async fn purge_keeps_no_endpoint_longer_than_190_seconds() -> Result<()> {
     const CLIENTS: u8 = 24;
-    let mut bed = Bed::start().await?;
+    let bed = Bed::start().await?;
     let mut clients = Vec::new();
     for n in 0..CLIENTS {
-        clients.push(Client::new(&mut bed, &format!("client{n}"), 50 + n)?);
+        clients.push(Client::new(&bed, &format!("client{n}"), 50 + n)?);
     }
     Client::register_all(&bed, &mut clients).await?;
     let (key, endpoint) = bed.gateway_for_clients().await?;

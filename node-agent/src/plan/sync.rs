@@ -6,7 +6,8 @@ use crate::desired::Wanted;
 
 /// The changes that make the observed peers the wanted ones.
 ///
-/// Removals and narrowed peers come first: an address that moves is free before another peer takes it.
+/// Removals come first, so that an address which moves is free before another peer takes it. Among the rest any order
+/// will do: each peer's prefixes are set as a whole, and no two wanted peers share one.
 /// `surplus` says whether what is not wanted may be removed, so whether absence is proved.
 pub fn plan(wanted: &Wanted, observed: &[ObservedPeer], surplus: bool) -> Vec<PeerChange> {
     let mut changes = Vec::new();

@@ -28,6 +28,8 @@ pub async fn create(client: &Client, new: NewClaim) -> Outcome {
     match learned(peers.create(&post(), &WireGuardPeer::new(&name, spec)).await) {
         Err(Failure::AlreadyExists) => match learned(peers.get(&name).await) {
             Err(Failure::NotFound) => Ok(Vec::new()),
+            // Who has it cannot be read: another try at once would draw no better.
+            Ok(nobody) if nobody.is_empty() => Err(Failure::AlreadyExists),
             outcome => outcome,
         },
         outcome => outcome,

@@ -13,6 +13,9 @@ use crate::world::status::KeyStatus;
 /// The finalizer that keeps a pool while claims use it.
 pub const POOL_FINALIZER: &str = "culvert.dev/in-use";
 
+/// The annotation on a `GatewayNode` whose drain is the operator's own, not an administrator's.
+pub const LEAVING: &str = "culvert.dev/leaving";
+
 /// Reading an object into `T`.
 pub trait Parse<T> {
     /// `None` when a part is missing or unreadable that no default can stand for.
@@ -107,6 +110,7 @@ impl Parse<world::Pool> for IPPool {
             overlap: duration(spec.key_policy.overlap),
             cooldown: duration(spec.cooldown),
             status: self.status.clone().unwrap_or_default(),
+            published: Duration::ZERO,
             free: Vec::new(),
         })
     }
@@ -162,9 +166,15 @@ impl Parse<world::GatewayNode> for GatewayNode {
             name: meta.name,
             resource_version: meta.resource_version,
             gateway: self.spec.gateway_ref.name.clone(),
+            gateway_uid: self.spec.gateway_ref.uid.clone(),
             node: self.spec.node_name.clone(),
             endpoint_host: self.spec.endpoint_host.clone(),
             drain: self.spec.drain,
+            leaving: self
+                .metadata
+                .annotations
+                .as_ref()
+                .is_some_and(|all| all.contains_key(LEAVING)),
             report: self.status.as_ref().and_then(report),
             renewed: Duration::ZERO,
         })
@@ -185,6 +195,7 @@ fn report(status: &culvert_crds::GatewayNodeStatus) -> Option<world::Report> {
             .applied_resource_version
             .as_ref()
             .and_then(|rv| rv.parse().ok()),
+        pools: status.pools.iter().cloned().collect(),
         refused: refused
             .map(|r| r.uids.iter().cloned().collect())
             .unwrap_or_default(),

@@ -1,58 +1,72 @@
 //! Which node serves which gateway, and what the gateways' statuses say.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use culvert_crds::conditions::condition;
 use culvert_crds::gateway::WireGuardGatewayStatus;
 use culvert_crds::gateway_node::gateway_node_name;
-use culvert_crds::{ConditionType, Reason};
+use culvert_crds::{ConditionType, GatewayRef, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{NewGatewayNode, Plan, Step};
 use crate::clock::Now;
-use crate::world::{Gateway, Node, Target, World};
+use crate::world::{Gateway, GatewayNode, Kind, Node, SERVING_LEASE, Target, World};
 
 /// Plans the gateway nodes: made for every selected node, drained and deleted for every other.
 pub fn plan(world: &World, now: Now, plan: &mut Plan) {
+    for node in world.gateway_nodes().filter(|node| node.serves(now.mono)) {
+        plan.wakes.push((
+            node.renewed + SERVING_LEASE + Duration::from_millis(1),
+            Target::Fleet,
+        ));
+    }
     let mut wanted = HashSet::new();
     for gateway in world.gateways().filter(|gateway| !gateway.deleting) {
         for node in world.nodes().filter(|node| selects(gateway, node)) {
             let name = gateway_node_name(&gateway.name, &node.name);
-            if world.gateway_node(&name).is_none() {
-                plan.steps
-                    .push((Target::Fleet, Step::CreateGatewayNode(new(gateway, node, &name))));
+            match world.gateway_node(&name) {
+                None => {
+                    let step = Step::CreateGatewayNode(new(gateway, node, &name));
+                    plan.steps.push((Target::Fleet, step));
+                }
+                // It leaves first, and is made again when it has left.
+                Some(existing) if existing.leaving || existing.gateway_uid != gateway.uid => continue,
+                Some(_) => {}
             }
             wanted.insert(name);
         }
     }
-    for surplus in world.gateway_nodes().filter(|node| !wanted.contains(&node.name)) {
-        let answered = surplus.report.is_some();
-        let drained = surplus.report.as_ref().is_some_and(|report| report.drained);
-        let name = surplus.name.clone();
-        let resource_version = surplus.resource_version;
-        if drained || !answered || world.node(&surplus.node).is_none() {
-            let uid = surplus.uid.clone();
-            plan.steps.push((
-                Target::Fleet,
-                Step::DeleteGatewayNode {
-                    name,
-                    uid,
-                    resource_version,
-                },
-            ));
-        } else if !surplus.drain {
-            plan.steps.push((
-                Target::Fleet,
-                Step::DrainGatewayNode {
-                    name,
-                    resource_version,
-                },
-            ));
+    // Nodes and gateways that cannot be read exist all the same: nobody is sent away for their sake.
+    if !world.has_unreadable(Kind::Gateway) && !world.has_unreadable(Kind::Node) {
+        for surplus in world.gateway_nodes().filter(|node| !wanted.contains(&node.name)) {
+            plan.steps
+                .extend(leave(world, surplus).map(|step| (Target::Fleet, step)));
         }
     }
     for gateway in world.gateways() {
         publish(world, gateway, now, plan);
     }
+}
+
+/// The next step of a node on its way out: it is asked to leave, and its object goes when it has left, or when there is
+/// nobody to do so.
+fn leave(world: &World, node: &GatewayNode) -> Option<Step> {
+    let name = node.name.clone();
+    let resource_version = node.resource_version;
+    let answered = node.report.is_some();
+    let drained = node.report.as_ref().is_some_and(|report| report.drained);
+    if drained || !answered || world.node(&node.node).is_none() {
+        return Some(Step::DeleteGatewayNode {
+            name,
+            uid: node.uid.clone(),
+            resource_version,
+        });
+    }
+    (!node.drain || !node.leaving).then_some(Step::DrainGatewayNode {
+        name,
+        resource_version,
+    })
 }
 
 fn selects(gateway: &Gateway, node: &Node) -> bool {
@@ -72,7 +86,10 @@ fn new(gateway: &Gateway, node: &Node, name: &str) -> NewGatewayNode {
     };
     NewGatewayNode {
         name: name.to_owned(),
-        gateway: gateway.name.clone(),
+        gateway: GatewayRef {
+            name: gateway.name.clone(),
+            uid: gateway.uid.clone(),
+        },
         node: node.name.clone(),
         node_uid: node.uid.clone(),
         endpoint_host,
@@ -80,7 +97,9 @@ fn new(gateway: &Gateway, node: &Node, name: &str) -> NewGatewayNode {
 }
 
 fn publish(world: &World, gateway: &Gateway, now: Now, plan: &mut Plan) {
-    let nodes = world.gateway_nodes().filter(|node| node.gateway == gateway.name);
+    let nodes = world
+        .gateway_nodes()
+        .filter(|node| node.gateway_uid == gateway.uid);
     let (mut serving, mut all) = (0, 0);
     for node in nodes {
         all += 1;

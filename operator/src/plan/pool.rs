@@ -11,7 +11,7 @@ use super::{Plan, Step};
 use crate::clock::Now;
 use crate::world::{Pool, Target, World};
 
-/// Counts change with every key; they are written at multiples of this time only.
+/// Counts change with every key; they are written no more often than this.
 const COUNTS_EVERY: Duration = Duration::from_secs(5);
 
 /// Plans what a pool needs.
@@ -38,11 +38,9 @@ pub fn plan(world: &World, pool: &Pool, now: Now, plan: &mut Plan) {
         allocated: None,
         ..pool.status.clone()
     };
-    let beat = COUNTS_EVERY.as_millis();
-    let phase = now.mono.as_millis() % beat;
-    if counts_only && phase > 500 {
-        let left = Duration::from_millis(u64::try_from(beat - phase).unwrap_or(0));
-        plan.wakes.push((now.mono + left, target));
+    let next = pool.published + COUNTS_EVERY;
+    if counts_only && now.mono < next {
+        plan.wakes.push((next, target));
         return;
     }
     let step = Step::PublishPool {

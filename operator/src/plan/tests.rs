@@ -1,6 +1,6 @@
 //! Plans against an API that keeps what a real one keeps: unique names, versions, no more.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use super::{Plan, Step, check::check, plan};
+use super::{Plan, Promised, Step, check::check, plan};
 use crate::clock::Now;
 use crate::world::status::KeyStatus;
 use crate::world::{
@@ -72,6 +72,7 @@ fn pool(v4: &str) -> Pool {
         overlap: Duration::from_secs(300),
         cooldown: Duration::from_secs(600),
         status: IPPoolStatus::default(),
+        published: Duration::ZERO,
         free: Vec::new(),
     }
 }
@@ -177,6 +178,7 @@ impl Bed {
         let report = Report {
             session: "s".to_owned(),
             applied,
+            pools: ["default".to_owned()].into(),
             refused: refused.iter().cloned().collect(),
             refused_count: refused.len(),
             renew_time: format!("{resource_version}"),
@@ -187,12 +189,22 @@ impl Bed {
             name,
             resource_version,
             gateway: "gw".to_owned(),
+            gateway_uid: "uid-gateway".to_owned(),
             node: node.to_owned(),
             endpoint_host: None,
             drain: false,
+            leaving: false,
             report: Some(report),
             renewed: Duration::ZERO,
         };
+        self.world
+            .apply(Change::GatewayNode(Box::new(node)), self.now.mono);
+    }
+
+    fn change_node(&mut self, name: &str, change: impl Fn(&mut GatewayNode)) {
+        let mut node = self.world.gateway_node(name).unwrap().clone();
+        node.resource_version = self.next_version();
+        change(&mut node);
         self.world
             .apply(Change::GatewayNode(Box::new(node)), self.now.mono);
     }
@@ -210,7 +222,13 @@ impl Bed {
         self.world.notice_serving(self.now.mono);
         self.world.wake(self.now.mono);
         let targets = self.world.take_due(usize::MAX);
-        let plan = plan(&self.world, targets, &HashSet::new(), self.now, &mut self.rng);
+        let plan = plan(
+            &self.world,
+            targets,
+            &Promised::default(),
+            self.now,
+            &mut self.rng,
+        );
         for (at, target) in &plan.wakes {
             self.world.touch_at(*at, target.clone());
         }
@@ -279,8 +297,33 @@ impl Bed {
                 self.world
                     .apply(Change::Gateway(Box::new(gateway)), self.now.mono);
             }
-            Step::CreateGatewayNode(_) | Step::DrainGatewayNode { .. } | Step::DeleteGatewayNode { .. } => {
-                panic!("no test here makes or ends gateway nodes");
+            Step::CreateGatewayNode(new) => {
+                let resource_version = self.next_version();
+                let node = GatewayNode {
+                    uid: format!("uid-{}-{resource_version}", new.name),
+                    name: new.name,
+                    resource_version,
+                    gateway: new.gateway.name,
+                    gateway_uid: new.gateway.uid,
+                    node: new.node,
+                    endpoint_host: new.endpoint_host,
+                    drain: false,
+                    leaving: false,
+                    report: None,
+                    renewed: Duration::ZERO,
+                };
+                self.world
+                    .apply(Change::GatewayNode(Box::new(node)), self.now.mono);
+            }
+            Step::DrainGatewayNode { name, .. } => {
+                self.change_node(&name, |node| {
+                    node.drain = true;
+                    node.leaving = true;
+                });
+            }
+            Step::DeleteGatewayNode { uid, .. } => {
+                self.world
+                    .apply(Change::Gone(Kind::GatewayNode, uid), self.now.mono);
             }
         }
     }
@@ -318,7 +361,7 @@ impl Bed {
         let again = plan(
             &self.world,
             targets.collect(),
-            &HashSet::new(),
+            &Promised::default(),
             self.now,
             &mut self.rng,
         );
@@ -686,6 +729,8 @@ fn a_claim_whose_key_cannot_be_read_is_left_alone() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.put_key(key("laptop", 1));
     bed.settle();
+    bed.pass(10);
+    bed.settle();
     bed.world.apply(Change::ListBegins(Kind::Key), bed.now.mono);
     bed.world.apply(
         Change::Unreadable(Kind::Key, "uid-laptop".to_owned()),
@@ -719,12 +764,171 @@ fn a_claim_that_only_a_reply_has_shown_survives_a_list_that_began_before_it() {
     // The same again in a world that has learned it from the reply alone.
     bed.world
         .apply(Change::Gone(Kind::Claim, claim.uid.clone()), bed.now.mono);
+    let claim = Claim {
+        uid: "uid-another".to_owned(),
+        ..claim
+    };
     bed.world.learn(Change::Claim(Box::new(claim)), bed.now.mono);
     for survivors in [1, 0] {
         bed.world.apply(Change::ListBegins(Kind::Claim), bed.now.mono);
         bed.world.apply(Change::ListComplete(Kind::Claim), bed.now.mono);
         assert_eq!(bed.world.claims().count(), survivors);
     }
+}
+
+#[test]
+fn a_burst_of_keys_gets_no_more_than_its_namespaces_share() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_pool(Pool {
+        max_keys_per_namespace: Some(3),
+        ..pool("10.64.0.0/24")
+    });
+    for n in 0..9 {
+        bed.put_key(key(&format!("key{n}"), n));
+    }
+    bed.settle();
+    assert_eq!(bed.claims.len(), 3);
+}
+
+#[test]
+fn a_deleted_key_is_not_brought_back_by_the_reply_to_a_write() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    let reply = Key {
+        resource_version: bed.next_version(),
+        ..bed.key("laptop").clone()
+    };
+    bed.world
+        .apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
+    bed.world.learn(Change::Key(Box::new(reply)), bed.now.mono);
+    bed.settle();
+    assert!(bed.claims.values().all(|claim| claim.released));
+}
+
+#[test]
+fn a_node_that_has_not_heard_of_a_pool_does_not_serve_it() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.add_gateway();
+    let version = bed.version;
+    bed.report("a", Some(version), &[]);
+    bed.change_node("gw.a", |node| node.report.as_mut().unwrap().pools.clear());
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::NoGateway));
+    let version = bed.version;
+    bed.report("a", Some(version), &[]);
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
+}
+
+#[test]
+fn a_refusal_that_is_over_is_over_for_the_key_too() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    let version = bed.version;
+    bed.report("a", Some(version), &[]);
+    bed.settle();
+    let claim = bed.world.claims_of("uid-laptop").next().unwrap().uid.clone();
+    bed.report("a", Some(version), &[claim]);
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Refused));
+    bed.report("a", Some(version), &[]);
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
+}
+
+#[test]
+fn the_end_of_a_nodes_lease_wakes_the_plan() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.settle();
+    bed.pass(30);
+    let version = bed.version;
+    bed.report("a", Some(version), &[]);
+    bed.settle();
+    bed.pass(31);
+    bed.settle();
+    let next = bed.world.next_timer().expect("a timer for the lease");
+    assert!(
+        next <= bed.now.mono + Duration::from_secs(30),
+        "{next:?} at {:?}",
+        bed.now.mono
+    );
+}
+
+#[test]
+fn a_node_selected_again_while_it_leaves_comes_back_when_it_has_left() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.settle();
+    let first = bed.world.gateway_node("gw.a").unwrap().uid.clone();
+    bed.world
+        .apply(Change::Gone(Kind::Node, "uid-a".to_owned()), bed.now.mono);
+    bed.world.apply(Change::Node(Box::new(node("a"))), bed.now.mono);
+    bed.change_node("gw.a", |node| (node.drain, node.leaving) = (true, true));
+    bed.settle();
+    assert_eq!(
+        bed.world.gateway_node("gw.a").unwrap().uid,
+        first,
+        "it has not left yet"
+    );
+    bed.change_node("gw.a", |node| node.report.as_mut().unwrap().drained = true);
+    bed.settle();
+    let second = bed.world.gateway_node("gw.a").unwrap();
+    assert!(second.uid != first && !second.drain);
+}
+
+#[test]
+fn a_node_that_an_administrator_drains_stays_drained() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.change_node("gw.a", |node| node.drain = true);
+    bed.change_node("gw.a", |node| node.report.as_mut().unwrap().drained = true);
+    bed.settle();
+    assert!(bed.world.gateway_node("gw.a").unwrap().drain);
+}
+
+#[test]
+fn a_gateway_made_again_under_its_name_gets_nodes_of_its_own() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.settle();
+    bed.world.apply(
+        Change::Gone(Kind::Gateway, "uid-gateway".to_owned()),
+        bed.now.mono,
+    );
+    let version = bed.next_version();
+    let again = Gateway {
+        uid: "uid-again".to_owned(),
+        resource_version: version,
+        ..gateway()
+    };
+    bed.world.apply(Change::Gateway(Box::new(again)), bed.now.mono);
+    bed.settle();
+    assert!(bed.world.gateway_node("gw.a").unwrap().leaving);
+    bed.change_node("gw.a", |node| node.report.as_mut().unwrap().drained = true);
+    bed.settle();
+    assert_eq!(bed.world.gateway_node("gw.a").unwrap().gateway_uid, "uid-again");
+}
+
+#[test]
+fn nobody_is_sent_away_for_a_gateway_that_cannot_be_read() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.settle();
+    bed.world.apply(Change::ListBegins(Kind::Gateway), bed.now.mono);
+    bed.world.apply(
+        Change::Unreadable(Kind::Gateway, "uid-gateway".to_owned()),
+        bed.now.mono,
+    );
+    bed.world.apply(Change::ListComplete(Kind::Gateway), bed.now.mono);
+    bed.world.touch(Target::Fleet);
+    bed.settle();
+    assert!(!bed.world.gateway_node("gw.a").unwrap().drain);
 }
 
 /// Random histories end at rest, with every invariant intact.

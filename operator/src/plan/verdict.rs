@@ -5,6 +5,7 @@ use std::time::Duration;
 use culvert_crds::Reason;
 use jiff::SignedDuration;
 
+use super::Promised;
 use crate::clock::Now;
 use crate::world::{Claim, Key, World};
 
@@ -26,15 +27,19 @@ pub fn of(world: &World, key: &Key, now: Now) -> Result<(), Reason> {
             }
         }
     }
-    let pool = world.pool(&key.pool).ok_or(Reason::PoolNotFound)?;
-    if current_claim(world, key).is_none()
-        && pool
-            .max_keys_per_namespace
-            .is_some_and(|most| held_by_others(world, key) >= most)
-    {
-        return Err(Reason::QuotaExceeded);
-    }
     Ok(())
+}
+
+/// Whether the key's namespace may have one more, should it need one. Claims under way count.
+pub fn quota(world: &World, key: &Key, promised: &Promised) -> Result<(), Reason> {
+    let most = world.pool(&key.pool).and_then(|pool| pool.max_keys_per_namespace);
+    let full = most
+        .is_some_and(|most| held_by_others(world, key) + promised.held(&key.pool, &key.namespace) >= most);
+    if full && current_claim(world, key).is_none() {
+        Err(Reason::QuotaExceeded)
+    } else {
+        Ok(())
+    }
 }
 
 /// The part that does not depend on who else carries the public key.

@@ -45,12 +45,16 @@ pub struct GatewayNode {
     pub resource_version: u64,
     /// Name of the gateway.
     pub gateway: String,
+    /// Uid of the gateway.
+    pub gateway_uid: Uid,
     /// Name of the node.
     pub node: String,
     /// Where clients connect.
     pub endpoint_host: Option<String>,
     /// The node is asked to leave.
     pub drain: bool,
+    /// It was the operator that asked: the object goes when the node has left, even if it is selected again.
+    pub leaving: bool,
     /// What its agent last said; `None` before it has said anything.
     pub report: Option<Report>,
     /// When this operator saw the last renewal.
@@ -66,6 +70,8 @@ pub struct Report {
     pub session: String,
     /// Every peer up to this version is in the kernel or refused; `None` while it catches up.
     pub applied: Option<u64>,
+    /// Names of the pools that the watermark speaks for.
+    pub pools: HashSet<String>,
     /// Uids of peers that could not be programmed.
     pub refused: HashSet<Uid>,
     /// How many these are in all.
@@ -142,14 +148,20 @@ impl World {
     /// The nodes that should serve a pool.
     pub fn nodes_of_pool<'a>(&'a self, pool: &'a str) -> impl Iterator<Item = &'a GatewayNode> {
         self.gateway_nodes.values().filter(move |node| {
-            let gateway = self.gateways.get(&node.gateway);
+            let gateway = self
+                .gateways
+                .get(&node.gateway)
+                .filter(|gateway| gateway.uid == node.gateway_uid);
             gateway.is_some_and(|gateway| gateway.pools.iter().any(|name| name == pool))
         })
     }
 
-    /// The nodes that serve a pool now.
+    /// The nodes that serve a pool now. One that has not heard of the pool yet does not: its watermark says nothing
+    /// about it.
     pub fn serving<'a>(&'a self, pool: &'a str, now: Duration) -> impl Iterator<Item = &'a GatewayNode> {
-        self.nodes_of_pool(pool).filter(move |node| node.serves(now))
+        self.nodes_of_pool(pool).filter(move |node| {
+            node.serves(now) && node.report.as_ref().is_some_and(|r| r.pools.contains(pool))
+        })
     }
 
     /// The version up to which every serving node of a pool has all peers.
@@ -210,18 +222,29 @@ impl World {
         if old_key != new_key {
             self.change_gateway_key(old_key, new_key);
         }
-        let refuses = |n: &GatewayNode| n.report.as_ref().map(|r| r.refused.clone());
-        let turned = before.as_ref().map(refuses) != Some(refuses(&node));
+        let view = |n: &GatewayNode| {
+            let report = n
+                .report
+                .as_ref()
+                .map(|r| (r.drained, r.refused.clone(), r.pools.clone()));
+            (n.drain, n.leaving, report)
+        };
+        let turned = before.as_ref().map(view) != Some(view(&node));
         let pools = self
             .gateways
             .get(&node.gateway)
             .map(|g| g.pools.clone())
             .unwrap_or_default();
-        let refused = node
-            .report
-            .as_ref()
-            .map(|r| r.refused.clone())
-            .unwrap_or_default();
+        // Those that are refused no longer, too.
+        let reports = [
+            before.as_ref().and_then(|b| b.report.as_ref()),
+            node.report.as_ref(),
+        ];
+        let refused: HashSet<Uid> = reports
+            .into_iter()
+            .flatten()
+            .flat_map(|r| r.refused.iter().cloned())
+            .collect();
         self.queue.touch_at(
             node.renewed + SERVING_LEASE + Duration::from_millis(1),
             Target::Fleet,

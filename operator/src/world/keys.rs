@@ -139,7 +139,7 @@ impl World {
     }
 
     /// Plans the keys again that wait for something of this pool.
-    pub(super) fn touch_waiting(&mut self, pool: &str) {
+    pub fn touch_waiting(&mut self, pool: &str) {
         for uid in self.waiting_for_address.remove(pool).into_iter().flatten() {
             self.queue.touch(Target::Key(uid));
         }

@@ -38,6 +38,8 @@ pub struct Pool {
     pub cooldown: Duration,
     /// What was last published.
     pub status: culvert_crds::pool::IPPoolStatus,
+    /// When its status last changed.
+    pub published: Duration,
     /// The free addresses of each family.
     pub free: Vec<Free>,
 }
@@ -101,33 +103,42 @@ impl World {
         self.pools.get(name)
     }
 
-    pub(super) fn apply_pool(&mut self, mut pool: Pool) {
-        match self.pools.remove(&pool.name) {
-            Some(known) if known.uid == pool.uid && known.resource_version >= pool.resource_version => {
-                self.pools.insert(known.name.clone(), known);
-                return;
-            }
-            Some(known) if known.ranges == pool.ranges => pool.free = known.free,
-            _ => {
-                pool.free = pool.ranges.as_ref().map(Ranges::free).unwrap_or_default();
-                let held = self
-                    .claims
-                    .values()
-                    .flat_map(|claim| claim.addresses.iter().copied());
-                held.for_each(|address| pool.take(address));
-            }
+    pub(super) fn apply_pool(&mut self, mut pool: Pool, now: Duration) {
+        let is_news = |known: &Pool| known.uid != pool.uid || known.resource_version < pool.resource_version;
+        if !self.pools.get(&pool.name).is_none_or(is_news) {
+            return;
+        }
+        let known = self.pools.remove(&pool.name);
+        let asks = |pool: &Pool| (pool.uid.clone(), pool.generation, pool.deleting);
+        let turned = known.as_ref().map(asks) != Some(asks(&pool));
+        pool.published = known
+            .as_ref()
+            .filter(|known| known.status == pool.status)
+            .map_or(now, |k| k.published);
+        if let Some(known) = known
+            && known.ranges == pool.ranges
+        {
+            pool.free = known.free;
+        } else {
+            pool.free = pool.ranges.as_ref().map(Ranges::free).unwrap_or_default();
+            let held = self
+                .claims
+                .values()
+                .flat_map(|claim| claim.addresses.iter().copied());
+            held.for_each(|address| pool.take(address));
         }
         let name = pool.name.clone();
-        let keys: Vec<_> = self
-            .keys
-            .values()
-            .filter(|key| key.pool == name)
-            .map(|key| key.uid.clone())
-            .collect();
         self.pools.insert(name.clone(), pool);
-        keys.into_iter()
-            .for_each(|uid| self.queue.touch(Target::Key(uid)));
+        if turned {
+            self.touch_keys_of(&name);
+        }
         self.queue.touch(Target::Pool(name));
+    }
+
+    fn touch_keys_of(&mut self, pool: &str) {
+        for key in self.keys.values().filter(|key| key.pool == pool) {
+            self.queue.touch(Target::Key(key.uid.clone()));
+        }
     }
 
     pub(super) fn remove_pool(&mut self, uid: &str) {
@@ -140,13 +151,6 @@ impl World {
             return;
         };
         self.pools.remove(&name);
-        let keys: Vec<_> = self
-            .keys
-            .values()
-            .filter(|key| key.pool == name)
-            .map(|key| key.uid.clone())
-            .collect();
-        keys.into_iter()
-            .for_each(|uid| self.queue.touch(Target::Key(uid)));
+        self.touch_keys_of(&name);
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Queue {
     due: VecDeque<Target>,
     queued: HashSet<Target>,
     under_way: HashMap<Target, usize>,
-    /// At most one for each target, the earliest: whoever is woken too early asks again.
+    /// At most one for each target, the earliest: a plan that comes too early asks again.
     timers: BTreeSet<(Duration, Target)>,
     timer_of: HashMap<Target, Duration>,
 }
@@ -48,17 +48,18 @@ impl Queue {
         self.timers.insert((at, target));
     }
 
-    pub fn wake(&mut self, now: Duration) -> Option<Duration> {
-        while let Some((at, _)) = self.timers.first() {
-            if *at > now {
-                return Some(*at);
-            }
-            if let Some((_, target)) = self.timers.pop_first() {
-                self.timer_of.remove(&target);
-                self.touch(target);
-            }
+    pub fn wake(&mut self, now: Duration) {
+        while let Some(at) = self.next_timer()
+            && at <= now
+            && let Some((_, target)) = self.timers.pop_first()
+        {
+            self.timer_of.remove(&target);
+            self.touch(target);
         }
-        None
+    }
+
+    pub fn next_timer(&self) -> Option<Duration> {
+        self.timers.first().map(|(at, _)| *at)
     }
 
     pub fn has_due(&self) -> bool {
@@ -117,8 +118,10 @@ mod tests {
             queue.touch_at(Duration::from_secs(seconds), Target::Fleet);
         }
         assert_eq!(queue.timers.len(), 1);
-        assert_eq!(queue.wake(Duration::from_secs(4)), Some(Duration::from_secs(5)));
-        assert_eq!(queue.wake(Duration::from_secs(9)), None);
+        queue.wake(Duration::from_secs(4));
+        assert_eq!(queue.next_timer(), Some(Duration::from_secs(5)));
+        queue.wake(Duration::from_secs(9));
+        assert_eq!(queue.next_timer(), None);
         assert_eq!(queue.take_due(9), [Target::Fleet]);
     }
 
@@ -126,9 +129,11 @@ mod tests {
     fn a_timer_touches_its_target_when_its_time_has_come() {
         let mut queue = Queue::default();
         queue.touch_at(Duration::from_secs(5), Target::Fleet);
-        assert_eq!(queue.wake(Duration::from_secs(4)), Some(Duration::from_secs(5)));
+        queue.wake(Duration::from_secs(4));
+        assert_eq!(queue.next_timer(), Some(Duration::from_secs(5)));
         assert!(!queue.has_due());
-        assert_eq!(queue.wake(Duration::from_secs(5)), None);
+        queue.wake(Duration::from_secs(5));
+        assert_eq!(queue.next_timer(), None);
         assert_eq!(queue.take_due(9), [Target::Fleet]);
     }
 }

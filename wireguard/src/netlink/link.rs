@@ -2,12 +2,15 @@
 //!
 //! The interface's alias (`IFLA_IFALIAS`, up to 255 bytes) is where its maker writes a mark of ownership: it needs
 //! no API and dies with the interface. The kernel ignores an alias at creation, so [`Rtnl::create_wireguard`]
-//! creates, then marks; a creator that dies in between leaves an interface without a mark, down and without
-//! addresses. Nothing here decides whose an interface is: callers read the alias before they change or delete.
+//! creates under a random name, marks, and renames: the wanted name never stands on an interface without a mark. A
+//! creator that dies in between leaves one under the random name, down and without addresses. Nothing here decides whose an interface is: callers read the alias before they change or delete.
 //!
 //! Deleting an interface that holds peers takes the kernel about 18 ms a peer: flush the peers first
 //! ([`DeviceChange::flush`](crate::DeviceChange::flush)).
 
+use std::io;
+
+use rand::{TryRng as _, rngs::SysRng};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo as Info, LinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkWireguard};
@@ -64,20 +67,39 @@ impl Rtnl {
     /// WireGuard.
     pub async fn create_wireguard(&self, name: &str, alias: &str) -> Result<u32, Error> {
         let object = named(name);
-        let message = RouteNetlinkMessage::NewLink(LinkWireguard::new(name).build());
-        self.change("create", &object, message, CREATE | EXCLUSIVE)
-            .await?;
-        let created = self
-            .link(name)
-            .await?
-            .filter(LinkInfo::is_wireguard)
-            .ok_or(Error::Refused {
+        if self.link(name).await?.is_some() {
+            return Err(Error::Refused {
                 action: "create",
                 object,
-                refusal: Refusal::NotFound,
-            })?;
-        self.set_alias(created.ifindex, alias).await?;
-        Ok(created.ifindex)
+                refusal: Refusal::AlreadyExists,
+            });
+        }
+        let number = SysRng
+            .try_next_u32()
+            .map_err(|error| Error::Open(io::Error::other(error)))?;
+        let temporary = format!("wg-{number:08x}");
+        let message = RouteNetlinkMessage::NewLink(LinkWireguard::new(&temporary).build());
+        self.change("create", &object, message, CREATE | EXCLUSIVE)
+            .await?;
+        let created = self.link(&temporary).await?.ok_or(Error::Refused {
+            action: "create",
+            object,
+            refusal: Refusal::NotFound,
+        })?;
+        let ifindex = created.ifindex;
+        let settled = match self.set_alias(ifindex, alias).await {
+            Ok(()) => {
+                self.set_link("rename", ifindex, unspecified(ifindex).name(name.to_owned()))
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = settled {
+            // It is ours, as nobody else knows its name.
+            self.delete_link(ifindex).await?;
+            return Err(error);
+        }
+        Ok(ifindex)
     }
 
     /// The interface with this name, of whatever kind.
