@@ -247,15 +247,7 @@ impl Bed {
 
     /// As [`Bed::kubectl`], with an input.
     pub async fn kubectl_with(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
-        let output = self.plane.kubectl(arguments, input).await?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "kubectl {} failed: {}",
-            arguments.join(" "),
-            said.trim_end()
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        self.plane.kubectl_text(arguments, input).await
     }
 
     /// What clients read of the gateway: its public key and where it is.

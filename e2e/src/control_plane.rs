@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use kube::Client;
 use tokio::sync::OnceCell;
 
@@ -236,6 +236,19 @@ impl ControlPlane {
     /// Runs kubectl with all rights; `input` is its standard input. A failure of kubectl is in the output's status.
     pub async fn kubectl(&self, arguments: &[&str], input: Option<&str>) -> Result<Output> {
         self.kubectl_as(&self.kubeconfig(), arguments, input).await
+    }
+
+    /// As [`ControlPlane::kubectl`], for calls that must succeed: what it printed.
+    pub async fn kubectl_text(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
+        let output = self.kubectl(arguments, input).await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "kubectl {} failed: {}",
+            arguments.join(" "),
+            said.trim_end()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Runs kubectl with the given kubeconfig.

@@ -66,15 +66,7 @@ impl Api {
 
     /// kubectl with all rights; its output.
     pub async fn kubectl(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
-        let output = self.plane.kubectl(arguments, input).await?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "kubectl {} failed: {}",
-            arguments.join(" "),
-            said.trim_end()
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        self.plane.kubectl_text(arguments, input).await
     }
 
     pub async fn apply(&self, object: &Value) -> Result<()> {

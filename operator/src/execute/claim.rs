@@ -17,14 +17,7 @@ pub async fn create(client: &Client, new: NewClaim) -> Outcome {
     let Some(name) = new.addresses.first().map(|address| peer_name(*address)) else {
         return Ok(Vec::new());
     };
-    let spec = WireGuardPeerSpec {
-        public_key: new.public_key.to_base64(),
-        addresses: new.addresses.iter().map(ToString::to_string).collect(),
-        pool_ref: NameRef { name: new.pool },
-        key_ref: new.key,
-        address_generation: new.address_generation,
-        released: false,
-    };
+    let spec = spec(new, false);
     match learned(peers.create(&post(), &WireGuardPeer::new(&name, spec)).await) {
         Err(Failure::AlreadyExists) => match learned(peers.get(&name).await) {
             Err(Failure::NotFound) => Ok(Vec::new()),
@@ -36,17 +29,28 @@ pub async fn create(client: &Client, new: NewClaim) -> Outcome {
     }
 }
 
-/// Releases a claim: agents drop the peer at once, the address cools down.
-pub async fn release(client: &Client, claim: Claim) -> Outcome {
-    let peers: Api<WireGuardPeer> = Api::all(client.clone());
-    let spec = WireGuardPeerSpec {
+fn spec(claim: NewClaim, released: bool) -> WireGuardPeerSpec {
+    WireGuardPeerSpec {
         public_key: claim.public_key.to_base64(),
         addresses: claim.addresses.iter().map(ToString::to_string).collect(),
         pool_ref: NameRef { name: claim.pool },
         key_ref: claim.key,
         address_generation: claim.address_generation,
-        released: true,
+        released,
+    }
+}
+
+/// Releases a claim: agents drop the peer at once, the address cools down.
+pub async fn release(client: &Client, claim: Claim) -> Outcome {
+    let peers: Api<WireGuardPeer> = Api::all(client.clone());
+    let held = NewClaim {
+        key: claim.key,
+        public_key: claim.public_key,
+        pool: claim.pool,
+        addresses: claim.addresses,
+        address_generation: claim.address_generation,
     };
+    let spec = spec(held, true);
     let mut peer = WireGuardPeer::new(&claim.name, spec);
     peer.metadata.uid = Some(claim.uid);
     peer.metadata.resource_version = Some(claim.resource_version.to_string());

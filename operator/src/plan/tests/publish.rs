@@ -1,0 +1,117 @@
+//! What a key's status says.
+
+use super::*;
+
+#[test]
+fn address_and_programmed_go_out_in_one_write_when_gateways_answer_in_time() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.settle();
+    bed.put_key(key("laptop", 1));
+    bed.step();
+    let waiting = bed.plan().steps;
+    assert!(
+        !waiting
+            .iter()
+            .any(|(_, step)| matches!(step, Step::PublishKey { .. })),
+        "{waiting:?}"
+    );
+    bed.catch_up("a");
+    assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
+}
+
+#[test]
+fn the_address_goes_out_alone_when_gateways_are_slow() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    assert!(bed.addresses("laptop").is_empty());
+    bed.pass(1);
+    bed.settle();
+    assert_eq!(bed.addresses("laptop").len(), 2);
+    assert_eq!(bed.ready("laptop"), Some(Reason::Pending));
+}
+
+#[test]
+fn a_gateway_that_joins_turns_no_key_back() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.step();
+    bed.catch_up("a");
+    bed.world.apply(Change::Node(Box::new(node("b"))), bed.now.mono);
+    bed.report("b", Some(1), &[]);
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
+}
+
+#[test]
+fn a_gateway_silent_for_a_minute_holds_nobody_up() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.world.apply(Change::Node(Box::new(node("b"))), bed.now.mono);
+    bed.report("b", Some(1), &[]);
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.pass(61);
+    bed.catch_up("a");
+    assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
+}
+
+#[test]
+fn a_watermark_from_before_a_restore_is_ignored() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.report("a", Some(1_000_000), &[]);
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::NoGateway));
+}
+
+#[test]
+fn a_refused_peer_shows_on_its_key_alone() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.put_key(key("phone", 2));
+    bed.settle();
+    let refused = bed.world.claims_of("uid-laptop").next().unwrap().uid.clone();
+    let version = bed.version;
+    bed.report("a", Some(version), &[refused]);
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Refused));
+    assert_eq!(bed.ready("phone"), Some(Reason::Ready));
+}
+
+#[test]
+fn a_refusal_that_is_over_is_over_for_the_key_too() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.catch_up("a");
+    let version = bed.version;
+    let claim = bed.world.claims_of("uid-laptop").next().unwrap().uid.clone();
+    bed.report("a", Some(version), &[claim]);
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Refused));
+    bed.report("a", Some(version), &[]);
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
+}
+
+#[test]
+fn a_node_that_has_not_heard_of_a_pool_does_not_serve_it() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.add_gateway();
+    let version = bed.version;
+    bed.report("a", Some(version), &[]);
+    bed.change_node("gw.a", |node| node.report.as_mut().unwrap().pools.clear());
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::NoGateway));
+    bed.catch_up("a");
+    assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
+}

@@ -1,0 +1,155 @@
+//! When a claim ends, and when it must not.
+
+use super::*;
+
+#[test]
+fn a_released_claim_is_kept_through_the_cooldown() {
+    let mut bed = Bed::new("10.64.0.0/30");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.world
+        .apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
+    bed.put_key(key("phone", 2));
+    bed.settle();
+    assert_eq!(bed.ready("phone"), Some(Reason::PoolExhausted));
+    bed.pass(599);
+    bed.settle();
+    assert_eq!(bed.claims.len(), 1);
+    bed.pass(2);
+    bed.settle();
+    assert_eq!(bed.addresses("phone").len(), 2);
+}
+
+#[test]
+fn a_released_claim_outlives_a_gateway_that_has_not_dropped_it() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.world
+        .apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
+    bed.settle();
+    for _ in 0..30 {
+        bed.pass(30);
+        bed.report("a", Some(1), &[]);
+        bed.settle();
+    }
+    assert_eq!(bed.claims.len(), 1);
+    bed.catch_up("a");
+    assert_eq!(bed.claims.len(), 0);
+}
+
+#[test]
+fn a_rotated_key_keeps_its_old_addresses_until_the_overlap_is_over() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.catch_up("a");
+    let old = bed.addresses("laptop");
+    bed.change_key("laptop", |key| key.public_key = Some(public_key(9)));
+    bed.settle();
+    assert_eq!(
+        bed.addresses("laptop"),
+        old,
+        "the old addresses are shown while the new ones are programmed"
+    );
+    bed.catch_up("a");
+    assert_ne!(bed.addresses("laptop"), old);
+    let live = |bed: &Bed| bed.claims.values().filter(|claim| !claim.released).count();
+    assert_eq!(live(&bed), 2);
+    for _ in 0..10 {
+        bed.pass(29);
+        bed.catch_up("a");
+    }
+    assert_eq!(live(&bed), 2);
+    bed.pass(11);
+    bed.settle();
+    assert_eq!(live(&bed), 1);
+}
+
+#[test]
+fn of_two_claims_for_one_key_the_older_stays() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    let first = bed.world.claims_of("uid-laptop").next().unwrap().clone();
+    let extra: IpAddr = "10.64.0.200".parse().unwrap();
+    bed.put_claim(Claim {
+        uid: "uid-extra".to_owned(),
+        name: peer_name(extra),
+        addresses: vec![extra],
+        created: first.created + 5,
+        ..first.clone()
+    });
+    bed.settle();
+    assert_eq!(bed.addresses("laptop"), first.addresses);
+    assert!(bed.claims[&peer_name(extra)].released);
+}
+
+#[test]
+fn a_claim_whose_key_cannot_be_read_is_left_alone() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.pass(10);
+    bed.settle();
+    bed.world.apply(Change::ListBegins(Kind::Key), bed.now.mono);
+    bed.world.apply(
+        Change::Unreadable(Kind::Key, "uid-laptop".to_owned()),
+        bed.now.mono,
+    );
+    bed.world.apply(Change::ListComplete(Kind::Key), bed.now.mono);
+    bed.pass(3600);
+    assert_eq!(bed.settle(), 0);
+    assert_eq!(bed.claims.len(), 1);
+}
+
+#[test]
+fn a_list_under_way_proves_nobody_gone() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.world.apply(Change::ListBegins(Kind::Key), bed.now.mono);
+    assert_eq!(bed.settle(), 0);
+    bed.world.apply(Change::ListComplete(Kind::Key), bed.now.mono);
+    bed.settle();
+    assert!(bed.claims.values().all(|claim| claim.released));
+}
+
+#[test]
+fn a_claim_that_only_a_reply_has_shown_survives_a_list_that_began_before_it() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.step();
+    let claim = bed.world.claims_of("uid-laptop").next().unwrap().clone();
+    // The same again in a world that has learned it from the reply alone.
+    bed.world
+        .apply(Change::Gone(Kind::Claim, claim.uid.clone()), bed.now.mono);
+    let claim = Claim {
+        uid: "uid-another".to_owned(),
+        ..claim
+    };
+    bed.world.learn(Change::Claim(Box::new(claim)), bed.now.mono);
+    for survivors in [1, 0] {
+        bed.world.apply(Change::ListBegins(Kind::Claim), bed.now.mono);
+        bed.world.apply(Change::ListComplete(Kind::Claim), bed.now.mono);
+        assert_eq!(bed.world.claims().count(), survivors);
+    }
+}
+
+#[test]
+fn a_deleted_key_is_not_brought_back_by_the_reply_to_a_write() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    let reply = Key {
+        resource_version: bed.next_version(),
+        ..bed.key("laptop").clone()
+    };
+    bed.world
+        .apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
+    bed.world.learn(Change::Key(Box::new(reply)), bed.now.mono);
+    bed.settle();
+    assert!(bed.claims.values().all(|claim| claim.released));
+}

@@ -1,0 +1,97 @@
+//! Whether a key has a right to addresses.
+
+use super::*;
+
+#[test]
+fn of_two_keys_with_one_public_key_the_older_wins_and_the_other_follows() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    let second = Key {
+        created: 1_001,
+        public_key: Some(public_key(1)),
+        ..key("second", 2)
+    };
+    bed.put_key(second);
+    bed.put_key(Key {
+        created: 1_000,
+        ..key("first", 1)
+    });
+    bed.settle();
+    assert_eq!(bed.addresses("first").len(), 2);
+    assert_eq!(bed.ready("second"), Some(Reason::DuplicateKey));
+    bed.world
+        .apply(Change::Gone(Kind::Key, "uid-first".to_owned()), bed.now.mono);
+    bed.settle();
+    assert_eq!(bed.addresses("second").len(), 2);
+}
+
+#[test]
+fn an_older_key_never_takes_over_a_public_key_in_use() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(Key {
+        created: 1_500,
+        ..key("user", 1)
+    });
+    bed.settle();
+    let before = bed.addresses("user");
+    bed.put_key(Key {
+        created: 900,
+        ..key("squatter", 1)
+    });
+    bed.settle();
+    assert_eq!(bed.addresses("user"), before);
+    assert_eq!(bed.ready("squatter"), Some(Reason::DuplicateKey));
+}
+
+#[test]
+fn a_gateways_own_key_is_refused() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    let mut gateway_node = bed.world.gateway_node("gw.a").unwrap().clone();
+    gateway_node.resource_version = bed.next_version();
+    gateway_node.report.as_mut().unwrap().public_key = Some(public_key(1));
+    bed.world
+        .apply(Change::GatewayNode(Box::new(gateway_node)), bed.now.mono);
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::GatewayKey));
+    assert_eq!(bed.claims.len(), 0);
+}
+
+#[test]
+fn a_suspended_key_gives_its_addresses_back_and_gets_others_later() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.change_key("laptop", |key| key.suspend = true);
+    bed.settle();
+    assert!(bed.addresses("laptop").is_empty());
+    assert_eq!(bed.ready("laptop"), Some(Reason::Suspended));
+    assert!(bed.claims.values().all(|claim| claim.released));
+    bed.change_key("laptop", |key| key.suspend = false);
+    bed.settle();
+    assert_eq!(bed.addresses("laptop").len(), 2);
+}
+
+#[test]
+fn an_expired_key_stays_expired_across_a_restart() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(Key {
+        expire_after: Some(Duration::from_secs(3600)),
+        ..key("laptop", 1)
+    });
+    bed.settle();
+    bed.pass(3602);
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Expired));
+    bed.pass(700);
+    bed.settle();
+    assert_eq!(bed.claims.len(), 0);
+    let survivor = bed.key("laptop").clone();
+    let mut fresh = Bed::new("10.64.0.0/24");
+    fresh.now = bed.now;
+    fresh.version = bed.version;
+    fresh.world.apply(Change::Key(Box::new(survivor)), fresh.now.mono);
+    fresh.settle();
+    assert_eq!(fresh.claims.len(), 0);
+    assert_eq!(fresh.ready("laptop"), Some(Reason::Expired));
+}
