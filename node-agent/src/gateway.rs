@@ -220,22 +220,23 @@ impl Gateway {
             }
             let created = kernel.create(&assignment.interface, &assignment.mark).await?;
             tracing::info!(interface = assignment.interface, "interface created");
-            self.state = State::new();
+            *self = Self::found(created.clone());
             created
         };
         self.interface = Some(interface.clone());
         Ok(interface)
     }
 
-    /// What was reported of an interface is not true without it.
+    /// What was known and reported of an interface is not true without it.
     fn lose_interface(&mut self) {
-        if self.interface.take().is_some() || self.state.applied.is_some() {
-            self.state = State {
-                failure: self.state.failure,
-                ..State::new()
+        if self.interface.is_some() || self.state.applied.is_some() {
+            *self = Self {
+                state: State {
+                    failure: self.state.failure,
+                    ..State::new()
+                },
+                ..Self::new(self.mark.clone())
             };
-            self.ages = Ages::default();
-            self.shaped = None;
         }
     }
 
@@ -306,11 +307,14 @@ impl Gateway {
             kernel.delete(interface).await?;
             tracing::info!(interface = interface.link.name, "interface drained and deleted");
         }
-        self.interface = None;
-        self.state = State {
+        let state = State {
             drained: true,
             failure: Some(Reason::Draining),
             ..State::new()
+        };
+        *self = Self {
+            state,
+            ..Self::new(self.mark.clone())
         };
         Ok(())
     }

@@ -19,11 +19,13 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use tokio::sync::Notify;
 
-use crate::clock::sleep;
+use crate::clock::{Clocks, sleep};
 use crate::desired::{Desired, Verdict, parse};
 
 /// A watch lives this long at most.
 const WATCH: Duration = Duration::from_secs(80);
+/// A watch that lives no longer than this was none.
+const SHORT: Duration = Duration::from_secs(1);
 /// Without an event or an end for so long the connection is dead.
 const SILENCE: Duration = Duration::from_secs(90);
 /// Peers in one page of a list.
@@ -128,11 +130,11 @@ async fn list(peers: &Api<Guarded>, shared: &Shared) -> kube::Result<(u64, Verdi
 async fn follow(peers: &Api<Guarded>, shared: &Shared, mut version: String) {
     let mut backoff = BACKOFF;
     loop {
-        let before = version.clone();
+        let begun = Clocks::read().mono;
         match watch(peers, shared, &mut version).await {
-            Ok(End::Resume) if version != before => backoff = BACKOFF,
             // It ended at once: the apiserver is going, or a proxy has nobody behind it.
-            Ok(End::Resume) => pause(&mut backoff).await,
+            Ok(End::Resume) if Clocks::read().mono.saturating_sub(begun) < SHORT => pause(&mut backoff).await,
+            Ok(End::Resume) => backoff = BACKOFF,
             Ok(End::Expired) => return,
             Err(kube::Error::Api(status)) if status.code == 410 => return,
             Err(error) => {

@@ -93,12 +93,19 @@ async fn agent_repairs_what_somebody_else_changed() -> Result<()> {
     for words in [
         &["wg", "set", "cv0", "peer", foreign, "allowed-ips", &stolen][..],
         &["wg", "set", "cv0", "peer", &laptop.public_key, "remove"],
+        &["ip", "link", "set", "cv0", "down"],
+        &["sh", "-c", "ip link set cv0 down && ip link set cv0 name mine"],
         &["ip", "link", "del", "cv0"],
     ] {
         bed.gateway.run(words)?;
         wait::until("the repair", Duration::from_secs(11), || async {
             let Ok(peers) = bed.peers() else { return Ok(None) };
-            let whole = peers.len() == 1
+            let up = !bed
+                .gateway
+                .ip(&["-o", "link", "show", "dev", "cv0", "up"])?
+                .is_empty();
+            let whole = up
+                && peers.len() == 1
                 && peers[0].public_key == laptop.public_key
                 && peers[0].allowed_ips.len() == 2;
             Ok(whole.then_some(()))
