@@ -1,6 +1,7 @@
 //! `culvert-node-agent`.
 
 use std::io::IsTerminal;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,12 +15,23 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main(worker_threads = 2)]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    match start(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(args: Args) -> anyhow::Result<()> {
     start_logs(&args)?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-    let mut kernel = Kernel::open().context("failed to reach WireGuard in the node's kernel")?;
+    let mut kernel = Kernel::open().context(
+        "failed to reach WireGuard in the node's kernel; is the module loaded? try `modprobe wireguard`",
+    )?;
     let gateways = look_through(&mut kernel)
         .await
         .context("failed to look for the interfaces of an earlier agent")?;

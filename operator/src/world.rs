@@ -63,8 +63,8 @@ impl Kind {
 /// How long an object that went is remembered: longer than any request takes.
 const GONE_FOR: Duration = Duration::from_secs(60);
 
-/// How many of them are kept before the old ones are looked for.
-const GONE_MOST: usize = 1024;
+/// As many of them are kept in any case.
+const GONE_LEAST: usize = 1024;
 
 /// What changed in the API.
 #[derive(Clone, Debug)]
@@ -118,6 +118,8 @@ pub struct World {
     learned: HashMap<Kind, HashSet<Uid>>,
     /// What went lately, and when: the reply to a write may still speak of it.
     gone: HashMap<Uid, Duration>,
+    /// How many of those there may be before the old ones are looked for.
+    gone_most: usize,
     unreadable: HashMap<Kind, HashSet<Uid>>,
     queue: Queue,
 }
@@ -262,8 +264,10 @@ impl World {
     }
 
     fn remove(&mut self, kind: Kind, uid: &str, now: Duration) {
-        if self.gone.len() > GONE_MOST {
+        if self.gone.len() > self.gone_most {
             self.gone.retain(|_, at| now.saturating_sub(*at) < GONE_FOR);
+            // Twice what is left: looking costs as much as there is, and must not be done for each.
+            self.gone_most = GONE_LEAST.max(2 * self.gone.len());
         }
         self.gone.insert(uid.to_owned(), now);
         if let Some(learned) = self.learned.get_mut(&kind) {
