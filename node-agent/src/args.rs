@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 
 /// Programs WireGuard peers into this node's kernel and forgets where clients were.
@@ -12,7 +13,7 @@ use clap::{Parser, ValueEnum};
 #[command(name = "culvert-node-agent", version)]
 pub struct Args {
     /// Name of the Kubernetes node that this agent serves.
-    #[arg(long, env = "NODE_NAME")]
+    #[arg(long, env = "NODE_NAME", value_parser = NonEmptyStringValueParser::new())]
     pub node_name: String,
 
     /// Folder for the private keys of gateways with `keyStorage: Node`. Nothing else is written anywhere.

@@ -2,6 +2,7 @@
 
 use culvert_crds::{GatewayNode, IPPool, WireGuardGateway};
 use futures::StreamExt;
+use futures::future::ready;
 use futures::stream::BoxStream;
 use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::assignment::{Assignment, Leaving};
+use crate::watch::class;
 
 /// What this node's gateways are, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,21 +86,45 @@ where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static,
 {
     let (reader, writer) = reflector::store();
-    let events = watcher(
+    let watched = watcher(
         Api::<DeserializeGuard<K>>::all(client.clone()),
         config.timeout(80),
     )
-    .default_backoff();
-    let events = events.reflect(writer).filter_map(|event| async move {
-        match event {
-            Ok(watcher::Event::InitDone) => Some(true),
-            Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_)) => Some(false),
-            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
-            Err(_) => {
-                tracing::warn!(kind = %K::kind(&()), "unable to watch, trying again");
+    .reflect(writer);
+    // That a list begins is no success: the backoff must see failures alone.
+    let told = watched.filter(|event| ready(!matches!(event, Ok(watcher::Event::Init))));
+    let mut failed = false;
+    let events = told.default_backoff().filter_map(move |event| {
+        ready(match event {
+            Ok(event) => {
+                if std::mem::take(&mut failed) {
+                    tracing::info!(kind = %K::kind(&()), "watch resumed");
+                }
+                match event {
+                    watcher::Event::InitDone => Some(true),
+                    watcher::Event::Apply(_) | watcher::Event::Delete(_) => Some(false),
+                    watcher::Event::Init | watcher::Event::InitApply(_) => None,
+                }
+            }
+            Err(error) => {
+                // Once an outage; the backoff goes on in silence.
+                if !std::mem::replace(&mut failed, true) {
+                    let error = cause(&error);
+                    tracing::warn!(kind = %K::kind(&()), error, "unable to watch, trying again");
+                }
                 None
             }
-        }
+        })
     });
     (reader, events.boxed())
+}
+
+fn cause(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(e)
+        | watcher::Error::WatchStartFailed(e)
+        | watcher::Error::WatchFailed(e) => class(e),
+        watcher::Error::WatchError(status) => format!("the apiserver answered with code {}", status.code),
+        watcher::Error::NoResourceVersion => "the apiserver names no version".to_owned(),
+    }
 }

@@ -295,7 +295,6 @@ impl Gateway {
         let changes = purge::plan(&observed.peers, &mut self.ages, wanted, self.mark.window, clocks);
         self.ages.end(clocks);
         if !changes.is_empty() {
-            tracing::debug!("purging");
             kernel.change(interface, changes)?;
         }
         Ok(())

@@ -104,6 +104,7 @@ pub async fn run(
     };
     let mut stop = std::pin::pin!(stop);
     let mut tick = std::pin::pin!(sleep(TICK));
+    let mut told = false;
     loop {
         let is_tick = tokio::select! {
             () = &mut stop => break,
@@ -120,6 +121,16 @@ pub async fn run(
             tick.set(sleep(TICK));
         }
         let now = assignments.borrow_and_update().clone();
+        if now.complete
+            && !std::mem::replace(&mut told, true)
+            && now.gateways.is_empty()
+            && now.leaving.is_empty()
+        {
+            tracing::warn!(
+                node = agent.node,
+                "no gateway wants this node: is it labelled as the gateway's nodeSelector asks, and is NODE_NAME its name in `kubectl get nodes`?"
+            );
+        }
         agent.pass(&now, is_tick).await;
     }
     tracing::info!("stopping; sessions stay");

@@ -91,7 +91,9 @@ pub async fn run(client: Client, shared: Shared) {
                 follow(&peers, &shared, version.to_string()).await;
             }
             Err(error) => {
-                tracing::warn!(error = class(&error), "unable to list peers, trying again");
+                if backoff == BACKOFF {
+                    tracing::warn!(error = class(&error), "unable to list peers, trying again");
+                }
                 pause(&mut backoff).await;
             }
         }
@@ -138,7 +140,9 @@ async fn follow(peers: &Api<Guarded>, shared: &Shared, mut version: String) {
             Ok(End::Expired) => return,
             Err(kube::Error::Api(status)) if status.code == 410 => return,
             Err(error) => {
-                tracing::warn!(error = class(&error), "unable to watch peers, trying again");
+                if backoff == BACKOFF {
+                    tracing::warn!(error = class(&error), "unable to watch peers, trying again");
+                }
                 pause(&mut backoff).await;
             }
         }
@@ -208,6 +212,12 @@ async fn pause(backoff: &mut Duration) {
 /// An error without its text, which may name an address.
 pub fn class(error: &kube::Error) -> String {
     match error {
+        kube::Error::Api(status) if status.code == 404 => {
+            "the kind is not defined in this cluster: run `kubectl apply -f crds/yaml`".to_owned()
+        }
+        kube::Error::Api(status) if status.code == 403 => {
+            "not allowed: grant this identity get, list and watch on the kind".to_owned()
+        }
         kube::Error::Api(status) => format!("the apiserver answered with code {}", status.code),
         kube::Error::Service(_) | kube::Error::HyperError(_) => "no connection to the apiserver".to_owned(),
         kube::Error::ReadEvents(_) => "the connection broke".to_owned(),

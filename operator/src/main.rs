@@ -1,10 +1,11 @@
 //! `culvert-operator`.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Parser;
 use culvert_operator::args::{Args, LogFormat};
 use culvert_operator::clock::Clock;
@@ -26,9 +27,7 @@ async fn main() -> ExitCode {
 
 async fn start(args: Args) -> anyhow::Result<()> {
     start_logs(&args)?;
-    let mut config = Config::infer().await.context(
-        "failed to find a cluster: set KUBECONFIG, or run in a pod whose service account is mounted",
-    )?;
+    let mut config = Config::infer().await.map_err(|_| no_cluster())?;
     config.connect_timeout = Some(Duration::from_secs(5));
     // Longer than a watch lives, shorter than a person waits.
     config.read_timeout = Some(Duration::from_secs(90));
@@ -42,6 +41,20 @@ async fn start(args: Args) -> anyhow::Result<()> {
     })
     .await;
     Ok(())
+}
+
+/// Why there is no cluster. What the client says of it quotes the file, which holds credentials.
+fn no_cluster() -> anyhow::Error {
+    match std::env::var_os("KUBECONFIG") {
+        Some(path) if Path::new(&path).exists() => {
+            anyhow!(
+                "`{}` (from KUBECONFIG) is not a usable kubeconfig; try `kubectl get nodes` with it",
+                path.display()
+            )
+        }
+        Some(path) => anyhow!("`{}` (from KUBECONFIG) does not exist", path.display()),
+        None => anyhow!("no cluster found: set KUBECONFIG, or run in a pod whose service account is mounted"),
+    }
 }
 
 fn start_logs(args: &Args) -> anyhow::Result<()> {

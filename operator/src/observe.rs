@@ -10,6 +10,7 @@ pub use parse::{LEAVING, POOL_FINALIZER};
 
 use culvert_crds::{GatewayNode, IPPool, WireGuardGateway, WireGuardKey, WireGuardPeer};
 use futures::StreamExt;
+use futures::future::ready;
 use k8s_openapi::api::core::v1::Node;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::{self, Event};
@@ -71,46 +72,74 @@ pub fn start(client: &Client, changes: &Sender<Change>) -> JoinSet<()> {
 
 async fn follow<K: Observed + 'static>(client: Client, changes: Sender<Change>) {
     let config = watch::Config::default().timeout(WATCH_TIMEOUT);
-    let backoff = watcher::DefaultBackoff::default();
-    let events = watcher::watcher(Api::<DeserializeGuard<K>>::all(client), config).backoff(backoff);
-    let mut events = std::pin::pin!(events);
+    let watched = watcher::watcher(Api::<DeserializeGuard<K>>::all(client), config);
+    let mut begun = false;
+    // A watch says that it begins to list before it knows whether it can: that is no success, so it goes out with the
+    // first thing that is, and the backoff sees failures alone.
+    let read = watched.map(move |event| event.map(|event| read::<K>(event, &mut begun)));
+    let told = read.filter(|changes| ready(!changes.as_ref().is_ok_and(Vec::is_empty)));
+    let mut told = std::pin::pin!(told.backoff(watcher::DefaultBackoff::default()));
     let mut failed = false;
-    while let Some(event) = events.next().await {
-        let change = match event {
-            Ok(event) => {
-                if failed {
-                    tracing::info!(kind = ?K::KIND, "watch resumed");
+    while let Some(event) = told.next().await {
+        match event {
+            Ok(read) => {
+                if std::mem::take(&mut failed) {
+                    tracing::info!(kind = %K::kind(&()), "watch resumed");
                 }
-                failed = false;
-                read::<K>(event)
+                for change in read {
+                    if changes.send(change).await.is_err() {
+                        return;
+                    }
+                }
             }
             Err(error) => {
-                // Reported once an outage; the backoff goes on in silence.
-                if !failed {
-                    tracing::warn!(kind = ?K::KIND, error = %Failure::of_watch(&error), "unable to watch, trying again");
+                // Once an outage; the backoff goes on in silence.
+                if !std::mem::replace(&mut failed, true) {
+                    let error = Failure::of_watch(&error);
+                    let advice = advice(&error);
+                    tracing::warn!(kind = %K::kind(&()), %error, advice, "unable to watch, trying again");
                 }
-                failed = true;
-                None
             }
-        };
-        if let Some(change) = change
-            && changes.send(change).await.is_err()
-        {
-            return;
         }
     }
 }
 
-fn read<K: Observed>(event: Event<DeserializeGuard<K>>) -> Option<Change> {
-    match event {
-        Event::Init => Some(Change::ListBegins(K::KIND)),
-        Event::InitDone => Some(Change::ListComplete(K::KIND)),
-        Event::Apply(object) | Event::InitApply(object) => match &object.0 {
-            Ok(read) => read.change().or_else(|| unreadable(&object)),
-            Err(_) => unreadable(&object),
-        },
-        Event::Delete(object) => Some(Change::Gone(K::KIND, object.meta().uid.clone()?)),
+/// What a person can do about a watch that fails.
+fn advice(error: &Failure) -> &'static str {
+    match error {
+        Failure::NotFound => "the kind is not defined in this cluster: run `kubectl apply -f crds/yaml`",
+        Failure::Refused(401 | 403) => "grant this identity get, list and watch on the kind",
+        _ => "see whether the apiserver can be reached with this kubeconfig",
     }
+}
+
+fn read<K: Observed>(event: Event<DeserializeGuard<K>>, begun: &mut bool) -> Vec<Change> {
+    let begins = |begun: &mut bool| std::mem::take(begun).then_some(Change::ListBegins(K::KIND));
+    match event {
+        Event::Init => {
+            *begun = true;
+            Vec::new()
+        }
+        Event::InitDone => begins(begun)
+            .into_iter()
+            .chain([Change::ListComplete(K::KIND)])
+            .collect(),
+        Event::InitApply(object) => begins(begun).into_iter().chain(now_is(&object)).collect(),
+        Event::Apply(object) => now_is(&object).into_iter().collect(),
+        Event::Delete(object) => {
+            let gone = |uid| Change::Gone(K::KIND, uid);
+            object.meta().uid.clone().map(gone).into_iter().collect()
+        }
+    }
+}
+
+fn now_is<K: Observed>(object: &DeserializeGuard<K>) -> Option<Change> {
+    object
+        .0
+        .as_ref()
+        .ok()
+        .and_then(Observed::change)
+        .or_else(|| unreadable(object))
 }
 
 fn unreadable<K: Observed>(object: &DeserializeGuard<K>) -> Option<Change> {

@@ -72,14 +72,12 @@ async fn harness_machine_serves_an_apiserver() -> Result<()> {
     netns::run(Command::new("ip").args(["link", "set", "wire0", "up"]))?;
     node.address("eth0", "192.0.2.2/24")?;
     let plane = ControlPlane::start_with(Options::in_machine(&[here])).await?;
-    let output = plane
-        .kubectl(&["get", "service", "kubernetes", "-o", "name"], None)
-        .await?;
-    ensure!(
-        output.status.success(),
-        "kubectl said {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    // The apiserver makes it a moment after it says that it is ready.
+    wait::until("the API's own service", Duration::from_secs(30), || async {
+        let arguments = ["get", "service", "kubernetes", "-o", "name"];
+        plane.kubectl_text(&arguments, None).await.map(Some)
+    })
+    .await?;
     // A program on another node reaches it as well.
     let kubeconfig = plane.kubeconfig_via(&plane.kubeconfig(), here)?;
     let mut kubectl = Command::new(Tool::Kubectl.find()?);

@@ -52,7 +52,7 @@ fn go(site: &Site<'_>) -> Result<Command> {
         .is_ok_and(|output| output.status.success());
     if !works {
         bail!(
-            "`go` is not there: install Go 1.26 or newer, or point KUBEBUILDER_ASSETS to etcd, kube-apiserver and kubectl"
+            "`go` is not there: install Go 1.21 or newer (it fetches the version it needs), or point KUBEBUILDER_ASSETS to etcd, kube-apiserver and kubectl"
         );
     }
     let mut command = Command::new("go");

@@ -13,10 +13,11 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use culvert_e2e::wait::Stopwatch;
+use culvert_e2e::{machine, wait::Stopwatch};
 
 use super::{
     artifact::{self, Artifact},
@@ -82,6 +83,12 @@ impl Plan {
         Ok(names)
     }
 
+    /// How long a test may take: an hour of silence and more, where time does not travel.
+    fn bound(&self) -> Result<Duration> {
+        let real = self.real_time || machine::is_native()?;
+        Ok(Duration::from_secs(if real { 3 * 3600 } else { 900 }))
+    }
+
     /// Runs one test and says how it went.
     fn report(&self, name: &str) -> Tally {
         let folder = self.logs.join(name.replace("::", "."));
@@ -124,6 +131,7 @@ impl Plan {
         command.args(["--exact", name, "--nocapture", "--test-threads=1"]);
         let mut machine = kernel::machine()?
             .time_travel(!self.real_time)
+            .within(self.bound()?)
             .share(&out)
             .env("CULVERT_OUT", &out);
         for (variable, path) in &self.programs {
