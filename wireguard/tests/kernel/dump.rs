@@ -1,8 +1,10 @@
 //! A dump is whole, or an error, and says what other programs say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -232,6 +234,39 @@ fn a_dump_is_whole_or_interrupted_while_another_writes() {
     });
     assert!(interrupted > 0, "no dump met a change");
     assert_whole(&netlink::dump_whole(&mut interface.socket, ifindex, 3).unwrap());
+}
+
+/// The writer is wg(8), which shares nothing with this process.
+#[test]
+fn a_dump_is_whole_or_interrupted_while_another_process_writes() {
+    let mut interface = Interface::create();
+    interface.change_peers(BASE.map(set));
+    let (name, key, address) = (&interface.name, key(CHURN.start).to_base64(), ipv4(CHURN.start));
+    let add = format!("wg set {name} peer {key} allowed-ips {address}/32");
+    let script = format!("while {add} && wg set {name} peer {key} remove; do echo; done");
+    let mut shell = Command::new("sh");
+    let mut writer = shell
+        .args(["-c", &script])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its first line says that it writes.
+    let mut lines = BufReader::new(writer.stdout.take().unwrap());
+    lines.read_line(&mut String::new()).unwrap();
+    for _ in 0..10 {
+        match netlink::dump(&mut interface.socket, interface.ifindex) {
+            Ok(device) => assert_whole(&device),
+            Err(Error::DumpInterrupted { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(
+        writer.try_wait().unwrap().is_none(),
+        "the writer ended before the dumps"
+    );
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    assert_whole(&netlink::dump_whole(&mut interface.socket, interface.ifindex, 3).unwrap());
 }
 
 #[test]
