@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Parser, ValueEnum};
+use culvert_startup::logs::LogArgs;
 
 /// Programs WireGuard peers into this node's kernel and forgets where clients were.
 ///
@@ -20,21 +21,7 @@ pub struct Args {
     #[arg(long, env = "CULVERT_STATE_DIR", default_value = "/var/lib/culvert")]
     pub state_dir: PathBuf,
 
-    /// How logs are written.
-    #[arg(long, env = "CULVERT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-
-    /// What is logged, as in `info` or `info,culvert_node_agent=debug`. Keys, addresses and endpoints appear at no
-    /// level.
-    #[arg(long, env = "RUST_LOG", default_value = "info")]
-    pub log: String,
-}
-
-/// How logs are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One readable line an event.
-    Text,
-    /// One JSON object an event.
-    Json,
+    /// What every program has.
+    #[command(flatten)]
+    pub logs: LogArgs,
 }

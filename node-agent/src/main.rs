@@ -1,19 +1,15 @@
 //! `culvert-node-agent`.
 
-use std::io::IsTerminal;
-use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::Parser;
-use culvert_node_agent::args::{Args, LogFormat};
+use culvert_node_agent::args::Args;
 use culvert_node_agent::kernel::Kernel;
 use culvert_node_agent::keystore::Keystore;
 use culvert_node_agent::run::{look_through, run};
-use kube::{Client, Config};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use culvert_startup::stop::Stop;
+use culvert_startup::{cluster, logs};
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
@@ -27,74 +23,22 @@ async fn main() -> ExitCode {
 }
 
 async fn start(args: Args) -> anyhow::Result<()> {
-    start_logs(&args)?;
-    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    logs::start(&args.logs)?;
+    let stop = Stop::listen().context("failed to listen for signals")?;
     let mut kernel = Kernel::open().context(
         "failed to reach WireGuard in the node's kernel; is the module loaded? try `modprobe wireguard`",
     )?;
+    // Before anything else is looked for: whatever is missing, nobody is remembered for it.
     let gateways = look_through(&mut kernel)
         .await
         .context("failed to look for the interfaces of an earlier agent")?;
-    let mut config = Config::infer().await.map_err(|_| no_cluster())?;
-    config.connect_timeout = Some(Duration::from_secs(5));
-    // Longer than a watch lives, shorter than a person waits.
-    config.read_timeout = Some(Duration::from_secs(90));
-    let client =
-        Client::try_from(config).context("failed to make a client from the cluster's configuration")?;
+    let client = cluster::client().await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         node = args.node_name,
         "culvert-node-agent starts"
     );
     let keystore = Keystore::new(args.state_dir);
-    run(client, args.node_name, keystore, kernel, gateways, async {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    })
-    .await;
-    Ok(())
-}
-
-/// Why there is no cluster. What the client says of it quotes the file, which holds credentials.
-fn no_cluster() -> anyhow::Error {
-    match std::env::var_os("KUBECONFIG") {
-        Some(path) if Path::new(&path).exists() => {
-            anyhow!(
-                "`{}` (from KUBECONFIG) is not a usable kubeconfig; try `kubectl get nodes` with it",
-                path.display()
-            )
-        }
-        Some(path) => anyhow!("`{}` (from KUBECONFIG) does not exist", path.display()),
-        None => anyhow!("no cluster found: set KUBECONFIG, or run in a pod whose service account is mounted"),
-    }
-}
-
-fn start_logs(args: &Args) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log).context("failed to read --log; try `info` or `debug`")?;
-    // The client's own spans and warnings carry URLs and whole objects, and those carry addresses; netlink's print messages whole.
-    let filter = [
-        "kube_client=off",
-        "kube_runtime=off",
-        "tower=warn",
-        "hyper=warn",
-        "hyper_util=warn",
-        "h2=warn",
-        "rustls=warn",
-        "netlink_proto=off",
-        "netlink_sys=off",
-        "rtnetlink=off",
-    ]
-    .iter()
-    .try_fold(filter, |filter, directive| {
-        anyhow::Ok(filter.add_directive(directive.parse()?))
-    })?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match args.log_format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
-    }
+    run(client, args.node_name, keystore, kernel, gateways, stop.asked()).await;
     Ok(())
 }
