@@ -179,11 +179,6 @@ impl Bed {
         }
     }
 
-    /// Kills the operator as a crash would.
-    pub fn kill_operator(&mut self) -> Result<()> {
-        self.operator.take().context("the operator does not run")?.kill()
-    }
-
     /// Kills the agent as a crash would.
     pub fn kill_agent(&mut self) -> Result<()> {
         self.agent.take().context("the agent does not run")?.kill()

@@ -6,10 +6,7 @@
 //! Programs are run through `nsenter`: `ip netns exec` mounts another `/sys`, and the control groups below it are
 //! gone.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Output},
-};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
 
@@ -73,17 +70,6 @@ impl Namespace {
             bail!("nothing to run")
         };
         run(self.command(program).args(arguments))
-    }
-
-    /// Runs a program inside whose failure may be what the test looks for.
-    pub fn try_run(&self, words: &[&str]) -> Result<Output> {
-        let [program, arguments @ ..] = words else {
-            bail!("nothing to run")
-        };
-        self.command(program)
-            .args(arguments)
-            .output()
-            .with_context(|| format!("failed to run {program}"))
     }
 
     /// `ip` inside.

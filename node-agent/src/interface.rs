@@ -9,6 +9,9 @@ use culvert_wireguard::netlink::LinkInfo;
 
 const PREFIX: &str = "culvert.dev/";
 
+/// WireGuard's own bound on a session (`REJECT_AFTER_TIME`): to forget earlier would cut live ones.
+pub const SHORTEST_WINDOW: Duration = Duration::from_secs(180);
+
 /// The mark on an interface of Culvert's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mark {

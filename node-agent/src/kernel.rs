@@ -3,8 +3,6 @@
 //! A dump is whole or an error. Every change goes to an interface that carries our mark
 //! ([`Managed`]); there is no way to name another one.
 
-use std::time::Duration;
-
 use culvert_wireguard::netlink::{Limits, LinkInfo, Rtnl, Socket, dump_whole};
 use culvert_wireguard::{DeviceChange, Error, ObservedDevice, PeerChange, Refusal};
 use ipnet::IpNet;
@@ -133,6 +131,3 @@ impl Kernel {
         }
     }
 }
-
-/// How long a tick is.
-pub const TICK: Duration = Duration::from_secs(5);

@@ -17,17 +17,17 @@ use crate::assign::{self, Assignments};
 use crate::assignment::{Assignment, Leaving};
 use crate::clock::{Clocks, sleep};
 use crate::gateway::{Gateway, PassError};
-use crate::interface::Mark;
-use crate::kernel::{Kernel, TICK};
+use crate::interface::{Mark, SHORTEST_WINDOW};
+use crate::kernel::Kernel;
 use crate::keystore::Keystore;
 use crate::report::{self, Report};
 use crate::watch::{self as peers, Shared};
 
+/// How long a tick is.
+const TICK: Duration = Duration::from_secs(5);
+
 /// How long a live list may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The window of a gateway of which nothing else is known: WireGuard's own bound on a session.
-const SHORTEST_WINDOW: Duration = Duration::from_secs(180);
 
 /// Uid of a gateway.
 pub type Uid = String;

@@ -350,9 +350,4 @@ impl World {
     pub fn finish(&mut self, target: &Target) {
         self.queue.finish(target);
     }
-
-    /// How many targets have a step under way.
-    pub fn under_way(&self) -> usize {
-        self.queue.under_way()
-    }
 }

@@ -88,10 +88,6 @@ impl Queue {
             self.under_way.remove(target);
         }
     }
-
-    pub fn under_way(&self) -> usize {
-        self.under_way.values().sum()
-    }
 }
 
 #[cfg(test)]
