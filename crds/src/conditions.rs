@@ -22,6 +22,8 @@ pub enum ConditionType {
     ///
     /// True: `Ready`. False: the reason of the condition that is missing.
     Ready,
+    /// The addresses are released soon.
+    Expiring,
 }
 
 impl ConditionType {
@@ -31,6 +33,7 @@ impl ConditionType {
             Self::Accepted => "Accepted",
             Self::Programmed => "Programmed",
             Self::Ready => "Ready",
+            Self::Expiring => "Expiring",
         }
     }
 }
@@ -99,6 +102,20 @@ reasons! {
     Unsupported => "the node's kernel has no WireGuard; load the module `wireguard`",
     /// The kernel refused a request.
     KernelError => "the node's kernel refused a request; the agent's log has the error",
+    /// a
+    OverlappingPool => "o",
+    /// a
+    ClusterRange => "c",
+    /// a
+    ExcludedAddress => "e",
+    /// a
+    PoolInUse => "p",
+    /// a
+    RateLimited => "r",
+    /// a
+    ExpiresSoon => "s",
+    /// a
+    Fresh => "f",
     /// The node is leaving the gateway.
     Draining => "the gateway is leaving this node",
 }

@@ -45,3 +45,9 @@ impl Clock {
         }
     }
 }
+
+/// Lets time go by: between two tries of what has failed.
+#[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+pub async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
+}

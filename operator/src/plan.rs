@@ -7,6 +7,7 @@
 
 mod allocate;
 pub mod check;
+mod expiring;
 mod fleet;
 mod pool;
 mod publish;
@@ -16,20 +17,21 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use culvert_crds::GatewayRef;
 use culvert_crds::gateway::WireGuardGatewayStatus;
 use culvert_crds::peer::KeyRef;
 use culvert_crds::pool::IPPoolStatus;
+use culvert_crds::{GatewayRef, Reason};
 use culvert_wireguard::PublicKey;
 use rand::Rng;
 
 use crate::clock::Now;
 use crate::world::status::KeyStatus;
-use crate::world::{Claim, Target, Uid, World};
+use crate::world::{Addresses, Claim, ClaimView, KeyView, Target, Uid, Waiting, World};
 
 /// One effect on the API.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,17 +39,13 @@ pub enum Step {
     /// Bind addresses to a key.
     CreateClaim(NewClaim),
     /// Write a key's status.
-    PublishKey {
-        /// Uid of the key.
-        uid: Uid,
-        /// Namespace of the key.
+    PublishKey(Box<KeyNews>),
+    /// List a namespace's keys: many claims there have lost theirs.
+    ProveGone {
+        /// The namespace.
         namespace: String,
-        /// Name of the key.
-        name: String,
-        /// The version that the status was planned for.
-        resource_version: u64,
-        /// The status.
-        status: Box<KeyStatus>,
+        /// When it was planned: claims that were seen before are those that it speaks of.
+        asked: Duration,
     },
     /// Release a claim if a live read says that its key is gone.
     ReleaseOrphan(Box<Claim>),
@@ -91,10 +89,14 @@ pub enum Step {
     PublishPool {
         /// Name of the pool.
         name: String,
+        /// Uid of the pool.
+        uid: Uid,
         /// The version that was planned for.
         resource_version: u64,
         /// The status.
         status: Box<IPPoolStatus>,
+        /// What a person should hear of.
+        event: Option<Reason>,
     },
     /// Write a gateway's status.
     PublishGateway {
@@ -112,7 +114,8 @@ impl Step {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::CreateClaim(_) => "create claim",
-            Self::PublishKey { .. } => "publish key",
+            Self::PublishKey(_) => "publish key",
+            Self::ProveGone { .. } => "prove gone",
             Self::ReleaseOrphan(_) => "release orphan",
             Self::ReleaseClaim(_) => "release claim",
             Self::DeleteClaim { .. } => "delete claim",
@@ -126,6 +129,23 @@ impl Step {
     }
 }
 
+/// What a key's status should say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyNews {
+    /// Uid of the key.
+    pub uid: Uid,
+    /// Namespace of the key.
+    pub namespace: String,
+    /// Name of the key.
+    pub name: String,
+    /// The version that the status was planned for.
+    pub resource_version: u64,
+    /// The status.
+    pub status: KeyStatus,
+    /// What a person should hear of.
+    pub event: Option<Reason>,
+}
+
 /// A claim to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewClaim {
@@ -136,9 +156,9 @@ pub struct NewClaim {
     /// Name of the pool.
     pub pool: String,
     /// The drawn addresses.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Addresses,
     /// The key's address generation.
-    pub address_generation: i64,
+    pub address_generation: u32,
 }
 
 /// A gateway node to be made.
@@ -165,8 +185,8 @@ pub struct Plan {
     pub wakes: Vec<(Duration, Target)>,
     /// Claims that every serving gateway has.
     pub programmed: Vec<Uid>,
-    /// Keys that wait for an address, with their pool.
-    pub waiting: Vec<(String, Uid)>,
+    /// Keys that wait for their pool.
+    pub waiting: Vec<(Uid, Waiting)>,
 }
 
 /// Claims whose creation is under way: nobody else may count on what they ask for.
@@ -180,7 +200,7 @@ pub struct Promised {
 impl Promised {
     /// Counts a claim.
     pub fn add(&mut self, claim: &NewClaim) {
-        self.addresses.extend(claim.addresses.iter().copied());
+        self.addresses.extend(claim.addresses.iter());
         *self
             .held
             .entry((claim.pool.clone(), claim.key.namespace.clone()))
@@ -190,7 +210,7 @@ impl Promised {
     /// Counts a claim no longer.
     pub fn remove(&mut self, claim: &NewClaim) {
         claim.addresses.iter().for_each(|address| {
-            self.addresses.remove(address);
+            self.addresses.remove(&address);
         });
         let place = (claim.pool.clone(), claim.key.namespace.clone());
         if let Some(held) = self.held.get_mut(&place) {
@@ -213,19 +233,26 @@ impl Promised {
     }
 }
 
+/// As many orphans of one namespace are worth a list instead of a read each.
+const MANY_ORPHANS: usize = 4;
+
 /// Plans the given targets.
 pub fn plan(world: &World, targets: Vec<Target>, promised: &Promised, now: Now, rng: &mut impl Rng) -> Plan {
     let mut plan = Plan::default();
-    let mut promised = promised.clone();
+    let mut promised = Cow::Borrowed(promised);
+    let mut orphans = Vec::new();
     for target in targets {
         match &target {
             Target::Key(uid) => {
-                let Some(key) = world.key(uid) else { continue };
-                plan_key(world, key, &mut promised, now, rng, &mut plan);
+                if let Some(key) = world.key(uid) {
+                    plan_key(world, &key, &mut promised, now, rng, &mut plan);
+                }
             }
             Target::Claim(uid) => {
-                if let Some(claim) = world.claim(uid) {
-                    release::plan(world, claim, now, &mut plan);
+                if let Some(claim) = world.claim(uid)
+                    && release::plan(world, &claim, now, &mut plan) == release::Next::Prove
+                {
+                    orphans.push(claim);
                 }
             }
             Target::Pool(name) => {
@@ -236,30 +263,61 @@ pub fn plan(world: &World, targets: Vec<Target>, promised: &Promised, now: Now, 
             Target::Fleet => fleet::plan(world, now, &mut plan),
         }
     }
+    release::plan_orphans(orphans, now, &mut plan);
     plan
 }
 
 fn plan_key(
     world: &World,
-    key: &crate::world::Key,
-    promised: &mut Promised,
+    key: &KeyView<'_>,
+    promised: &mut Cow<'_, Promised>,
     now: Now,
     rng: &mut impl Rng,
     plan: &mut Plan,
 ) {
-    let verdict = verdict::of(world, key, now).and_then(|()| verdict::quota(world, key, promised));
-    if verdict.is_ok() && verdict::current_claim(world, key).is_none() {
+    let claims = KeyClaims::of(world, key);
+    let mut verdict = verdict::of(world, key, &claims, now);
+    if verdict.is_ok() && claims.current.is_none() {
+        verdict = verdict::share(world, key, promised);
+    }
+    if verdict.is_ok() && claims.current.is_none() {
         if let Some(claim) = allocate::claim(world, key, promised, rng) {
-            promised.add(&claim);
-            plan.steps
-                .push((Target::Key(key.uid.clone()), Step::CreateClaim(claim)));
+            promised.to_mut().add(&claim);
+            plan.steps.push((Target::Key(key.uid), Step::CreateClaim(claim)));
             return;
         }
-        plan.waiting.push((key.pool.clone(), key.uid.clone()));
-        return publish::plan(world, key, Err(culvert_crds::Reason::PoolExhausted), now, plan);
+        verdict = Err(Reason::PoolExhausted);
     }
-    if verdict == Err(culvert_crds::Reason::QuotaExceeded) {
-        plan.waiting.push((key.pool.clone(), key.uid.clone()));
+    let waiting = match verdict {
+        Err(Reason::PoolExhausted) => Some(Waiting::Address),
+        Err(Reason::QuotaExceeded | Reason::RateLimited) => Some(Waiting::Share),
+        _ => None,
+    };
+    plan.waiting.extend(waiting.map(|waiting| (key.uid, waiting)));
+    publish::plan(world, key, &claims, verdict, now, plan);
+}
+
+/// The unreleased claims of a key.
+struct KeyClaims<'a> {
+    /// For what the key asks at present: the oldest, should there be more.
+    current: Option<ClaimView<'a>>,
+    /// The youngest of the others: what the key rotates away from.
+    old: Option<ClaimView<'a>>,
+}
+
+impl<'a> KeyClaims<'a> {
+    fn of(world: &'a World, key: &KeyView<'_>) -> Self {
+        let mut claims = Self {
+            current: None,
+            old: None,
+        };
+        for claim in world.claims_of(key).filter(|claim| !claim.released) {
+            if !verdict::is_current(&claim, key) {
+                claims.old = Some(claim);
+            } else if claims.current.is_none() {
+                claims.current = Some(claim);
+            }
+        }
+        claims
     }
-    publish::plan(world, key, verdict, now, plan);
 }

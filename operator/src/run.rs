@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::execute::{Outcome, execute, retry::Failure};
+use crate::execute::{Events, Outcome, execute, retry::Failure};
 use crate::observe;
 use crate::plan::{NewClaim, Plan, Promised, Step, plan};
 use crate::world::{Change, Target, World};
@@ -39,6 +39,7 @@ struct Done {
 
 struct Operator {
     client: Client,
+    events: Events,
     clock: Clock,
     world: World,
     concurrency: usize,
@@ -52,6 +53,7 @@ pub async fn run(client: Client, clock: Clock, concurrency: usize, stop: impl Fu
     let (sender, mut changes) = mpsc::channel(BACKLOG);
     let mut watches = observe::start(&client, &sender);
     let mut operator = Operator {
+        events: Events::new(client.clone()),
         client,
         clock,
         world: World::default(),
@@ -121,7 +123,7 @@ impl Operator {
                 .for_each(|uid| self.world.mark_programmed(uid, now.mono));
             waiting
                 .iter()
-                .for_each(|(pool, uid)| self.world.wait_for_address(pool, uid));
+                .for_each(|(uid, queue)| self.world.wait(uid, *queue));
             for (target, step) in steps {
                 self.start(target, step);
             }
@@ -136,9 +138,9 @@ impl Operator {
         claim.iter().for_each(|claim| self.promised.add(claim));
         tracing::debug!(step = step.kind(), "writing");
         self.world.begin(&target);
-        let client = self.client.clone();
+        let (client, events) = (self.client.clone(), self.events.clone());
         self.steps.spawn(async move {
-            let outcome = tokio::time::timeout(REQUEST_TIMEOUT, execute(&client, step)).await;
+            let outcome = tokio::time::timeout(REQUEST_TIMEOUT, execute(&client, &events, step)).await;
             Done {
                 target,
                 claim,
@@ -168,7 +170,7 @@ impl Operator {
                 // What it counted for is open to others again.
                 done.claim
                     .iter()
-                    .for_each(|claim| self.world.touch_waiting(&claim.pool));
+                    .for_each(|claim| self.world.touch_waiting(&claim.pool, &claim.key.namespace));
                 let attempt = self.attempts.entry(done.target.clone()).or_default();
                 *attempt += 1;
                 if !failure.is_expected() || *attempt > 5 {

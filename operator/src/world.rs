@@ -8,28 +8,46 @@
 //!
 //! Nothing here talks to anybody or reads a clock.
 
+mod addresses;
+mod carriers;
 mod claims;
 mod fleet;
 pub mod free;
 mod keys;
+mod orphans;
 mod pools;
 mod queue;
+mod ranges;
 pub mod status;
+mod symbols;
+mod table;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::RandomState;
 use std::time::Duration;
 
 use culvert_wireguard::PublicKey;
 
-pub use claims::{Claim, Programming};
+pub use addresses::Addresses;
+use carriers::Carriers;
+use claims::ClaimRecord;
+pub use claims::{Claim, ClaimView, Programming, Share};
 pub use fleet::{Gateway, GatewayNode, Node, Report, SERVING_LEASE};
-pub use keys::Key;
+use hashbrown::HashTable;
+use ipnet::IpNet;
+use keys::KeyRecord;
+pub use keys::{Key, KeyView, Waiting};
+pub use orphans::Proof;
 pub use pools::{Pool, Ranges};
-use queue::Queue;
 pub use queue::Target;
+use queue::{Lane, Queue};
+use symbols::{Symbol, Symbols};
+use table::{Slot, Table};
 
-/// Uid of an object.
-pub type Uid = String;
+/// Uid of an object: Kubernetes makes them as UUIDs.
+pub type Uid = uuid::Uuid;
 
 /// A kind that the operator watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,17 +64,20 @@ pub enum Kind {
     GatewayNode,
     /// `Node`.
     Node,
+    /// `ServiceCIDR`.
+    ServiceRange,
 }
 
 impl Kind {
     /// Every kind that must be listed before the first plan.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Key,
         Self::Claim,
         Self::Pool,
         Self::Gateway,
         Self::GatewayNode,
         Self::Node,
+        Self::ServiceRange,
     ];
 }
 
@@ -81,6 +102,10 @@ pub enum Change {
     GatewayNode(Box<GatewayNode>),
     /// A node as it is now.
     Node(Box<Node>),
+    /// A range of service addresses as it is now.
+    ServiceRange(Uid, Vec<IpNet>),
+    /// A live list of a namespace's keys, asked for at this time.
+    LiveKeys(Box<Proof>),
     /// An object that exists and cannot be read.
     Unreadable(Kind, Uid),
     /// An object of this uid is gone.
@@ -94,16 +119,19 @@ pub enum Change {
 /// Everything the planner may look at.
 #[derive(Debug, Default)]
 pub struct World {
-    keys: HashMap<Uid, Key>,
-    keys_by_public_key: HashMap<PublicKey, BTreeSet<(i64, Uid)>>,
-    waiting_for_address: HashMap<String, BTreeSet<Uid>>,
+    keys: Table<KeyRecord>,
+    carriers: Carriers,
+    waiting: HashMap<(Symbol, Option<Symbol>), BTreeSet<Uid>>,
 
-    claims: HashMap<Uid, Claim>,
-    claims_by_key: HashMap<Uid, BTreeSet<(i64, Uid)>>,
-    incumbents: HashMap<PublicKey, BTreeSet<(i64, Uid, Uid)>>,
-    held_by_namespace: HashMap<(String, String), u32>,
-    held_by_pool: HashMap<String, i64>,
-    awaiting: BTreeMap<(String, u64), BTreeSet<Uid>>,
+    claims: Table<ClaimRecord>,
+    incumbents: Carriers,
+    by_v6: HashTable<Slot>,
+    hasher: RandomState,
+    shares: HashMap<(Symbol, Symbol), Share>,
+    held_by_pool: HashMap<Symbol, i64>,
+    awaiting: BTreeSet<(Symbol, u64, Slot)>,
+    proofs: HashMap<String, Proof>,
+    symbols: Symbols,
 
     pools: HashMap<String, Pool>,
     gateways: HashMap<String, Gateway>,
@@ -111,6 +139,7 @@ pub struct World {
     nodes: HashMap<String, Node>,
     gateway_keys: HashMap<PublicKey, u32>,
     serving: HashSet<String>,
+    service_ranges: HashMap<Uid, Vec<IpNet>>,
 
     complete: HashSet<Kind>,
     listing: HashMap<Kind, HashSet<Uid>>,
@@ -134,24 +163,20 @@ impl World {
     pub fn learn(&mut self, change: Change, now: Duration) {
         let (kind, uid, version, known) = match &change {
             Change::Key(key) => {
-                let known = self.keys.get(&key.uid).map(|known| known.resource_version);
-                (Kind::Key, key.uid.clone(), key.resource_version, known)
+                let known = self.key(&key.uid).map(|known| known.resource_version);
+                (Kind::Key, key.uid, key.resource_version, known)
             }
             Change::Claim(claim) => {
-                let known = self.claims.get(&claim.uid).map(|known| known.resource_version);
-                (Kind::Claim, claim.uid.clone(), claim.resource_version, known)
+                let known = self.claim(&claim.uid).map(|known| known.resource_version);
+                (Kind::Claim, claim.uid, claim.resource_version, known)
             }
             Change::GatewayNode(node) => {
                 let known = self
                     .gateway_nodes
                     .get(&node.name)
-                    .filter(|known| known.uid == node.uid);
-                (
-                    Kind::GatewayNode,
-                    node.uid.clone(),
-                    node.resource_version,
-                    known.map(|n| n.resource_version),
-                )
+                    .filter(|known| known.uid == node.uid)
+                    .map(|known| known.resource_version);
+                (Kind::GatewayNode, node.uid, node.resource_version, known)
             }
             _ => return self.apply(change, now),
         };
@@ -165,33 +190,53 @@ impl World {
         }
     }
 
+    /// Whether a version is no news of an object that is known in another. A list that names an older one than we have
+    /// seen is news: the API was restored from a backup. What a reply has taught since the list began is not in it.
+    fn is_old(&self, kind: Kind, uid: &Uid, known: u64, version: u64) -> bool {
+        let learned = self.learned.get(&kind).is_some_and(|set| set.contains(uid));
+        let rewound = self.listing.contains_key(&kind) && !learned;
+        known == version || (known > version && !rewound)
+    }
+
     /// Takes in what a watch says.
     pub fn apply(&mut self, change: Change, now: Duration) {
         match change {
             Change::Key(key) => {
-                self.listed(Kind::Key, &key.uid);
+                let uid = key.uid;
                 self.apply_key(*key);
+                self.listed(Kind::Key, &uid);
             }
             Change::Claim(claim) => {
-                self.listed(Kind::Claim, &claim.uid);
+                let uid = claim.uid;
                 self.apply_claim(*claim, now);
+                self.listed(Kind::Claim, &uid);
             }
             Change::Pool(pool) => {
-                self.listed(Kind::Pool, &pool.uid);
+                let uid = pool.uid;
                 self.apply_pool(*pool, now);
+                self.listed(Kind::Pool, &uid);
             }
             Change::Gateway(gateway) => {
-                self.listed(Kind::Gateway, &gateway.uid);
+                let uid = gateway.uid;
                 self.apply_gateway(*gateway, now);
+                self.listed(Kind::Gateway, &uid);
             }
             Change::GatewayNode(node) => {
-                self.listed(Kind::GatewayNode, &node.uid);
+                let uid = node.uid;
                 self.apply_gateway_node(*node, now);
+                self.listed(Kind::GatewayNode, &uid);
             }
             Change::Node(node) => {
-                self.listed(Kind::Node, &node.uid);
+                let uid = node.uid;
                 self.apply_node(*node);
+                self.listed(Kind::Node, &uid);
             }
+            Change::ServiceRange(uid, ranges) => {
+                self.service_ranges.insert(uid, ranges);
+                self.judge_ranges();
+                self.listed(Kind::ServiceRange, &uid);
+            }
+            Change::LiveKeys(proof) => self.apply_proof(*proof, now),
             Change::Unreadable(kind, uid) => {
                 self.listed(kind, &uid);
                 self.unreadable.entry(kind).or_default().insert(uid);
@@ -219,9 +264,9 @@ impl World {
         }
     }
 
-    fn listed(&mut self, kind: Kind, uid: &str) {
+    fn listed(&mut self, kind: Kind, uid: &Uid) {
         if let Some(named) = self.listing.get_mut(&kind) {
-            named.insert(uid.to_owned());
+            named.insert(*uid);
         }
         if let Some(unreadable) = self.unreadable.get_mut(&kind) {
             unreadable.remove(uid);
@@ -232,44 +277,26 @@ impl World {
     }
 
     fn uids(&self, kind: Kind) -> Vec<Uid> {
-        let unreadable = self.unreadable.get(&kind).into_iter().flatten().cloned();
-        match kind {
-            Kind::Key => self.keys.keys().cloned().chain(unreadable).collect(),
-            Kind::Claim => self.claims.keys().cloned().chain(unreadable).collect(),
-            Kind::Pool => self
-                .pools
-                .values()
-                .map(|p| p.uid.clone())
-                .chain(unreadable)
-                .collect(),
-            Kind::Gateway => self
-                .gateways
-                .values()
-                .map(|g| g.uid.clone())
-                .chain(unreadable)
-                .collect(),
-            Kind::GatewayNode => self
-                .gateway_nodes
-                .values()
-                .map(|n| n.uid.clone())
-                .chain(unreadable)
-                .collect(),
-            Kind::Node => self
-                .nodes
-                .values()
-                .map(|n| n.uid.clone())
-                .chain(unreadable)
-                .collect(),
-        }
+        let readable: Vec<Uid> = match kind {
+            Kind::Key => self.keys().map(|key| key.uid).collect(),
+            Kind::Claim => self.claims().map(|claim| claim.uid).collect(),
+            Kind::Pool => self.pools.values().map(|pool| pool.uid).collect(),
+            Kind::Gateway => self.gateways.values().map(|gateway| gateway.uid).collect(),
+            Kind::GatewayNode => self.gateway_nodes.values().map(|node| node.uid).collect(),
+            Kind::Node => self.nodes.values().map(|node| node.uid).collect(),
+            Kind::ServiceRange => self.service_ranges.keys().copied().collect(),
+        };
+        let unreadable = self.unreadable.get(&kind).into_iter().flatten().copied();
+        readable.into_iter().chain(unreadable).collect()
     }
 
-    fn remove(&mut self, kind: Kind, uid: &str, now: Duration) {
+    fn remove(&mut self, kind: Kind, uid: &Uid, now: Duration) {
         if self.gone.len() > self.gone_most {
             self.gone.retain(|_, at| now.saturating_sub(*at) < GONE_FOR);
             // Twice what is left: looking costs as much as there is, and must not be done for each.
             self.gone_most = GONE_LEAST.max(2 * self.gone.len());
         }
-        self.gone.insert(uid.to_owned(), now);
+        self.gone.insert(*uid, now);
         if let Some(learned) = self.learned.get_mut(&kind) {
             learned.remove(uid);
         }
@@ -283,12 +310,16 @@ impl World {
             Kind::Gateway => self.remove_gateway(uid, now),
             Kind::GatewayNode => self.remove_gateway_node(uid, now),
             Kind::Node => self.remove_node(uid),
+            Kind::ServiceRange => {
+                self.service_ranges.remove(uid);
+                self.judge_ranges();
+            }
         }
     }
 
     /// Whether the key exists, readable or not.
-    pub fn knows_key(&self, uid: &str) -> bool {
-        self.keys.contains_key(uid)
+    pub fn knows_key(&self, uid: &Uid) -> bool {
+        self.key(uid).is_some()
             || self
                 .unreadable
                 .get(&Kind::Key)
@@ -301,14 +332,11 @@ impl World {
     }
 
     fn touch_everything(&mut self) {
-        let keys: Vec<_> = self.keys.keys().cloned().map(Target::Key).collect();
-        let claims: Vec<_> = self.claims.keys().cloned().map(Target::Claim).collect();
-        keys.into_iter()
-            .chain(claims)
-            .for_each(|target| self.queue.touch(target));
+        let keys: Vec<_> = self.keys().map(|key| Target::Key(key.uid)).collect();
+        let claims: Vec<_> = self.claims().map(|claim| Target::Claim(claim.uid)).collect();
         let pools: Vec<_> = self.pools.keys().cloned().map(Target::Pool).collect();
-        pools.into_iter().for_each(|target| self.queue.touch(target));
-        self.queue.touch(Target::Fleet);
+        let all = [Target::Fleet].into_iter().chain(pools).chain(keys).chain(claims);
+        all.for_each(|target| self.touch(target));
     }
 
     /// Takes up to `most` targets that need planning and have nothing under way.
@@ -323,7 +351,32 @@ impl World {
 
     /// Marks a target as needing a plan.
     pub fn touch(&mut self, target: Target) {
-        self.queue.touch(target);
+        let lane = self.lane(&target);
+        self.queue.touch(target, lane);
+    }
+
+    fn lane(&self, target: &Target) -> Lane {
+        let key = match target {
+            Target::Key(uid) => self.keys.slot(uid),
+            Target::Claim(uid) => self.claims.get(uid).map(ClaimRecord::key),
+            Target::Pool(_) | Target::Fleet => None,
+        };
+        key.map(|slot| self.keys.at(slot).namespace)
+    }
+
+    /// How many targets need planning.
+    pub fn due(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether there still is such an object.
+    pub fn has(&self, target: &Target) -> bool {
+        match target {
+            Target::Key(uid) => self.key(uid).is_some(),
+            Target::Claim(uid) => self.claim(uid).is_some(),
+            Target::Pool(name) => self.pools.contains_key(name),
+            Target::Fleet => true,
+        }
     }
 
     /// Asks for a target to be planned at `at`.
@@ -333,7 +386,9 @@ impl World {
 
     /// Moves the targets whose time has come to those that are due.
     pub fn wake(&mut self, now: Duration) {
-        self.queue.wake(now);
+        while let Some(target) = self.queue.wake(now) {
+            self.touch(target);
+        }
     }
 
     /// When the next timer is due.

@@ -1,71 +1,89 @@
 //! Writes to claims. The apiserver's uniqueness of names is what makes an address unique.
 
-use culvert_crds::peer::peer_name;
-use culvert_crds::{NameRef, WireGuardKey, WireGuardPeer, WireGuardPeerSpec};
-use kube::{Api, Client, Resource};
+use std::collections::HashSet;
+use std::time::Duration;
 
+use culvert_crds::peer::peer_name;
+use culvert_crds::{NameRef, WireGuardPeer, WireGuardPeerSpec};
+use kube::Client;
+use kube::api::ListParams;
+
+use super::Outcome;
+use super::api::{Objects, keys_path};
 use super::retry::Failure;
-use super::{Outcome, learned, post};
-use crate::observe::Observed;
+use crate::observe::page;
 use crate::plan::NewClaim;
-use crate::world::{Change, Claim};
+use crate::world::{Change, Claim, Kind, Proof};
 
 /// Creates a claim. When the name is taken, whoever has it is what the world learns: the lost reply to
 /// this very request is adopted that way, and somebody else's claim makes the key draw again.
 pub async fn create(client: &Client, new: NewClaim) -> Outcome {
-    let peers: Api<WireGuardPeer> = Api::all(client.clone());
-    let Some(name) = new.addresses.first().map(|address| peer_name(*address)) else {
+    let peers = Objects::all(client, Kind::Claim);
+    let Some(name) = new.addresses.first().map(peer_name) else {
         return Ok(Vec::new());
     };
-    let spec = spec(new, false);
-    match learned(peers.create(&post(), &WireGuardPeer::new(&name, spec)).await) {
-        Err(Failure::AlreadyExists) => match learned(peers.get(&name).await) {
+    let spec = WireGuardPeerSpec {
+        public_key: new.public_key.to_base64(),
+        addresses: new.addresses.iter().map(|a| a.to_string()).collect(),
+        pool_ref: NameRef { name: new.pool },
+        key_ref: new.key,
+        address_generation: i64::from(new.address_generation),
+        released: false,
+    };
+    match peers.create(&WireGuardPeer::new(&name, spec)).await {
+        Err(Failure::AlreadyExists) => match peers.get(&name).await {
             Err(Failure::NotFound) => Ok(Vec::new()),
+            Err(failure) => Err(failure),
             // Who has it cannot be read: another try at once would draw no better.
-            Ok(nobody) if nobody.is_empty() => Err(Failure::AlreadyExists),
-            outcome => outcome,
+            Ok(taken) => Ok(vec![peers.read(&taken).ok_or(Failure::AlreadyExists)?]),
         },
         outcome => outcome,
     }
 }
 
-fn spec(claim: NewClaim, released: bool) -> WireGuardPeerSpec {
-    WireGuardPeerSpec {
-        public_key: claim.public_key.to_base64(),
-        addresses: claim.addresses.iter().map(ToString::to_string).collect(),
-        pool_ref: NameRef { name: claim.pool },
-        key_ref: claim.key,
-        address_generation: claim.address_generation,
-        released,
-    }
-}
-
 /// Releases a claim: agents drop the peer at once, the address cools down.
 pub async fn release(client: &Client, claim: Claim) -> Outcome {
-    let peers: Api<WireGuardPeer> = Api::all(client.clone());
-    let held = NewClaim {
-        key: claim.key,
-        public_key: claim.public_key,
-        pool: claim.pool,
-        addresses: claim.addresses,
-        address_generation: claim.address_generation,
+    let name = claim.name();
+    let spec = WireGuardPeerSpec {
+        public_key: claim.public_key.to_base64(),
+        addresses: claim.addresses.iter().map(|a| a.to_string()).collect(),
+        key_ref: claim.key_ref(),
+        pool_ref: NameRef { name: claim.pool },
+        address_generation: i64::from(claim.address_generation),
+        released: true,
     };
-    let spec = spec(held, true);
-    let mut peer = WireGuardPeer::new(&claim.name, spec);
-    peer.metadata.uid = Some(claim.uid);
+    let mut peer = WireGuardPeer::new(&name, spec);
+    peer.metadata.uid = Some(claim.uid.to_string());
     peer.metadata.resource_version = Some(claim.resource_version.to_string());
-    learned(peers.replace(&claim.name, &post(), &peer).await)
+    Objects::all(client, Kind::Claim).replace(&name, &peer).await
 }
 
 /// Releases a claim whose key has not been seen, after a live read that proves the key gone.
 pub async fn release_orphan(client: &Client, claim: Claim) -> Outcome {
-    let keys: Api<WireGuardKey> = Api::namespaced(client.clone(), &claim.key.namespace);
-    // A read without resourceVersion is answered from a quorum of etcd, never from a cache.
-    match keys.get(&claim.key.name).await.map_err(Failure::of) {
-        Ok(key) if key.meta().uid.as_deref() == Some(claim.key.uid.as_str()) => {
-            Ok(key.change().into_iter().collect::<Vec<Change>>())
-        }
+    let keys = Objects::keys(client, &claim.key_namespace);
+    match keys.get(&claim.key_name).await {
+        Ok(key) if key.metadata.uid == Some(claim.key) => Ok(keys.read(&key).into_iter().collect()),
         Ok(_) | Err(Failure::NotFound) => release(client, claim).await,
         Err(failure) => Err(failure),
     }
+}
+
+/// Lists the keys of a namespace, so that what is missing is proven gone.
+pub async fn prove(client: &Client, namespace: String, asked: Duration) -> Outcome {
+    let path = keys_path(&namespace);
+    let mut params = ListParams::default().limit(500);
+    let mut present = HashSet::new();
+    loop {
+        let page = page(client, &path, &params).await?;
+        present.extend(page.items.iter().filter_map(|key| key.metadata.uid));
+        match page.metadata.more.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => break,
+        }
+    }
+    Ok(vec![Change::LiveKeys(Box::new(Proof {
+        namespace,
+        asked,
+        present,
+    }))])
 }

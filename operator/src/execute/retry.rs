@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use kube::runtime::watcher;
-
 /// A failed request, by what can be done about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -40,10 +38,6 @@ impl Failure {
     // By value: it is a mapper for `map_err`, and what it drops is the text that must not go on.
     #[expect(clippy::needless_pass_by_value, reason = "used as a mapper")]
     pub fn of(error: kube::Error) -> Self {
-        Self::of_client(&error)
-    }
-
-    fn of_client(error: &kube::Error) -> Self {
         match error {
             kube::Error::Api(status) if status.is_already_exists() => Self::AlreadyExists,
             kube::Error::Api(status) => match status.code {
@@ -56,17 +50,6 @@ impl Failure {
             kube::Error::SerdeError(_) => Self::Unclear("unreadable reply"),
             kube::Error::Auth(_) => Self::Unclear("no credentials"),
             _ => Self::Unclear("request failed"),
-        }
-    }
-
-    /// The class of a watch error.
-    pub fn of_watch(error: &watcher::Error) -> Self {
-        match error {
-            watcher::Error::InitialListFailed(e)
-            | watcher::Error::WatchStartFailed(e)
-            | watcher::Error::WatchFailed(e) => Self::of_client(e),
-            watcher::Error::WatchError(status) => Self::Unavailable(status.code),
-            watcher::Error::NoResourceVersion => Self::Unclear("no resourceVersion"),
         }
     }
 

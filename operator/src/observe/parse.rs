@@ -1,14 +1,25 @@
 //! Objects of the API into the world's own types: the edge at which texts become values.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use culvert_crds::{GatewayNode, IPPool, WireGuardGateway, WireGuardKey, WireGuardPeer};
+use culvert_crds::gateway::WireGuardGatewayStatus;
+use culvert_crds::peer::peer_name;
+use culvert_crds::pool::IPPoolStatus;
+use culvert_crds::{
+    GatewayNodeSpec, GatewayNodeStatus, IPPoolSpec, WireGuardGatewaySpec, WireGuardKeySpec,
+    WireGuardKeyStatus, WireGuardPeerSpec,
+};
 use culvert_wireguard::PublicKey;
-use k8s_openapi::api::core::v1::Node;
-use kube::api::ObjectMeta;
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus};
+use k8s_openapi::api::networking::v1::ServiceCIDRSpec;
 
-use crate::world;
-use crate::world::status::KeyStatus;
+use super::raw::Raw;
+use crate::world::status::{KeyStatus, seconds};
+use crate::world::{
+    Addresses, Change, Claim, Gateway, GatewayNode, Key, Kind, Node, Pool, Ranges, Report, Uid,
+};
 
 /// The finalizer that keeps a pool while claims use it.
 pub const POOL_FINALIZER: &str = "culvert.dev/in-use";
@@ -16,219 +27,193 @@ pub const POOL_FINALIZER: &str = "culvert.dev/in-use";
 /// The annotation on a `GatewayNode` whose drain is the operator's own, not an administrator's.
 pub const LEAVING: &str = "culvert.dev/leaving";
 
-/// Reading an object into `T`.
-pub trait Parse<T> {
-    /// `None` when a part is missing or unreadable that no default can stand for.
-    fn parse(&self) -> Option<T>;
-}
-
-struct Meta {
-    uid: String,
-    name: String,
-    resource_version: u64,
-    generation: i64,
-    created: i64,
-    deleting: bool,
-}
-
-fn meta(meta: &ObjectMeta) -> Option<Meta> {
-    Some(Meta {
-        uid: meta.uid.clone()?,
-        name: meta.name.clone()?,
-        resource_version: meta.resource_version.as_ref()?.parse().ok()?,
-        generation: meta.generation.unwrap_or(0),
-        created: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
-        deleting: meta.deletion_timestamp.is_some(),
+/// What an object says; `None` when a part is missing or unreadable that no default can stand for.
+pub fn change(kind: Kind, raw: &Raw) -> Option<Change> {
+    let uid = raw.metadata.uid?;
+    Some(match kind {
+        Kind::Key => Change::Key(Box::new(key(uid, raw)?)),
+        Kind::Claim => Change::Claim(Box::new(claim(uid, raw)?)),
+        Kind::Pool => Change::Pool(Box::new(pool(uid, raw)?)),
+        Kind::Gateway => Change::Gateway(Box::new(gateway(uid, raw)?)),
+        Kind::GatewayNode => Change::GatewayNode(Box::new(gateway_node(uid, raw)?)),
+        Kind::Node => Change::Node(Box::new(node(uid, raw))),
+        Kind::ServiceRange => {
+            let spec: ServiceCIDRSpec = raw.spec()?;
+            let ranges = spec.cidrs.iter().flatten();
+            Change::ServiceRange(uid, ranges.filter_map(|range| range.parse().ok()).collect())
+        }
     })
+}
+
+fn created(raw: &Raw) -> u32 {
+    raw.metadata.creation_timestamp.map_or(0, seconds)
 }
 
 fn duration(duration: kube::core::Duration) -> Duration {
     duration.into()
 }
 
-impl Parse<world::Key> for WireGuardKey {
-    fn parse(&self) -> Option<world::Key> {
-        let meta = meta(&self.metadata)?;
-        let public_key = PublicKey::from_base64(&self.spec.public_key)
-            .ok()
-            .filter(|key| key.check().is_ok());
-        Some(world::Key {
-            uid: meta.uid,
-            namespace: self.metadata.namespace.clone()?,
-            name: meta.name,
-            resource_version: meta.resource_version,
-            generation: meta.generation,
-            created: meta.created,
-            deleting: meta.deleting,
-            public_key,
-            pool: self.spec.pool_ref.name.clone(),
-            suspend: self.spec.suspend,
-            expire_after: self.spec.expire_after.map(duration),
-            address_generation: self.spec.address_generation,
-            status: KeyStatus::read(self.status.as_ref()),
-        })
-    }
+fn key(uid: Uid, raw: &Raw) -> Option<Key> {
+    let spec: WireGuardKeySpec = raw.spec()?;
+    let status: Option<WireGuardKeyStatus> = raw.status();
+    let public_key = PublicKey::from_base64(&spec.public_key)
+        .ok()
+        .filter(|key| key.check().is_ok());
+    Some(Key {
+        uid,
+        namespace: raw.metadata.namespace.clone()?,
+        name: raw.metadata.name.clone(),
+        resource_version: raw.metadata.resource_version,
+        generation: u32::try_from(raw.metadata.generation).ok()?,
+        created: created(raw),
+        deleting: raw.metadata.deleting,
+        public_key,
+        pool: spec.pool_ref.name,
+        suspend: spec.suspend,
+        expire_after: spec.expire_after.map(duration),
+        address_generation: u32::try_from(spec.address_generation).ok()?,
+        status: KeyStatus::read(status.as_ref()),
+    })
 }
 
-impl Parse<world::Claim> for WireGuardPeer {
-    fn parse(&self) -> Option<world::Claim> {
-        let meta = meta(&self.metadata)?;
-        let addresses: Option<Vec<_>> = self.spec.addresses.iter().map(|a| a.parse().ok()).collect();
-        Some(world::Claim {
-            uid: meta.uid,
-            name: meta.name,
-            resource_version: meta.resource_version,
-            created: meta.created,
-            public_key: PublicKey::from_base64(&self.spec.public_key).ok()?,
-            addresses: addresses?,
-            pool: self.spec.pool_ref.name.clone(),
-            key: self.spec.key_ref.clone(),
-            address_generation: self.spec.address_generation,
-            released: self.spec.released,
-            since: Duration::ZERO,
-            programmed: None,
-        })
+fn claim(uid: Uid, raw: &Raw) -> Option<Claim> {
+    let spec: WireGuardPeerSpec = raw.spec()?;
+    let addresses: Option<Vec<IpAddr>> = spec.addresses.iter().map(|a| a.parse().ok()).collect();
+    let addresses = Addresses::new(addresses?)?;
+    if addresses.first().map(peer_name).as_ref() != Some(&raw.metadata.name) {
+        return None;
     }
+    Some(Claim {
+        uid,
+        resource_version: raw.metadata.resource_version,
+        created: created(raw),
+        public_key: PublicKey::from_base64(&spec.public_key).ok()?,
+        addresses,
+        pool: spec.pool_ref.name,
+        key: Uid::try_parse(&spec.key_ref.uid).ok()?,
+        key_namespace: spec.key_ref.namespace,
+        key_name: spec.key_ref.name,
+        address_generation: u32::try_from(spec.address_generation).ok()?,
+        released: spec.released,
+    })
 }
 
-impl Parse<world::Pool> for IPPool {
-    fn parse(&self) -> Option<world::Pool> {
-        let meta = meta(&self.metadata)?;
-        let spec = &self.spec;
-        let finalizers = self.metadata.finalizers.as_deref().unwrap_or_default();
-        Some(world::Pool {
-            uid: meta.uid,
-            name: meta.name,
-            resource_version: meta.resource_version,
-            generation: meta.generation,
-            deleting: meta.deleting,
-            guarded: finalizers.iter().any(|f| f == POOL_FINALIZER),
-            ranges: ranges(spec),
-            allowed_namespaces: spec.allowed_namespaces.clone(),
-            max_keys_per_namespace: spec.max_keys_per_namespace,
-            max_age: spec.key_policy.max_age.map(duration),
-            overlap: duration(spec.key_policy.overlap),
-            cooldown: duration(spec.cooldown),
-            status: self.status.clone().unwrap_or_default(),
-            published: Duration::ZERO,
-            free: Vec::new(),
-        })
-    }
+fn pool(uid: Uid, raw: &Raw) -> Option<Pool> {
+    let spec: IPPoolSpec = raw.spec()?;
+    Some(Pool {
+        uid,
+        name: raw.metadata.name.clone(),
+        resource_version: raw.metadata.resource_version,
+        generation: raw.metadata.generation,
+        created: created(raw),
+        deleting: raw.metadata.deleting,
+        guarded: raw.metadata.finalizers.iter().any(|f| f == POOL_FINALIZER),
+        ranges: ranges(&spec),
+        allowed_namespaces: spec.allowed_namespaces,
+        max_keys_per_namespace: spec.max_keys_per_namespace,
+        max_age: spec.key_policy.max_age.map(duration),
+        overlap: duration(spec.key_policy.overlap),
+        cooldown: duration(spec.cooldown),
+        status: raw.status::<IPPoolStatus>().unwrap_or_default(),
+        published: Duration::ZERO,
+        free: Vec::new(),
+        refused: None,
+    })
 }
 
-fn ranges(spec: &culvert_crds::IPPoolSpec) -> Option<world::Ranges> {
-    let v4 = spec
-        .ipv4
-        .as_ref()
-        .map(|range| range.cidr.parse())
-        .transpose()
-        .ok()?;
-    let v6 = spec
-        .ipv6
-        .as_ref()
-        .map(|range| range.cidr.parse())
-        .transpose()
-        .ok()?;
+fn ranges(spec: &IPPoolSpec) -> Option<Ranges> {
+    let v4 = spec.ipv4.as_ref().map(|range| range.cidr.parse());
+    let v6 = spec.ipv6.as_ref().map(|range| range.cidr.parse());
+    let (v4, v6) = (v4.transpose().ok()?, v6.transpose().ok()?);
     let exclude: Result<Vec<_>, _> = spec.exclude.iter().map(|range| range.parse()).collect();
-    (v4.is_some() || v6.is_some()).then_some(world::Ranges {
+    (v4.is_some() || v6.is_some()).then_some(Ranges {
         v4,
         v6,
         exclude: exclude.ok()?,
     })
 }
 
-impl Parse<world::Gateway> for WireGuardGateway {
-    fn parse(&self) -> Option<world::Gateway> {
-        let meta = meta(&self.metadata)?;
-        Some(world::Gateway {
-            uid: meta.uid,
-            name: meta.name,
-            resource_version: meta.resource_version,
-            generation: meta.generation,
-            deleting: meta.deleting,
-            node_selector: self.spec.node_selector.clone(),
-            pools: self.spec.pool_refs.iter().map(|pool| pool.name.clone()).collect(),
-            host_template: self
-                .spec
-                .endpoint
-                .as_ref()
-                .map(|endpoint| endpoint.host_template.clone()),
-            status: self.status.clone().unwrap_or_default(),
-        })
-    }
-}
-
-impl Parse<world::GatewayNode> for GatewayNode {
-    fn parse(&self) -> Option<world::GatewayNode> {
-        let meta = meta(&self.metadata)?;
-        Some(world::GatewayNode {
-            uid: meta.uid,
-            name: meta.name,
-            resource_version: meta.resource_version,
-            gateway: self.spec.gateway_ref.name.clone(),
-            gateway_uid: self.spec.gateway_ref.uid.clone(),
-            node: self.spec.node_name.clone(),
-            endpoint_host: self.spec.endpoint_host.clone(),
-            drain: self.spec.drain,
-            leaving: self
-                .metadata
-                .annotations
-                .as_ref()
-                .is_some_and(|all| all.contains_key(LEAVING)),
-            report: self.status.as_ref().and_then(report),
-            renewed: Duration::ZERO,
-        })
-    }
-}
-
-fn report(status: &culvert_crds::GatewayNodeStatus) -> Option<world::Report> {
-    // The API's default status is not an answer.
-    let session = status.session.clone()?;
-    let refused = status.refused.as_ref();
-    Some(world::Report {
-        public_key: status
-            .public_key
-            .as_deref()
-            .and_then(|key| PublicKey::from_base64(key).ok()),
-        session,
-        applied: status
-            .applied_resource_version
-            .as_ref()
-            .and_then(|rv| rv.parse().ok()),
-        pools: status.pools.iter().cloned().collect(),
-        refused: refused
-            .map(|r| r.uids.iter().cloned().collect())
-            .unwrap_or_default(),
-        refused_count: refused.map_or(0, |r| usize::try_from(r.count).unwrap_or(0)),
-        drained: status.drained,
-        renew_time: status
-            .renew_time
-            .as_ref()
-            .map(|t| t.0.to_string())
-            .unwrap_or_default(),
+fn gateway(uid: Uid, raw: &Raw) -> Option<Gateway> {
+    let spec: WireGuardGatewaySpec = raw.spec()?;
+    Some(Gateway {
+        uid,
+        name: raw.metadata.name.clone(),
+        resource_version: raw.metadata.resource_version,
+        generation: raw.metadata.generation,
+        created: created(raw),
+        deleting: raw.metadata.deleting,
+        node_selector: spec.node_selector,
+        pools: spec.pool_refs.into_iter().map(|pool| pool.name).collect(),
+        interface: spec.interface,
+        listen_port: spec.listen_port,
+        host_template: spec.endpoint.map(|endpoint| endpoint.host_template),
+        status: raw.status::<WireGuardGatewayStatus>().unwrap_or_default(),
     })
 }
 
-impl Parse<world::Node> for Node {
-    fn parse(&self) -> Option<world::Node> {
-        let meta = meta(&self.metadata)?;
-        let addresses = self
-            .status
-            .as_ref()
-            .and_then(|s| s.addresses.as_deref())
-            .unwrap_or_default();
-        let address = |kind| {
-            addresses
-                .iter()
-                .find(|a| a.type_ == kind)
-                .map(|a| a.address.clone())
-        };
-        Some(world::Node {
-            uid: meta.uid,
-            name: meta.name,
-            labels: self.metadata.labels.clone().unwrap_or_default(),
-            external_address: address("ExternalIP"),
-            internal_address: address("InternalIP"),
-        })
+fn gateway_node(uid: Uid, raw: &Raw) -> Option<GatewayNode> {
+    let spec: GatewayNodeSpec = raw.spec()?;
+    let annotations: std::collections::BTreeMap<String, String> = raw.metadata.annotations();
+    Some(GatewayNode {
+        uid,
+        name: raw.metadata.name.clone(),
+        resource_version: raw.metadata.resource_version,
+        gateway: spec.gateway_ref.name,
+        gateway_uid: Uid::try_parse(&spec.gateway_ref.uid).ok()?,
+        node: spec.node_name,
+        endpoint_host: spec.endpoint_host,
+        drain: spec.drain,
+        leaving: annotations.contains_key(LEAVING),
+        report: raw.status::<GatewayNodeStatus>().and_then(report),
+        renewed: Duration::ZERO,
+    })
+}
+
+fn report(status: GatewayNodeStatus) -> Option<Report> {
+    let refused = status.refused.unwrap_or_default();
+    Some(Report {
+        public_key: status
+            .public_key
+            .and_then(|key| PublicKey::from_base64(&key).ok()),
+        // The API's default status is not an answer.
+        session: status.session?,
+        applied: status.applied_resource_version.and_then(|rv| rv.parse().ok()),
+        pools: status.pools.into_iter().collect(),
+        refused: refused
+            .uids
+            .iter()
+            .filter_map(|uid| Uid::try_parse(uid).ok())
+            .collect(),
+        refused_count: usize::try_from(refused.count).unwrap_or(0),
+        drained: status.drained,
+        renew_time: status.renew_time.map(|t| t.0.to_string()).unwrap_or_default(),
+    })
+}
+
+fn node(uid: Uid, raw: &Raw) -> Node {
+    let addresses = raw
+        .status::<NodeStatus>()
+        .and_then(|status| status.addresses)
+        .unwrap_or_default();
+    let address = |kind| {
+        addresses
+            .iter()
+            .find(|a| a.type_ == kind)
+            .map(|a| a.address.clone())
+    };
+    let pods = raw
+        .spec::<NodeSpec>()
+        .and_then(|spec| spec.pod_cidrs)
+        .unwrap_or_default();
+    let pods = pods.iter().filter_map(|range| range.parse::<IpNet>().ok());
+    let own = addresses.iter().filter_map(|a| a.address.parse::<IpAddr>().ok());
+    let ranges = pods.chain(own.map(IpNet::from)).collect();
+    Node {
+        uid,
+        name: raw.metadata.name.clone(),
+        labels: raw.metadata.labels(),
+        external_address: address("ExternalIP"),
+        internal_address: address("InternalIP"),
+        ranges,
     }
 }

@@ -6,33 +6,33 @@ use culvert_crds::peer::KeyRef;
 use rand::Rng;
 
 use super::{NewClaim, Promised};
-use crate::world::{Key, World};
+use crate::world::{KeyView, World};
 
 /// A claim for a key that has none; `None` when its pool has no free address.
 ///
 /// A key whose status shows addresses for its present public key gets those, if they are still free:
 /// after a restore of etcd from a backup, users keep what their configurations say.
-pub fn claim(world: &World, key: &Key, promised: &Promised, rng: &mut impl Rng) -> Option<NewClaim> {
-    let pool = world.pool(&key.pool)?;
+pub fn claim(world: &World, key: &KeyView<'_>, promised: &Promised, rng: &mut impl Rng) -> Option<NewClaim> {
+    let pool = world.pool(key.pool)?;
     let public_key = key.public_key?;
-    let is_promised = |address: IpAddr| promised.has(address);
-    let published = &key.status;
-    let earlier = (published.public_key == Some(public_key)
-        && published.address_generation == Some(key.address_generation)
-        && pool.could_give(&published.addresses, is_promised))
-    .then(|| published.addresses.clone());
+    let elsewhere = |address: IpAddr| promised.has(address) || world.holds_v6(address);
+    let shown = &key.status.shown;
+    let earlier = (shown.public_key == Some(public_key)
+        && shown.address_generation == Some(key.address_generation)
+        && pool.could_give(shown.addresses, elsewhere))
+    .then_some(shown.addresses);
     let addresses = match earlier {
         Some(addresses) => addresses,
-        None => pool.draw(rng, is_promised)?,
+        None => pool.draw(rng, elsewhere)?,
     };
     Some(NewClaim {
         key: KeyRef {
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            uid: key.uid.clone(),
+            namespace: key.namespace.to_owned(),
+            name: key.name.to_owned(),
+            uid: key.uid.to_string(),
         },
         public_key,
-        pool: key.pool.clone(),
+        pool: key.pool.to_owned(),
         addresses,
         address_generation: key.address_generation,
     })

@@ -21,37 +21,36 @@ pub enum Broken {
 /// Every invariant that the world breaks; none in a healthy one that has come to rest.
 pub fn check(world: &World) -> Vec<Broken> {
     let mut broken = Vec::new();
-    let mut holders: HashMap<IpAddr, &Uid> = HashMap::new();
+    let mut holders: HashMap<IpAddr, Uid> = HashMap::new();
     let mut public_keys = HashMap::new();
-    let mut claims_of: HashMap<&Uid, u32> = HashMap::new();
+    let mut claims_of: HashMap<Uid, u32> = HashMap::new();
     for claim in world.claims() {
-        for address in &claim.addresses {
-            if let Some(other) = holders.insert(*address, &claim.uid) {
-                broken.push(Broken::SharedAddress(other.clone(), claim.uid.clone()));
+        for address in claim.addresses.iter() {
+            if let Some(other) = holders.insert(address, claim.uid) {
+                broken.push(Broken::SharedAddress(other, claim.uid));
             }
         }
         if claim.released {
             continue;
         }
-        *claims_of.entry(&claim.key.uid).or_default() += 1;
-        if let Some(other) = public_keys.insert(claim.public_key, &claim.key.uid)
-            && *other != claim.key.uid
+        *claims_of.entry(claim.key).or_default() += 1;
+        if let Some(other) = public_keys.insert(claim.public_key, claim.key)
+            && other != claim.key
         {
-            broken.push(Broken::SharedPublicKey(other.clone(), claim.key.uid.clone()));
+            broken.push(Broken::SharedPublicKey(other, claim.key));
         }
     }
     broken.extend(
         claims_of
             .into_iter()
             .filter(|(_, n)| *n > 2)
-            .map(|(uid, _)| Broken::TooManyClaims(uid.clone())),
+            .map(|(uid, _)| Broken::TooManyClaims(uid)),
     );
-    for key in world.keys().filter(|key| !key.status.addresses.is_empty()) {
-        let backed = world
-            .claims_of(&key.uid)
-            .any(|c| !c.released && c.addresses == key.status.addresses);
-        if !backed {
-            broken.push(Broken::UnbackedStatus(key.uid.clone()));
+    for key in world.keys() {
+        let shown = key.status.shown.addresses;
+        let backed = world.claims_of(&key).any(|c| !c.released && c.addresses == shown);
+        if !shown.is_empty() && !backed {
+            broken.push(Broken::UnbackedStatus(key.uid));
         }
     }
     broken

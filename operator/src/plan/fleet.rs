@@ -22,8 +22,17 @@ pub fn plan(world: &World, now: Now, plan: &mut Plan) {
         ));
     }
     let mut wanted = HashSet::new();
-    for gateway in world.gateways().filter(|gateway| !gateway.deleting) {
-        for node in world.nodes().filter(|node| selects(gateway, node)) {
+    let mut conflicts = HashSet::new();
+    let mut gateways: Vec<&Gateway> = world.gateways().filter(|gateway| !gateway.deleting).collect();
+    gateways.sort_by_key(|gateway| (gateway.created, gateway.uid));
+    for node in world.nodes() {
+        let mut there: Vec<&Gateway> = Vec::new();
+        for gateway in gateways.iter().copied().filter(|gateway| selects(gateway, node)) {
+            if there.iter().any(|older| collide(older, gateway)) {
+                conflicts.insert(gateway.uid);
+                continue;
+            }
+            there.push(gateway);
             let name = gateway_node_name(&gateway.name, &node.name);
             match world.gateway_node(&name) {
                 None => {
@@ -45,8 +54,15 @@ pub fn plan(world: &World, now: Now, plan: &mut Plan) {
         }
     }
     for gateway in world.gateways() {
-        publish(world, gateway, now, plan);
+        publish(world, gateway, conflicts.contains(&gateway.uid), now, plan);
     }
+}
+
+/// Whether two gateways cannot both be on one node.
+fn collide(one: &Gateway, other: &Gateway) -> bool {
+    one.interface == other.interface
+        || one.listen_port == other.listen_port
+        || one.pools.iter().any(|pool| other.pools.contains(pool))
 }
 
 /// The next step of a node on its way out: it is asked to leave, and its object goes when it has left, or when there is
@@ -59,7 +75,7 @@ fn leave(world: &World, node: &GatewayNode) -> Option<Step> {
     if drained || !answered || world.node(&node.node).is_none() {
         return Some(Step::DeleteGatewayNode {
             name,
-            uid: node.uid.clone(),
+            uid: node.uid,
             resource_version,
         });
     }
@@ -88,15 +104,15 @@ fn new(gateway: &Gateway, node: &Node, name: &str) -> NewGatewayNode {
         name: name.to_owned(),
         gateway: GatewayRef {
             name: gateway.name.clone(),
-            uid: gateway.uid.clone(),
+            uid: gateway.uid.to_string(),
         },
         node: node.name.clone(),
-        node_uid: node.uid.clone(),
+        node_uid: node.uid,
         endpoint_host,
     }
 }
 
-fn publish(world: &World, gateway: &Gateway, now: Now, plan: &mut Plan) {
+fn publish(world: &World, gateway: &Gateway, conflicts: bool, now: Now, plan: &mut Plan) {
     let nodes = world
         .gateway_nodes()
         .filter(|node| node.gateway_uid == gateway.uid);
@@ -108,7 +124,9 @@ fn publish(world: &World, gateway: &Gateway, now: Now, plan: &mut Plan) {
     let previous = &gateway.status.conditions;
     let time = Time(now.wall);
     let generation = gateway.generation;
-    let ready = if all == 0 {
+    let ready = if conflicts {
+        Err(Reason::Conflict)
+    } else if all == 0 {
         Err(Reason::NoGateway)
     } else if serving < all {
         Err(Reason::Pending)

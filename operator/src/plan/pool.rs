@@ -45,10 +45,25 @@ pub fn plan(world: &World, pool: &Pool, now: Now, plan: &mut Plan) {
     }
     let step = Step::PublishPool {
         name: pool.name.clone(),
+        uid: pool.uid,
         resource_version: pool.resource_version,
+        event: event(&pool.status, &status),
         status: Box::new(status),
     };
     plan.steps.push((target, step));
+}
+
+/// What a person should hear of: what keeps the pool from serving new keys.
+fn event(previous: &IPPoolStatus, status: &IPPoolStatus) -> Option<Reason> {
+    let quiet = [Reason::Ready, Reason::NoGateway];
+    let ready = |status: &IPPoolStatus| {
+        let found = status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == ConditionType::Ready.as_str())?;
+        Reason::ALL.iter().copied().find(|r| r.as_str() == found.reason)
+    };
+    ready(status).filter(|reason| Some(*reason) != ready(previous) && !quiet.contains(reason))
 }
 
 fn status(world: &World, pool: &Pool, now: Now) -> IPPoolStatus {
@@ -59,13 +74,15 @@ fn status(world: &World, pool: &Pool, now: Now) -> IPPoolStatus {
     }
     let allocated = world.allocated(&pool.name);
     let available = pool.available();
-    let accepted = if pool.ranges.is_some() {
-        Ok(())
-    } else {
-        Err(Reason::InvalidSpec)
+    let accepted = match pool.refused {
+        _ if pool.ranges.is_none() => Err(Reason::InvalidSpec),
+        Some(reason) => Err(reason),
+        None => Ok(()),
     };
     let ready = if accepted.is_err() {
         accepted
+    } else if pool.deleting {
+        Err(Reason::PoolInUse)
     } else if available == 0 {
         Err(Reason::PoolExhausted)
     } else if serving == 0 {

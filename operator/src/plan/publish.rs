@@ -4,58 +4,64 @@ use std::time::Duration;
 
 use culvert_crds::Reason;
 
-use super::{Plan, Step, verdict};
+use super::{KeyClaims, KeyNews, Plan, Step, expiring, verdict};
 use crate::clock::Now;
-use crate::world::status::KeyStatus;
-use crate::world::{Claim, Key, Programming, Target, World};
+use crate::world::status::{KeyStatus, Shown};
+use crate::world::{ClaimView, KeyView, Programming, Target, World};
 
 /// How long new addresses wait for the gateways' answer, so that both go out in one write.
 pub const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Plans the write of a key's status, if it says something else.
-pub fn plan(world: &World, key: &Key, verdict: Result<(), Reason>, now: Now, plan: &mut Plan) {
+pub fn plan(
+    world: &World,
+    key: &KeyView<'_>,
+    claims: &KeyClaims<'_>,
+    verdict: Result<(), Reason>,
+    now: Now,
+    plan: &mut Plan,
+) {
     if key.deleting {
         return;
     }
-    let target = Target::Key(key.uid.clone());
-    let current = verdict::current_claim(world, key);
-    let programming = current.map(|claim| programming(world, key, claim, now));
-    if let Some(claim) = current {
-        if let Some(at) = verdict::expiry(world, key, claim) {
-            plan.wakes.push((verdict::when(at, now), target.clone()));
+    let target = Target::Key(key.uid);
+    let programming = claims.current.map(|claim| programming(world, key, &claim, now));
+    if let Some(claim) = claims.current {
+        if let Some(at) = expiring::next(world, key, &claim, now) {
+            plan.wakes.push((at, target.clone()));
         }
         if programming == Some(Programming::Done) && claim.programmed.is_none() {
-            plan.programmed.push(claim.uid.clone());
+            plan.programmed.push(claim.uid);
         }
         let patient_until = claim.since + PATIENCE;
         if verdict.is_ok()
             && programming == Some(Programming::Pending)
-            && key.status.addresses != claim.addresses
+            && key.status.shown.addresses != claim.addresses
             && now.mono < patient_until
         {
             plan.wakes.push((patient_until, target));
             return;
         }
     }
-    let status = status(world, key, current, verdict, programming, now);
-    if status != key.status {
-        let step = Step::PublishKey {
-            uid: key.uid.clone(),
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            resource_version: key.resource_version,
-            status: Box::new(status),
-        };
-        plan.steps.push((target, step));
+    let status = status(world, key, claims, verdict, programming, now);
+    if status == key.status {
+        return;
     }
+    let step = Step::PublishKey(Box::new(KeyNews {
+        uid: key.uid,
+        namespace: key.namespace.to_owned(),
+        name: key.name.to_owned(),
+        resource_version: key.resource_version,
+        status,
+        event: event(&key.status, &status),
+    }));
+    plan.steps.push((target, step));
 }
 
 /// A key that has been programmed once stays so: a gateway that joins later turns nothing back.
-fn programming(world: &World, key: &Key, claim: &Claim, now: Now) -> Programming {
-    let latched = claim.programmed.is_some()
-        || (key.status.is_programmed()
-            && key.status.addresses == claim.addresses
-            && key.status.public_key == Some(claim.public_key));
+fn programming(world: &World, key: &KeyView<'_>, claim: &ClaimView<'_>, now: Now) -> Programming {
+    let latched =
+        claim.programmed.is_some() || (key.status.is_programmed() && key.status.shown == claim.shown());
     match world.programming(claim, now.mono) {
         Programming::NoGateway | Programming::Pending if latched => Programming::Done,
         found => found,
@@ -64,8 +70,8 @@ fn programming(world: &World, key: &Key, claim: &Claim, now: Now) -> Programming
 
 fn status(
     world: &World,
-    key: &Key,
-    current: Option<&Claim>,
+    key: &KeyView<'_>,
+    claims: &KeyClaims<'_>,
     verdict: Result<(), Reason>,
     programming: Option<Programming>,
     now: Now,
@@ -80,18 +86,20 @@ fn status(
         Err(Reason::Suspended | Reason::Expired | Reason::DuplicateKey | Reason::GatewayKey)
     );
     // Until a rotated key has its new addresses, the old ones are those that work.
-    let shown = current.or_else(|| world.claims_of(&key.uid).filter(|claim| !claim.released).last());
-    if let Some(claim) = shown.filter(|_| !gone) {
-        status.addresses.clone_from(&claim.addresses);
-        status.public_key = Some(claim.public_key);
-        status.address_generation = Some(claim.address_generation);
-        status.expires_at = verdict::expiry(world, key, claim);
+    let shown = claims.current.or(claims.old).filter(|_| !gone);
+    if let Some(claim) = shown {
+        status.shown = claim.shown();
+        status.expires_at = verdict::expiry(world, key, &claim);
     }
     if verdict == Err(Reason::Expired) {
-        status.public_key = key.public_key;
-        status.address_generation = Some(key.address_generation);
-        status.expires_at = current
-            .and_then(|claim| verdict::expiry(world, key, claim))
+        status.shown = Shown {
+            public_key: key.public_key,
+            address_generation: Some(key.address_generation),
+            ..Shown::default()
+        };
+        status.expires_at = claims
+            .current
+            .and_then(|claim| verdict::expiry(world, key, &claim))
             .or(previous.expires_at);
     }
     let (accepted, programmed) = match (verdict, programming) {
@@ -102,20 +110,42 @@ fn status(
         (Err(reason @ (Reason::Suspended | Reason::Expired)), _) => (Ok(()), Err(reason)),
         (Err(reason), _) => (Err(reason), Err(Reason::Pending)),
     };
-    let ready = accepted.and(programmed);
+    let excluded = world
+        .pool(key.pool)
+        .is_some_and(|pool| pool.excludes(status.shown.addresses));
     let marks = [
-        (accepted, Reason::Accepted),
+        (
+            accepted,
+            if excluded {
+                Reason::ExcludedAddress
+            } else {
+                Reason::Accepted
+            },
+        ),
         (programmed, Reason::Programmed),
-        (ready, Reason::Ready),
+        (accepted.and(programmed), Reason::Ready),
     ];
     for (index, (result, positive)) in marks.into_iter().enumerate() {
-        status.set(
-            index,
-            result.is_ok(),
-            result.err().unwrap_or(positive),
-            previous,
-            now.wall,
-        );
+        let reason = result.err().unwrap_or(positive);
+        status.set(index, result.is_ok(), reason, previous, now.wall);
+    }
+    if shown.is_some() {
+        expiring::mark(world, key, &mut status, now);
     }
     status
+}
+
+/// What a person should hear of: what keeps the key from working, and that its time is running out. That it works needs
+/// no telling, and would cost a write for each.
+fn event(previous: &KeyStatus, status: &KeyStatus) -> Option<Reason> {
+    let quiet = [
+        Reason::Ready,
+        Reason::Pending,
+        Reason::NoGateway,
+        Reason::Suspended,
+    ];
+    if status.ready() != previous.ready() {
+        return status.ready().filter(|reason| !quiet.contains(reason));
+    }
+    (status.is_expiring() && !previous.is_expiring()).then_some(Reason::ExpiresSoon)
 }

@@ -1,30 +1,77 @@
 //! When a claim ends: released first, deleted when no gateway has it any more and it has cooled down.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use culvert_crds::Reason;
 
-use super::{Plan, Step, verdict};
+use super::{KeyClaims, MANY_ORPHANS, Plan, Step, verdict};
 use crate::clock::Now;
-use crate::world::{Claim, Key, Target, World};
+use crate::world::{ClaimView, KeyView, Target, World};
 
 /// The cooldown of claims whose pool is gone.
-const COOLDOWN: std::time::Duration = std::time::Duration::from_secs(600);
+const COOLDOWN: Duration = Duration::from_secs(600);
 
-/// Plans the end of a claim, if it has come.
-pub fn plan(world: &World, claim: &Claim, now: Now, plan: &mut Plan) {
-    let target = Target::Claim(claim.uid.clone());
-    let step = if claim.released {
-        delete(world, claim, now, plan)
-    } else if let Some(key) = world.key(&claim.key.uid) {
-        is_over(world, claim, key, now, plan).then(|| Step::ReleaseClaim(Box::new(claim.clone())))
-    } else {
-        // The claims' watch can run ahead of the keys': only a live read proves that the key is gone.
-        (!world.knows_key(&claim.key.uid)).then(|| Step::ReleaseOrphan(Box::new(claim.clone())))
-    };
-    plan.steps.extend(step.map(|step| (target, step)));
+/// So long after a list was asked for do the other claims of its namespace look for it.
+const LISTED: Duration = Duration::from_secs(5);
+
+/// What is left to do about a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing.
+    Nothing,
+    /// To prove that its key is gone.
+    Prove,
 }
 
-fn delete(world: &World, claim: &Claim, now: Now, plan: &mut Plan) -> Option<Step> {
-    let behind = world.serving(&claim.pool, now.mono).any(|node| {
+/// Plans the end of a claim, if it has come.
+pub fn plan(world: &World, claim: &ClaimView<'_>, now: Now, plan: &mut Plan) -> Next {
+    let release = || Step::ReleaseClaim(Box::new(claim.to_claim()));
+    let step = if claim.released {
+        delete(world, claim, now, plan)
+    } else if let Some(key) = world.key_of(claim) {
+        is_over(world, claim, &key, now, plan).then(release)
+    } else if world.knows_key(&claim.key) {
+        // It is there and cannot be read.
+        None
+    } else if world.is_proven_orphan(claim) {
+        Some(release())
+    } else {
+        return Next::Prove;
+    };
+    plan.steps
+        .extend(step.map(|step| (Target::Claim(claim.uid), step)));
+    Next::Nothing
+}
+
+/// Plans the live reads that prove keys gone: one a claim, or one list for many claims of a namespace.
+pub fn plan_orphans(orphans: Vec<ClaimView<'_>>, now: Now, plan: &mut Plan) {
+    let mut by_namespace: HashMap<&str, Vec<ClaimView<'_>>> = HashMap::new();
+    for claim in orphans {
+        by_namespace.entry(claim.key_namespace).or_default().push(claim);
+    }
+    for (namespace, orphans) in by_namespace {
+        if orphans.len() < MANY_ORPHANS {
+            let read = |claim: &ClaimView<'_>| {
+                let step = Step::ReleaseOrphan(Box::new(claim.to_claim()));
+                (Target::Claim(claim.uid), step)
+            };
+            plan.steps.extend(orphans.iter().map(read));
+            continue;
+        }
+        let mut orphans = orphans.iter().map(|claim| Target::Claim(claim.uid));
+        let list = Step::ProveGone {
+            namespace: namespace.to_owned(),
+            asked: now.mono,
+        };
+        plan.steps.extend(orphans.next().map(|first| (first, list)));
+        // The list itself plans them again; this is for one that fails.
+        plan.wakes.extend(orphans.map(|claim| (now.mono + LISTED, claim)));
+    }
+}
+
+fn delete(world: &World, claim: &ClaimView<'_>, now: Now, plan: &mut Plan) -> Option<Step> {
+    let behind = world.serving(claim.pool, now.mono).any(|node| {
         node.report
             .as_ref()
             .and_then(|r| r.applied)
@@ -34,51 +81,50 @@ fn delete(world: &World, claim: &Claim, now: Now, plan: &mut Plan) -> Option<Ste
         // The node's next watermark, or its end, plans this claim again.
         return None;
     }
-    let cooldown = world.pool(&claim.pool).map_or(COOLDOWN, |pool| pool.cooldown);
+    let cooldown = world.pool(claim.pool).map_or(COOLDOWN, |pool| pool.cooldown);
     let over = claim.since + cooldown;
     if now.mono < over {
-        plan.wakes.push((over, Target::Claim(claim.uid.clone())));
+        plan.wakes.push((over, Target::Claim(claim.uid)));
         return None;
     }
     Some(Step::DeleteClaim {
-        uid: claim.uid.clone(),
-        name: claim.name.clone(),
+        uid: claim.uid,
+        name: claim.name(),
         resource_version: claim.resource_version,
     })
 }
 
 /// Whether the key has no right to this claim any more.
-fn is_over(world: &World, claim: &Claim, key: &Key, now: Now, plan: &mut Plan) -> bool {
+fn is_over(world: &World, claim: &ClaimView<'_>, key: &KeyView<'_>, now: Now, plan: &mut Plan) -> bool {
     if key.deleting {
         return true;
     }
-    match verdict::of(world, key, now) {
+    let claims = KeyClaims::of(world, key);
+    let is_current = verdict::is_current(claim, key);
+    match verdict::of(world, key, &claims, now) {
         Err(Reason::Suspended) => return true,
         // Said first, done afterwards: what was published is what remembers it.
         Err(Reason::Expired) => return key.status.is_expired(),
-        Err(Reason::DuplicateKey | Reason::GatewayKey) if verdict::is_current(claim, key) => return true,
+        Err(Reason::DuplicateKey | Reason::GatewayKey) if is_current => return true,
         _ => {}
     }
-    let current = verdict::current_claim(world, key);
-    if verdict::is_current(claim, key) {
-        return current.is_some_and(|kept| kept.uid != claim.uid);
+    if is_current {
+        return claims.current.is_some_and(|kept| kept.uid != claim.uid);
     }
-    let Some(current) = current else { return false };
-    let older = world
-        .claims_of(&key.uid)
-        .filter(|c| !c.released && !verdict::is_current(c, key));
-    if older.last().is_some_and(|last| last.uid != claim.uid) {
+    let Some(current) = claims.current else {
+        return false;
+    };
+    if claims.old.is_some_and(|old| old.uid != claim.uid) {
         // Never more than one old peer.
         return true;
     }
-    let overlap = world.pool(&key.pool).map(|pool| pool.overlap).unwrap_or_default();
+    let overlap = world.pool(key.pool).map(|pool| pool.overlap).unwrap_or_default();
     let Some(since) = current.programmed else {
         return false;
     };
     if now.mono >= since + overlap {
         return true;
     }
-    plan.wakes
-        .push((since + overlap, Target::Claim(claim.uid.clone())));
+    plan.wakes.push((since + overlap, Target::Claim(claim.uid)));
     false
 }

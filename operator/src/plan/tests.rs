@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use culvert_crds::Reason;
 use culvert_crds::gateway::WireGuardGatewayStatus;
-use culvert_crds::peer::peer_name;
 use culvert_crds::pool::IPPoolStatus;
 use culvert_wireguard::PublicKey;
 use jiff::Timestamp;
@@ -24,7 +23,8 @@ use super::{Plan, Promised, Step, check::check, plan};
 use crate::clock::Now;
 use crate::world::status::KeyStatus;
 use crate::world::{
-    Change, Claim, Gateway, GatewayNode, Key, Kind, Node, Pool, Ranges, Report, Target, World,
+    Addresses, Change, Claim, Gateway, GatewayNode, Key, KeyView, Kind, Node, Pool, Proof, Ranges, Report,
+    Target, Uid, World,
 };
 
 /// The API, the operator's world, and the clocks.
@@ -34,6 +34,34 @@ struct Bed {
     claims: BTreeMap<String, Claim>,
     now: Now,
     rng: SmallRng,
+    /// What people were told.
+    events: Vec<Reason>,
+}
+
+/// A key as the API would show it.
+fn owned(key: KeyView<'_>) -> Key {
+    Key {
+        uid: key.uid,
+        namespace: key.namespace.to_owned(),
+        name: key.name.to_owned(),
+        resource_version: key.resource_version,
+        generation: key.generation,
+        created: key.created,
+        deleting: key.deleting,
+        public_key: key.public_key,
+        pool: key.pool.to_owned(),
+        suspend: key.suspend,
+        expire_after: key.expire_after,
+        address_generation: key.address_generation,
+        status: key.status,
+    }
+}
+
+/// The uid of whatever has this name.
+fn uid(name: &str) -> Uid {
+    let mix =
+        |n: u128, byte: u8| (n ^ u128::from(byte)).wrapping_mul(0x0000_0100_0000_01b3_0000_0000_0000_013b);
+    Uid::from_u128(name.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, mix))
 }
 
 fn public_key(n: u8) -> PublicKey {
@@ -44,12 +72,12 @@ fn public_key(n: u8) -> PublicKey {
 
 fn key(name: &str, n: u8) -> Key {
     Key {
-        uid: format!("uid-{name}"),
+        uid: uid(name),
         namespace: "tenant".to_owned(),
         name: name.to_owned(),
         resource_version: 0,
         generation: 1,
-        created: 1_000 + i64::from(n),
+        created: 1_000 + u32::from(n),
         deleting: false,
         public_key: Some(public_key(n)),
         pool: "default".to_owned(),
@@ -62,7 +90,8 @@ fn key(name: &str, n: u8) -> Key {
 
 fn pool(v4: &str) -> Pool {
     Pool {
-        uid: "uid-pool".to_owned(),
+        uid: uid("pool"),
+        created: 1,
         name: "default".to_owned(),
         resource_version: 0,
         generation: 1,
@@ -81,18 +110,22 @@ fn pool(v4: &str) -> Pool {
         status: IPPoolStatus::default(),
         published: Duration::ZERO,
         free: Vec::new(),
+        refused: None,
     }
 }
 
 fn gateway() -> Gateway {
     Gateway {
-        uid: "uid-gateway".to_owned(),
+        uid: uid("gateway"),
+        created: 1,
         name: "gw".to_owned(),
         resource_version: 0,
         generation: 1,
         deleting: false,
         node_selector: BTreeMap::new(),
         pools: vec!["default".to_owned()],
+        interface: "cv0".to_owned(),
+        listen_port: 51820,
         host_template: None,
         status: WireGuardGatewayStatus::default(),
     }
@@ -100,11 +133,12 @@ fn gateway() -> Gateway {
 
 fn node(name: &str) -> Node {
     Node {
-        uid: format!("uid-{name}"),
+        uid: uid(name),
         name: name.to_owned(),
         labels: BTreeMap::new(),
         external_address: None,
         internal_address: Some("192.0.2.1".to_owned()),
+        ranges: Vec::new(),
     }
 }
 
@@ -120,6 +154,7 @@ impl Bed {
             claims: BTreeMap::new(),
             now,
             rng: SmallRng::seed_from_u64(9),
+            events: Vec::new(),
         };
         for kind in Kind::ALL {
             bed.world.apply(Change::ListBegins(kind), now.mono);
@@ -142,33 +177,43 @@ impl Bed {
     fn put_key(&mut self, mut key: Key) {
         key.resource_version = self.next_version();
         if let Some(known) = self.world.key(&key.uid) {
-            key.status = known.status.clone();
+            key.status = known.status;
         }
         self.world.apply(Change::Key(Box::new(key)), self.now.mono);
     }
 
     fn change_key(&mut self, name: &str, change: impl Fn(&mut Key)) {
-        let mut key = self.key(name).clone();
+        let mut key = owned(self.key(name));
         key.generation += 1;
         change(&mut key);
         self.put_key(key);
     }
 
-    fn key(&self, name: &str) -> &Key {
-        self.world.key(&format!("uid-{name}")).unwrap()
+    fn key(&self, name: &str) -> KeyView<'_> {
+        self.world.key(&uid(name)).unwrap()
+    }
+
+    fn claim_of(&self, name: &str) -> Claim {
+        let key = self.key(name);
+        self.world.claims_of(&key).next().unwrap().to_claim()
+    }
+
+    fn delete_key(&mut self, name: &str) {
+        self.world
+            .apply(Change::Gone(Kind::Key, uid(name)), self.now.mono);
     }
 
     fn ready(&self, name: &str) -> Option<Reason> {
-        self.key(name).status.conditions[2].and_then(|mark| mark.reason)
+        self.key(name).status.ready()
     }
 
     fn addresses(&self, name: &str) -> Vec<IpAddr> {
-        self.key(name).status.addresses.clone()
+        self.key(name).status.shown.addresses.iter().collect()
     }
 
     fn put_claim(&mut self, mut claim: Claim) {
         claim.resource_version = self.next_version();
-        self.claims.insert(claim.name.clone(), claim.clone());
+        self.claims.insert(claim.name(), claim.clone());
         self.world.apply(Change::Claim(Box::new(claim)), self.now.mono);
     }
 
@@ -179,24 +224,24 @@ impl Bed {
     }
 
     /// A gateway node whose kernel has everything up to `applied`.
-    fn report(&mut self, node: &str, applied: Option<u64>, refused: &[String]) {
+    fn report(&mut self, node: &str, applied: Option<u64>, refused: &[Uid]) {
         let name = format!("gw.{node}");
         let resource_version = self.next_version();
         let report = Report {
             session: "s".to_owned(),
             applied,
             pools: ["default".to_owned()].into(),
-            refused: refused.iter().cloned().collect(),
+            refused: refused.iter().copied().collect(),
             refused_count: refused.len(),
             renew_time: format!("{resource_version}"),
             ..Report::default()
         };
         let node = GatewayNode {
-            uid: format!("uid-{name}"),
+            uid: uid(&name),
             name,
             resource_version,
             gateway: "gw".to_owned(),
-            gateway_uid: "uid-gateway".to_owned(),
+            gateway_uid: uid("gateway"),
             node: node.to_owned(),
             endpoint_host: None,
             drain: false,
@@ -257,38 +302,49 @@ impl Bed {
             .for_each(|uid| self.world.mark_programmed(uid, self.now.mono));
         plan.waiting
             .iter()
-            .for_each(|(pool, uid)| self.world.wait_for_address(pool, uid));
+            .for_each(|(uid, queue)| self.world.wait(uid, *queue));
         plan
     }
 
     fn execute(&mut self, step: Step) {
         match step {
             Step::CreateClaim(new) => {
-                let name = peer_name(new.addresses[0]);
-                assert!(!self.claims.contains_key(&name), "an address in use was drawn");
-                let created = self.now.wall.as_second();
                 let version = self.version;
-                self.put_claim(Claim {
-                    uid: format!("uid-{name}-{version}"),
-                    name,
+                let mut claim = Claim {
+                    uid: Uid::nil(),
                     resource_version: 0,
-                    created,
+                    created: u32::try_from(self.now.wall.as_second()).unwrap(),
                     public_key: new.public_key,
                     addresses: new.addresses,
                     pool: new.pool,
-                    key: new.key,
+                    key: Uid::try_parse(&new.key.uid).unwrap(),
+                    key_namespace: new.key.namespace,
+                    key_name: new.key.name,
                     address_generation: new.address_generation,
                     released: false,
-                    since: Duration::ZERO,
-                    programmed: None,
-                });
+                };
+                claim.uid = uid(&format!("{}-{version}", claim.name()));
+                let taken = self.claims.contains_key(&claim.name());
+                assert!(!taken, "an address in use was drawn");
+                self.put_claim(claim);
             }
-            Step::PublishKey { uid, status, .. } => {
-                let mut key = self.world.key(&uid).unwrap().clone();
-                key.status = KeyStatus::read(Some(&status.write()));
-                assert_eq!(key.status, *status, "a status reads back as it was written");
+            Step::PublishKey(news) => {
+                let mut key = owned(self.world.key(&news.uid).unwrap());
+                key.status = KeyStatus::read(Some(&news.status.write()));
+                assert_eq!(key.status, news.status, "a status reads back as it was written");
+                self.events.extend(news.event);
                 key.resource_version = self.next_version();
                 self.world.apply(Change::Key(Box::new(key)), self.now.mono);
+            }
+            Step::ProveGone { namespace, asked } => {
+                let keys = self.world.keys().filter(|key| key.namespace == namespace);
+                let present = keys.map(|key| key.uid).collect();
+                let proof = Proof {
+                    namespace,
+                    asked,
+                    present,
+                };
+                self.world.apply(Change::LiveKeys(Box::new(proof)), self.now.mono);
             }
             Step::ReleaseClaim(claim) | Step::ReleaseOrphan(claim) => {
                 self.put_claim(Claim {
@@ -300,18 +356,18 @@ impl Bed {
                 self.claims.remove(&name);
                 self.world.apply(Change::Gone(Kind::Claim, uid), self.now.mono);
             }
-            Step::PublishPool { status, .. } => {
-                let mut pool = self.world.pool("default").unwrap().clone();
+            Step::PublishPool { name, status, .. } => {
+                let mut pool = self.world.pool(&name).unwrap().clone();
                 pool.status = *status;
                 self.put_pool(pool);
             }
-            Step::GuardPool { guarded, .. } => {
-                let mut pool = self.world.pool("default").unwrap().clone();
+            Step::GuardPool { name, guarded } => {
+                let mut pool = self.world.pool(&name).unwrap().clone();
                 pool.guarded = guarded;
                 self.put_pool(pool);
             }
-            Step::PublishGateway { status, .. } => {
-                let mut gateway = self.world.gateway("gw").unwrap().clone();
+            Step::PublishGateway { name, status, .. } => {
+                let mut gateway = self.world.gateway(&name).unwrap().clone();
                 gateway.status = *status;
                 gateway.resource_version = self.next_version();
                 self.world
@@ -320,11 +376,11 @@ impl Bed {
             Step::CreateGatewayNode(new) => {
                 let resource_version = self.next_version();
                 let node = GatewayNode {
-                    uid: format!("uid-{}-{resource_version}", new.name),
+                    uid: uid(&format!("{}-{resource_version}", new.name)),
                     name: new.name,
                     resource_version,
                     gateway: new.gateway.name,
-                    gateway_uid: new.gateway.uid,
+                    gateway_uid: Uid::try_parse(&new.gateway.uid).unwrap(),
                     node: new.node,
                     endpoint_host: new.endpoint_host,
                     drain: false,
@@ -364,20 +420,18 @@ impl Bed {
     }
 
     fn assert_at_rest(&mut self) {
-        let keys: Vec<_> = self
-            .world
-            .keys()
-            .map(|key| Target::Key(key.uid.clone()))
-            .collect();
+        let keys: Vec<_> = self.world.keys().map(|key| Target::Key(key.uid)).collect();
         let claims: Vec<_> = self
             .world
             .claims()
-            .map(|claim| Target::Claim(claim.uid.clone()))
+            .map(|claim| Target::Claim(claim.uid))
             .collect();
-        let targets = keys
-            .into_iter()
-            .chain(claims)
-            .chain([Target::Fleet, Target::Pool("default".to_owned())]);
+        let pools: Vec<_> = self
+            .world
+            .pools()
+            .map(|pool| Target::Pool(pool.name.clone()))
+            .collect();
+        let targets = keys.into_iter().chain(claims).chain(pools).chain([Target::Fleet]);
         let again = plan(
             &self.world,
             targets.collect(),

@@ -5,13 +5,14 @@ use std::time::Duration;
 use culvert_crds::Reason;
 use jiff::SignedDuration;
 
-use super::Promised;
+use super::{KeyClaims, Promised};
 use crate::clock::Now;
-use crate::world::{Claim, Key, World};
+use crate::world::status::seconds;
+use crate::world::{ClaimView, KeyView, World};
 
 /// Ok when the key may hold addresses; otherwise why not.
-pub fn of(world: &World, key: &Key, now: Now) -> Result<(), Reason> {
-    of_itself(world, key, now)?;
+pub fn of(world: &World, key: &KeyView<'_>, claims: &KeyClaims<'_>, now: Now) -> Result<(), Reason> {
+    of_itself(world, key, claims, now)?;
     let Some(public_key) = &key.public_key else {
         return Err(Reason::InvalidKey);
     };
@@ -21,7 +22,7 @@ pub fn of(world: &World, key: &Key, now: Now) -> Result<(), Reason> {
         None => {
             let first = world
                 .keys_carrying(public_key)
-                .find(|other| of_itself(world, other, now).is_ok());
+                .find(|other| other.uid == key.uid || of_other(world, other, now).is_ok());
             if first.is_some_and(|first| first.uid != key.uid) {
                 return Err(Reason::DuplicateKey);
             }
@@ -30,20 +31,34 @@ pub fn of(world: &World, key: &Key, now: Now) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Whether the key's namespace may have one more, should it need one. Claims under way count.
-pub fn quota(world: &World, key: &Key, promised: &Promised) -> Result<(), Reason> {
-    let most = world.pool(&key.pool).and_then(|pool| pool.max_keys_per_namespace);
-    let full = most
-        .is_some_and(|most| held_by_others(world, key) + promised.held(&key.pool, &key.namespace) >= most);
-    if full && current_claim(world, key).is_none() {
+fn of_other(world: &World, key: &KeyView<'_>, now: Now) -> Result<(), Reason> {
+    of_itself(world, key, &KeyClaims::of(world, key), now)
+}
+
+/// Whether the key's namespace may have one more of its pool. Claims under way count, and what the key itself rotates
+/// away from does not. As many again may cool down: making and deleting keys in turn must not use up a pool.
+pub fn share(world: &World, key: &KeyView<'_>, promised: &Promised) -> Result<(), Reason> {
+    let Some(most) = world.pool(key.pool).and_then(|pool| pool.max_keys_per_namespace) else {
+        return Ok(());
+    };
+    let share = world.share(key.pool, key.namespace);
+    let own = world
+        .claims_of(key)
+        .filter(|claim| !claim.released && claim.pool == key.pool)
+        .count();
+    let promised = promised.held(key.pool, key.namespace);
+    let held = (share.held + promised).saturating_sub(u32::try_from(own).unwrap_or(u32::MAX));
+    if held >= most {
         Err(Reason::QuotaExceeded)
+    } else if share.cooling + held >= most.saturating_mul(2) {
+        Err(Reason::RateLimited)
     } else {
         Ok(())
     }
 }
 
 /// The part that does not depend on who else carries the public key.
-fn of_itself(world: &World, key: &Key, now: Now) -> Result<(), Reason> {
+fn of_itself(world: &World, key: &KeyView<'_>, claims: &KeyClaims<'_>, now: Now) -> Result<(), Reason> {
     if key.suspend || key.deleting {
         return Err(Reason::Suspended);
     }
@@ -51,77 +66,66 @@ fn of_itself(world: &World, key: &Key, now: Now) -> Result<(), Reason> {
     if world.is_gateway_key(&public_key) {
         return Err(Reason::GatewayKey);
     }
-    if is_expired(world, key, now) {
+    if is_expired(world, key, claims, now) {
         return Err(Reason::Expired);
     }
-    let pool = world.pool(&key.pool).ok_or(Reason::PoolNotFound)?;
+    let pool = world.pool(key.pool).ok_or(Reason::PoolNotFound)?;
     if pool.ranges.is_none() {
         return Err(Reason::InvalidSpec);
     }
-    let holds = current_claim(world, key).is_some();
-    let allowed = pool.allowed_namespaces.is_empty() || pool.allowed_namespaces.contains(&key.namespace);
     // Who holds addresses keeps them: a pool that is narrowed cuts nobody off.
-    if !holds && !allowed {
+    if claims.current.is_some() {
+        return Ok(());
+    }
+    if !pool.allowed_namespaces.is_empty() && !pool.allowed_namespaces.iter().any(|n| n == key.namespace) {
         return Err(Reason::NamespaceNotAllowed);
     }
-    if !holds && pool.deleting {
+    if pool.deleting {
         return Err(Reason::PoolNotFound);
     }
-    Ok(())
-}
-
-/// Claims of the key's namespace that are not the key's own: what it rotates away from does not count.
-fn held_by_others(world: &World, key: &Key) -> u32 {
-    let own = world
-        .claims_of(&key.uid)
-        .filter(|claim| !claim.released && claim.pool == key.pool)
-        .count();
-    world
-        .held(&key.pool, &key.namespace)
-        .saturating_sub(u32::try_from(own).unwrap_or(u32::MAX))
-}
-
-/// The claim for the key's present public key, address generation and pool: the oldest, should there be more.
-pub fn current_claim<'a>(world: &'a World, key: &'a Key) -> Option<&'a Claim> {
-    world
-        .claims_of(&key.uid)
-        .find(|claim| !claim.released && is_current(claim, key))
+    pool.refused.map_or(Ok(()), Err)
 }
 
 /// Whether the claim is for what the key asks at present.
-pub fn is_current(claim: &Claim, key: &Key) -> bool {
+pub fn is_current(claim: &ClaimView<'_>, key: &KeyView<'_>) -> bool {
     Some(claim.public_key) == key.public_key
         && claim.address_generation == key.address_generation
         && claim.pool == key.pool
 }
 
 /// When the claim's time is over, seconds since the epoch; `None` when nothing limits it.
-pub fn expiry(world: &World, key: &Key, claim: &Claim) -> Option<i64> {
-    let policy = world.pool(&key.pool).and_then(|pool| pool.max_age);
-    let limit: Duration = key.expire_after.into_iter().chain(policy).min()?;
+pub fn expiry(world: &World, key: &KeyView<'_>, claim: &ClaimView<'_>) -> Option<u32> {
+    let limit = lifetime(world, key)?;
     Some(
         claim
             .created
-            .saturating_add(i64::try_from(limit.as_secs()).unwrap_or(i64::MAX)),
+            .saturating_add(u32::try_from(limit.as_secs()).unwrap_or(u32::MAX)),
     )
+}
+
+/// How long a key may hold its addresses.
+pub fn lifetime(world: &World, key: &KeyView<'_>) -> Option<Duration> {
+    let policy = world.pool(key.pool).and_then(|pool| pool.max_age);
+    key.expire_after.into_iter().chain(policy).min()
 }
 
 /// Whether the time of the key's present public key is over: by its claim while there is one, later by what
 /// was published, so that neither a restart nor the claim's deletion gives it a second life.
-pub fn is_expired(world: &World, key: &Key, now: Now) -> bool {
-    let over = |at: i64| at <= now.wall.as_second();
-    match current_claim(world, key) {
-        Some(claim) => expiry(world, key, claim).is_some_and(over),
+fn is_expired(world: &World, key: &KeyView<'_>, claims: &KeyClaims<'_>, now: Now) -> bool {
+    match &claims.current {
+        Some(claim) => expiry(world, key, claim).is_some_and(|at| at <= seconds(now.wall)),
         None => {
+            let shown = &key.status.shown;
             key.status.is_expired()
-                && key.status.public_key == key.public_key
-                && key.status.address_generation == Some(key.address_generation)
+                && shown.public_key == key.public_key
+                && shown.address_generation == Some(key.address_generation)
         }
     }
 }
 
 /// The monotonic time at which the wall clock will show `at`.
-pub fn when(at: i64, now: Now) -> Duration {
-    let left = SignedDuration::from_secs(at.saturating_sub(now.wall.as_second()).max(0).saturating_add(1));
+pub fn when(at: u32, now: Now) -> Duration {
+    let left = i64::from(at).saturating_sub(now.wall.as_second()).max(0);
+    let left = SignedDuration::from_secs(left.saturating_add(1));
     now.mono.saturating_add(left.unsigned_abs())
 }

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use culvert_wireguard::PublicKey;
+use ipnet::IpNet;
 
-use super::{Target, Uid, World};
+use super::{Kind, Target, Uid, World};
 
 /// A node that has not reported for so long serves no more, and holds nobody up.
 pub const SERVING_LEASE: Duration = Duration::from_secs(60);
@@ -28,6 +29,12 @@ pub struct Gateway {
     pub node_selector: BTreeMap<String, String>,
     /// Names of the pools it serves.
     pub pools: Vec<String>,
+    /// Name of its interface.
+    pub interface: String,
+    /// Its UDP port.
+    pub listen_port: u16,
+    /// Creation, seconds since the epoch.
+    pub created: u32,
     /// Host name of its nodes, with `{node}` for the node's name.
     pub host_template: Option<String>,
     /// What was last published.
@@ -95,6 +102,8 @@ pub struct Node {
     pub external_address: Option<String>,
     /// Its address inside the cluster.
     pub internal_address: Option<String>,
+    /// Ranges that the cluster itself uses there: its pods', and its own addresses.
+    pub ranges: Vec<IpNet>,
 }
 
 impl GatewayNode {
@@ -173,9 +182,16 @@ impl World {
 
     pub(super) fn apply_gateway(&mut self, gateway: Gateway, now: Duration) {
         let known = self.gateways.get(&gateway.name);
-        if known.is_some_and(|known| {
-            known.uid == gateway.uid && known.resource_version >= gateway.resource_version
-        }) {
+        let is_old = |known: &Gateway| {
+            known.uid == gateway.uid
+                && self.is_old(
+                    Kind::Gateway,
+                    &gateway.uid,
+                    known.resource_version,
+                    gateway.resource_version,
+                )
+        };
+        if known.is_some_and(is_old) {
             return;
         }
         let mut pools = gateway.pools.clone();
@@ -184,11 +200,11 @@ impl World {
         self.fleet_changed(&pools, now, true);
     }
 
-    pub(super) fn remove_gateway(&mut self, uid: &str, now: Duration) {
+    pub(super) fn remove_gateway(&mut self, uid: &Uid, now: Duration) {
         let Some(name) = self
             .gateways
             .values()
-            .find(|g| g.uid == uid)
+            .find(|g| g.uid == *uid)
             .map(|g| g.name.clone())
         else {
             return;
@@ -209,7 +225,12 @@ impl World {
             .filter(|known| known.uid == node.uid)
             .cloned();
         if let Some(before) = &before {
-            if before.resource_version >= node.resource_version {
+            if self.is_old(
+                Kind::GatewayNode,
+                &node.uid,
+                before.resource_version,
+                node.resource_version,
+            ) {
                 return;
             }
             let renewed = |n: &GatewayNode| n.report.as_ref().map(|r| r.renew_time.clone());
@@ -243,16 +264,16 @@ impl World {
         let refused: HashSet<Uid> = reports
             .into_iter()
             .flatten()
-            .flat_map(|r| r.refused.iter().cloned())
+            .flat_map(|r| r.refused.iter().copied())
             .collect();
-        self.queue.touch_at(
+        self.touch_at(
             node.renewed + SERVING_LEASE + Duration::from_millis(1),
             Target::Fleet,
         );
         self.gateway_nodes.insert(node.name.clone(), node);
         for uid in refused {
-            if let Some(claim) = self.claims.get(&uid) {
-                self.queue.touch(Target::Key(claim.key.uid.clone()));
+            if let Some(key) = self.claim(&uid).map(|claim| claim.key) {
+                self.touch(Target::Key(key));
             }
         }
         self.fleet_changed(&pools, now, turned);
@@ -279,11 +300,11 @@ impl World {
         }
     }
 
-    pub(super) fn remove_gateway_node(&mut self, uid: &str, now: Duration) {
+    pub(super) fn remove_gateway_node(&mut self, uid: &Uid, now: Duration) {
         let Some(name) = self
             .gateway_nodes
             .values()
-            .find(|n| n.uid == uid)
+            .find(|n| n.uid == *uid)
             .map(|n| n.name.clone())
         else {
             return;
@@ -304,16 +325,25 @@ impl World {
         if self.nodes.get(&node.name) == Some(&node) {
             return;
         }
-        self.nodes.insert(node.name.clone(), node);
-        self.queue.touch(Target::Fleet);
+        let before = self.nodes.insert(node.name.clone(), node.clone());
+        if before.is_none_or(|before| before.ranges != node.ranges) {
+            self.judge_ranges();
+        }
+        self.touch(Target::Fleet);
     }
 
-    pub(super) fn remove_node(&mut self, uid: &str) {
-        let Some(name) = self.nodes.values().find(|n| n.uid == uid).map(|n| n.name.clone()) else {
+    pub(super) fn remove_node(&mut self, uid: &Uid) {
+        let Some(name) = self
+            .nodes
+            .values()
+            .find(|n| n.uid == *uid)
+            .map(|n| n.name.clone())
+        else {
             return;
         };
         self.nodes.remove(&name);
-        self.queue.touch(Target::Fleet);
+        self.judge_ranges();
+        self.touch(Target::Fleet);
     }
 
     fn change_gateway_key(&mut self, old: Option<PublicKey>, new: Option<PublicKey>) {
@@ -342,11 +372,11 @@ impl World {
             };
             self.touch_awaiting(pool, upto);
             if turned {
-                self.queue.touch(Target::Pool(pool.clone()));
+                self.touch(Target::Pool(pool.clone()));
             }
         }
         if turned {
-            self.queue.touch(Target::Fleet);
+            self.touch(Target::Fleet);
         }
     }
 }

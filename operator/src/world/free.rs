@@ -2,10 +2,9 @@
 //!
 //! Guarantees a uniform draw: the n-th free address is found in O(log n), whatever the range is
 //! filled to, so no address is more likely than another and a nearly full range costs no retries.
-//! An IPv4 range keeps a bitmap with a Fenwick tree over its words; an IPv6 range is so large that
-//! it keeps what is taken, and a draw that hits a taken address (chance below 2^-40) is repeated.
+//! An IPv4 range keeps a bitmap with a Fenwick tree over its words; an IPv6 range is so large that a draw that hits a
+//! taken address (chance below 2^-40) is repeated, and what is taken is asked of whoever knows.
 
-use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -127,7 +126,6 @@ impl FreeV4 {
 #[derive(Clone, Debug)]
 pub struct FreeV6 {
     net: Ipv6Net,
-    taken: HashSet<Ipv6Addr>,
     reserved: Vec<Ipv6Net>,
 }
 
@@ -143,17 +141,11 @@ impl FreeV6 {
             .filter_map(|e| if let IpNet::V6(e) = e { Some(*e) } else { None })
             .collect();
         reserved.extend([net.network(), gateway_v6(net)].map(Ipv6Net::from));
-        Self {
-            net,
-            taken: HashSet::new(),
-            reserved,
-        }
+        Self { net, reserved }
     }
 
     fn is_free(&self, address: Ipv6Addr) -> bool {
-        self.net.contains(&address)
-            && !self.taken.contains(&address)
-            && !self.reserved.iter().any(|range| range.contains(&address))
+        self.net.contains(&address) && !self.reserved.iter().any(|range| range.contains(&address))
     }
 }
 
@@ -169,7 +161,7 @@ pub enum Free {
 impl Free {
     /// Draws a free address for which `elsewhere` does not hold, uniformly.
     ///
-    /// `elsewhere` names addresses that are promised but not yet marked; they must be few.
+    /// `elsewhere` names addresses that are taken but not marked here: any of IPv6's, few of IPv4's.
     pub fn draw(&self, rng: &mut impl Rng, elsewhere: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
         match self {
             Self::V4(set) => {
@@ -217,35 +209,22 @@ impl Free {
         }
     }
 
-    /// Takes an address out; what lies outside the range is left alone.
+    /// Takes an IPv4 address out; what lies outside the range is left alone.
     pub fn take(&mut self, address: IpAddr) {
-        match (self, address) {
-            (Self::V4(set), IpAddr::V4(address)) => {
-                if let Some(index) = set.index(address) {
-                    set.set(index, false);
-                }
-            }
-            (Self::V6(set), IpAddr::V6(address)) => {
-                set.taken.insert(address);
-            }
-            _ => {}
+        if let (Self::V4(set), IpAddr::V4(address)) = (self, address)
+            && let Some(index) = set.index(address)
+        {
+            set.set(index, false);
         }
     }
 
-    /// Puts an address back; reserved addresses and those outside the range stay out.
+    /// Puts an IPv4 address back; reserved addresses and those outside the range stay out.
     pub fn put_back(&mut self, address: IpAddr) {
-        match (self, address) {
-            (Self::V4(set), IpAddr::V4(address)) => {
-                if let Some(index) = set.index(address)
-                    && !set.is_reserved(address)
-                {
-                    set.set(index, true);
-                }
-            }
-            (Self::V6(set), IpAddr::V6(address)) => {
-                set.taken.remove(&address);
-            }
-            _ => {}
+        if let (Self::V4(set), IpAddr::V4(address)) = (self, address)
+            && let Some(index) = set.index(address)
+            && !set.is_reserved(address)
+        {
+            set.set(index, true);
         }
     }
 

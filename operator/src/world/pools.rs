@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use culvert_crds::Reason;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rand::Rng;
 
 use super::free::{Free, FreeV4, FreeV6};
-use super::{Target, Uid, World};
+use super::{Addresses, Kind, Target, Uid, World};
 
 /// An `IPPool` as observed.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct Pool {
     pub resource_version: u64,
     /// Generation of its spec.
     pub generation: i64,
+    /// Creation, seconds since the epoch.
+    pub created: u32,
     /// Somebody has asked for its deletion.
     pub deleting: bool,
     /// Our finalizer is on it.
@@ -42,6 +45,8 @@ pub struct Pool {
     pub published: Duration,
     /// The free addresses of each family.
     pub free: Vec<Free>,
+    /// Why its ranges cannot be used, if they cannot.
+    pub refused: Option<Reason>,
 }
 
 /// The ranges of a pool.
@@ -56,6 +61,11 @@ pub struct Ranges {
 }
 
 impl Ranges {
+    /// Each of them.
+    pub fn each(&self) -> impl Iterator<Item = IpNet> {
+        self.v4.map(IpNet::V4).into_iter().chain(self.v6.map(IpNet::V6))
+    }
+
     fn free(&self) -> Vec<Free> {
         let v4 = self.v4.map(|net| Free::V4(FreeV4::new(net, &self.exclude)));
         let v6 = self.v6.map(|net| Free::V6(FreeV6::new(net, &self.exclude)));
@@ -65,22 +75,30 @@ impl Ranges {
 
 impl Pool {
     /// Draws one address of each family, IPv4 first; `None` when a family has none left.
-    pub fn draw(&self, rng: &mut impl Rng, promised: impl Fn(IpAddr) -> bool) -> Option<Vec<IpAddr>> {
-        if self.free.is_empty() {
-            return None;
-        }
-        self.free.iter().map(|free| free.draw(rng, &promised)).collect()
+    ///
+    /// `elsewhere` holds for addresses that are taken without being marked here; of IPv4's they must be few.
+    pub fn draw(&self, rng: &mut impl Rng, elsewhere: impl Fn(IpAddr) -> bool) -> Option<Addresses> {
+        let drawn: Option<Vec<_>> = self.free.iter().map(|free| free.draw(rng, &elsewhere)).collect();
+        Addresses::new(drawn?).filter(|drawn| !drawn.is_empty())
     }
 
     /// Whether a key may have exactly these addresses.
-    pub fn could_give(&self, addresses: &[IpAddr], promised: impl Fn(IpAddr) -> bool) -> bool {
+    pub fn could_give(&self, addresses: Addresses, elsewhere: impl Fn(IpAddr) -> bool) -> bool {
         !addresses.is_empty()
             && addresses.len() == self.free.len()
             && self
                 .free
                 .iter()
-                .zip(addresses)
-                .all(|(free, address)| free.is_free(*address) && !promised(*address))
+                .zip(addresses.iter())
+                .all(|(free, address)| free.is_free(address) && !elsewhere(address))
+    }
+
+    /// Whether the pool would not give these addresses any more: it excludes them by now.
+    pub fn excludes(&self, addresses: Addresses) -> bool {
+        let ranges = self.ranges.iter().flat_map(|ranges| &ranges.exclude);
+        ranges
+            .into_iter()
+            .any(|range| addresses.iter().any(|address| range.contains(&address)))
     }
 
     /// How many keys could still get addresses.
@@ -104,53 +122,69 @@ impl World {
     }
 
     pub(super) fn apply_pool(&mut self, mut pool: Pool, now: Duration) {
-        let is_news = |known: &Pool| known.uid != pool.uid || known.resource_version < pool.resource_version;
-        if !self.pools.get(&pool.name).is_none_or(is_news) {
+        let is_old = |known: &Pool| {
+            known.uid == pool.uid
+                && self.is_old(
+                    Kind::Pool,
+                    &pool.uid,
+                    known.resource_version,
+                    pool.resource_version,
+                )
+        };
+        if self.pools.get(&pool.name).is_some_and(is_old) {
             return;
         }
         let known = self.pools.remove(&pool.name);
-        let asks = |pool: &Pool| (pool.uid.clone(), pool.generation, pool.deleting);
+        let asks = |pool: &Pool| (pool.uid, pool.generation, pool.deleting);
         let turned = known.as_ref().map(asks) != Some(asks(&pool));
         pool.published = known
             .as_ref()
             .filter(|known| known.status == pool.status)
             .map_or(now, |k| k.published);
+        pool.refused = known.as_ref().and_then(|known| known.refused);
         if let Some(known) = known
             && known.ranges == pool.ranges
         {
             pool.free = known.free;
         } else {
             pool.free = pool.ranges.as_ref().map(Ranges::free).unwrap_or_default();
-            let held = self
-                .claims
-                .values()
-                .flat_map(|claim| claim.addresses.iter().copied());
+            let held = self.claims().flat_map(|claim| claim.addresses.iter());
             held.for_each(|address| pool.take(address));
         }
         let name = pool.name.clone();
         self.pools.insert(name.clone(), pool);
+        self.judge_ranges();
         if turned {
             self.touch_keys_of(&name);
         }
-        self.queue.touch(Target::Pool(name));
+        self.touch(Target::Pool(name));
     }
 
-    fn touch_keys_of(&mut self, pool: &str) {
-        for key in self.keys.values().filter(|key| key.pool == pool) {
-            self.queue.touch(Target::Key(key.uid.clone()));
-        }
+    /// Every pool.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.pools.values()
     }
 
-    pub(super) fn remove_pool(&mut self, uid: &str) {
+    pub(super) fn touch_keys_of(&mut self, pool: &str) {
+        let keys: Vec<Uid> = self
+            .keys()
+            .filter(|key| key.pool == pool)
+            .map(|key| key.uid)
+            .collect();
+        keys.into_iter().for_each(|uid| self.touch(Target::Key(uid)));
+    }
+
+    pub(super) fn remove_pool(&mut self, uid: &Uid) {
         let Some(name) = self
             .pools
             .values()
-            .find(|pool| pool.uid == uid)
+            .find(|pool| pool.uid == *uid)
             .map(|pool| pool.name.clone())
         else {
             return;
         };
         self.pools.remove(&name);
+        self.judge_ranges();
         self.touch_keys_of(&name);
     }
 }

@@ -1,9 +1,13 @@
 //! What needs planning: now, later, or not before a step under way has ended.
+//!
+//! Targets stand in lanes, one for each namespace, and are taken from the lanes in turn: whoever applies a hundred
+//! thousand keys waits behind nobody but himself, and nobody else waits behind him.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::Uid;
+use super::symbols::Symbol;
 
 /// Something that is planned as a whole, and not again before its steps have ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,10 +22,15 @@ pub enum Target {
     Fleet,
 }
 
-/// First come, first served; a target stands in it once.
+/// A namespace's lane; the other one is for what belongs to none.
+pub(super) type Lane = Option<Symbol>;
+
+/// First come, first served in each lane; a target stands in it once.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    due: VecDeque<Target>,
+    lanes: HashMap<Lane, VecDeque<Target>>,
+    /// The lanes that hold something, the next one first.
+    turns: VecDeque<Lane>,
     queued: HashSet<Target>,
     under_way: HashMap<Target, usize>,
     /// At most one for each target, the earliest: a plan that comes too early asks again.
@@ -30,11 +39,16 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub fn touch(&mut self, target: Target) {
+    pub fn touch(&mut self, target: Target, lane: Lane) {
         // Whoever ends what is under way has it planned again.
-        if !self.under_way.contains_key(&target) && self.queued.insert(target.clone()) {
-            self.due.push_back(target);
+        if self.under_way.contains_key(&target) || !self.queued.insert(target.clone()) {
+            return;
         }
+        let waiting = self.lanes.entry(lane).or_default();
+        if waiting.is_empty() {
+            self.turns.push_back(lane);
+        }
+        waiting.push_back(target);
     }
 
     pub fn touch_at(&mut self, at: Duration, target: Target) {
@@ -48,14 +62,12 @@ impl Queue {
         self.timers.insert((at, target));
     }
 
-    pub fn wake(&mut self, now: Duration) {
-        while let Some(at) = self.next_timer()
-            && at <= now
-            && let Some((_, target)) = self.timers.pop_first()
-        {
-            self.timer_of.remove(&target);
-            self.touch(target);
-        }
+    /// The next target whose time has come.
+    pub fn wake(&mut self, now: Duration) -> Option<Target> {
+        let (_, target) = self.timers.first().filter(|(at, _)| *at <= now)?.clone();
+        self.timers.pop_first();
+        self.timer_of.remove(&target);
+        Some(target)
     }
 
     pub fn next_timer(&self) -> Option<Duration> {
@@ -63,14 +75,36 @@ impl Queue {
     }
 
     pub fn has_due(&self) -> bool {
-        !self.due.is_empty()
+        !self.turns.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.queued.len()
     }
 
     pub fn take_due(&mut self, most: usize) -> Vec<Target> {
-        let count = most.min(self.due.len());
-        let taken: Vec<_> = self.due.drain(..count).collect();
-        for target in &taken {
-            self.queued.remove(target);
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some(lane) = self.turns.pop_front()
+        {
+            let Some(waiting) = self.lanes.get_mut(&lane) else {
+                continue;
+            };
+            if let Some(target) = waiting.pop_front() {
+                self.queued.remove(&target);
+                taken.push(target);
+            }
+            if waiting.is_empty() {
+                // Its number may be another namespace's tomorrow.
+                self.lanes.remove(&lane);
+            } else {
+                self.turns.push_back(lane);
+            }
+        }
+        if self.queued.is_empty() {
+            // A start queues everything there is, once.
+            self.queued.shrink_to(1024);
+            self.lanes.shrink_to(64);
         }
         taken
     }
@@ -92,19 +126,39 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use super::super::symbols::Symbols;
     use super::*;
+
+    fn key(n: u128) -> Target {
+        Target::Key(Uid::from_u128(n))
+    }
 
     #[test]
     fn a_target_under_way_is_planned_again_only_when_it_has_finished() {
         let mut queue = Queue::default();
-        queue.touch(Target::Fleet);
+        queue.touch(Target::Fleet, None);
         assert_eq!(queue.take_due(9), [Target::Fleet]);
         queue.begin(&Target::Fleet);
-        queue.touch(Target::Fleet);
+        queue.touch(Target::Fleet, None);
         assert!(!queue.has_due());
         queue.finish(&Target::Fleet);
-        queue.touch(Target::Fleet);
+        queue.touch(Target::Fleet, None);
         assert_eq!(queue.take_due(9), [Target::Fleet]);
+    }
+
+    #[test]
+    fn a_flood_of_one_namespace_keeps_no_other_waiting() {
+        let mut symbols = Symbols::default();
+        let (flood, other) = (symbols.hold("flood"), symbols.hold("other"));
+        let mut queue = Queue::default();
+        (0..1000).for_each(|n| queue.touch(key(n), Some(flood)));
+        queue.touch(key(1000), Some(other));
+        queue.touch(Target::Fleet, None);
+        assert_eq!(queue.take_due(3), [key(0), key(1000), Target::Fleet]);
+        assert_eq!(queue.take_due(2), [key(1), key(2)]);
+        assert_eq!(queue.len(), 997);
+        assert_eq!(queue.take_due(usize::MAX).len(), 997);
+        assert!(!queue.has_due() && queue.lanes.is_empty());
     }
 
     #[test]
@@ -114,22 +168,9 @@ mod tests {
             queue.touch_at(Duration::from_secs(seconds), Target::Fleet);
         }
         assert_eq!(queue.timers.len(), 1);
-        queue.wake(Duration::from_secs(4));
+        assert_eq!(queue.wake(Duration::from_secs(4)), None);
         assert_eq!(queue.next_timer(), Some(Duration::from_secs(5)));
-        queue.wake(Duration::from_secs(9));
+        assert_eq!(queue.wake(Duration::from_secs(9)), Some(Target::Fleet));
         assert_eq!(queue.next_timer(), None);
-        assert_eq!(queue.take_due(9), [Target::Fleet]);
-    }
-
-    #[test]
-    fn a_timer_touches_its_target_when_its_time_has_come() {
-        let mut queue = Queue::default();
-        queue.touch_at(Duration::from_secs(5), Target::Fleet);
-        queue.wake(Duration::from_secs(4));
-        assert_eq!(queue.next_timer(), Some(Duration::from_secs(5)));
-        assert!(!queue.has_due());
-        queue.wake(Duration::from_secs(5));
-        assert_eq!(queue.next_timer(), None);
-        assert_eq!(queue.take_due(9), [Target::Fleet]);
     }
 }

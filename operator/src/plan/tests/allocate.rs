@@ -41,7 +41,7 @@ fn a_key_whose_claim_was_lost_gets_its_published_addresses_back() {
     bed.put_key(key("laptop", 1));
     bed.settle();
     let before = bed.addresses("laptop");
-    let uid = bed.world.claims_of("uid-laptop").next().unwrap().uid.clone();
+    let uid = bed.claim_of("laptop").uid;
     bed.claims.clear();
     bed.world.apply(Change::Gone(Kind::Claim, uid), bed.now.mono);
     bed.settle();
@@ -61,8 +61,7 @@ fn a_namespace_gets_no_more_than_its_share() {
     bed.put_key(key("phone", 2));
     bed.settle();
     assert_eq!(bed.ready("phone"), Some(Reason::QuotaExceeded));
-    bed.world
-        .apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
+    bed.delete_key("laptop");
     bed.settle();
     assert_eq!(bed.addresses("phone").len(), 2);
 }

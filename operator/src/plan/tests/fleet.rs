@@ -24,9 +24,8 @@ fn a_node_selected_again_while_it_leaves_comes_back_when_it_has_left() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.add_gateway();
     bed.settle();
-    let first = bed.world.gateway_node("gw.a").unwrap().uid.clone();
-    bed.world
-        .apply(Change::Gone(Kind::Node, "uid-a".to_owned()), bed.now.mono);
+    let first = bed.world.gateway_node("gw.a").unwrap().uid;
+    bed.world.apply(Change::Gone(Kind::Node, uid("a")), bed.now.mono);
     bed.world.apply(Change::Node(Box::new(node("a"))), bed.now.mono);
     bed.change_node("gw.a", |node| (node.drain, node.leaving) = (true, true));
     bed.settle();
@@ -56,13 +55,11 @@ fn a_gateway_made_again_under_its_name_gets_nodes_of_its_own() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.add_gateway();
     bed.settle();
-    bed.world.apply(
-        Change::Gone(Kind::Gateway, "uid-gateway".to_owned()),
-        bed.now.mono,
-    );
+    bed.world
+        .apply(Change::Gone(Kind::Gateway, uid("gateway")), bed.now.mono);
     let version = bed.next_version();
     let again = Gateway {
-        uid: "uid-again".to_owned(),
+        uid: uid("again"),
         resource_version: version,
         ..gateway()
     };
@@ -71,7 +68,7 @@ fn a_gateway_made_again_under_its_name_gets_nodes_of_its_own() {
     assert!(bed.world.gateway_node("gw.a").unwrap().leaving);
     bed.change_node("gw.a", |node| node.report.as_mut().unwrap().drained = true);
     bed.settle();
-    assert_eq!(bed.world.gateway_node("gw.a").unwrap().gateway_uid, "uid-again");
+    assert_eq!(bed.world.gateway_node("gw.a").unwrap().gateway_uid, uid("again"));
 }
 
 #[test]
@@ -80,10 +77,8 @@ fn nobody_is_sent_away_for_a_gateway_that_cannot_be_read() {
     bed.add_gateway();
     bed.settle();
     bed.world.apply(Change::ListBegins(Kind::Gateway), bed.now.mono);
-    bed.world.apply(
-        Change::Unreadable(Kind::Gateway, "uid-gateway".to_owned()),
-        bed.now.mono,
-    );
+    bed.world
+        .apply(Change::Unreadable(Kind::Gateway, uid("gateway")), bed.now.mono);
     bed.world.apply(Change::ListComplete(Kind::Gateway), bed.now.mono);
     bed.world.touch(Target::Fleet);
     bed.settle();

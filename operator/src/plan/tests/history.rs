@@ -19,13 +19,12 @@ fn random_histories_keep_every_invariant() {
                     let n = dice.random_range(0..12);
                     names.insert(which, n);
                     bed.put_key(Key {
-                        created: bed.now.wall.as_second(),
+                        created: u32::try_from(bed.now.wall.as_second()).unwrap(),
                         ..key(&name, n)
                     });
                 }
                 3 if names.remove(&which).is_some() => {
-                    bed.world
-                        .apply(Change::Gone(Kind::Key, format!("uid-{name}")), bed.now.mono);
+                    bed.world.apply(Change::Gone(Kind::Key, uid(&name)), bed.now.mono);
                 }
                 4 if names.contains_key(&which) => {
                     let n = dice.random_range(0..12);
@@ -43,12 +42,8 @@ fn random_histories_keep_every_invariant() {
             } else if let Some((_, step)) = bed.plan().steps.into_iter().next() {
                 // A crash: what was planned beside the first step is lost and must be found again.
                 bed.execute(step);
-                let all: Vec<_> = bed.world.keys().map(|key| Target::Key(key.uid.clone())).collect();
-                let claims: Vec<_> = bed
-                    .world
-                    .claims()
-                    .map(|claim| Target::Claim(claim.uid.clone()))
-                    .collect();
+                let all: Vec<_> = bed.world.keys().map(|key| Target::Key(key.uid)).collect();
+                let claims: Vec<_> = bed.world.claims().map(|claim| Target::Claim(claim.uid)).collect();
                 all.into_iter()
                     .chain(claims)
                     .for_each(|target| bed.world.touch(target));

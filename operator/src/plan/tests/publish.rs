@@ -13,7 +13,7 @@ fn address_and_programmed_go_out_in_one_write_when_gateways_answer_in_time() {
     assert!(
         !waiting
             .iter()
-            .any(|(_, step)| matches!(step, Step::PublishKey { .. })),
+            .any(|(_, step)| matches!(step, Step::PublishKey(_))),
         "{waiting:?}"
     );
     bed.catch_up("a");
@@ -76,7 +76,7 @@ fn a_refused_peer_shows_on_its_key_alone() {
     bed.put_key(key("laptop", 1));
     bed.put_key(key("phone", 2));
     bed.settle();
-    let refused = bed.world.claims_of("uid-laptop").next().unwrap().uid.clone();
+    let refused = bed.claim_of("laptop").uid;
     let version = bed.version;
     bed.report("a", Some(version), &[refused]);
     bed.settle();
@@ -92,7 +92,7 @@ fn a_refusal_that_is_over_is_over_for_the_key_too() {
     bed.settle();
     bed.catch_up("a");
     let version = bed.version;
-    let claim = bed.world.claims_of("uid-laptop").next().unwrap().uid.clone();
+    let claim = bed.claim_of("laptop").uid;
     bed.report("a", Some(version), &[claim]);
     bed.settle();
     assert_eq!(bed.ready("laptop"), Some(Reason::Refused));

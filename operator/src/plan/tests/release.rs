@@ -7,8 +7,7 @@ fn a_released_claim_is_kept_through_the_cooldown() {
     let mut bed = Bed::new("10.64.0.0/30");
     bed.put_key(key("laptop", 1));
     bed.settle();
-    bed.world
-        .apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
+    bed.delete_key("laptop");
     bed.put_key(key("phone", 2));
     bed.settle();
     assert_eq!(bed.ready("phone"), Some(Reason::PoolExhausted));
@@ -26,8 +25,7 @@ fn a_released_claim_outlives_a_gateway_that_has_not_dropped_it() {
     bed.add_gateway();
     bed.put_key(key("laptop", 1));
     bed.settle();
-    bed.world
-        .apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
+    bed.delete_key("laptop");
     bed.settle();
     for _ in 0..30 {
         bed.pass(30);
@@ -73,18 +71,20 @@ fn of_two_claims_for_one_key_the_older_stays() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.put_key(key("laptop", 1));
     bed.settle();
-    let first = bed.world.claims_of("uid-laptop").next().unwrap().clone();
+    let first = bed.claim_of("laptop");
     let extra: IpAddr = "10.64.0.200".parse().unwrap();
     bed.put_claim(Claim {
-        uid: "uid-extra".to_owned(),
-        name: peer_name(extra),
-        addresses: vec![extra],
+        uid: uid("extra"),
+        addresses: Addresses::new([extra]).unwrap(),
         created: first.created + 5,
         ..first.clone()
     });
     bed.settle();
-    assert_eq!(bed.addresses("laptop"), first.addresses);
-    assert!(bed.claims[&peer_name(extra)].released);
+    assert_eq!(
+        bed.addresses("laptop"),
+        first.addresses.iter().collect::<Vec<_>>()
+    );
+    assert!(bed.claims["10.64.0.200"].released);
 }
 
 #[test]
@@ -95,10 +95,8 @@ fn a_claim_whose_key_cannot_be_read_is_left_alone() {
     bed.pass(10);
     bed.settle();
     bed.world.apply(Change::ListBegins(Kind::Key), bed.now.mono);
-    bed.world.apply(
-        Change::Unreadable(Kind::Key, "uid-laptop".to_owned()),
-        bed.now.mono,
-    );
+    bed.world
+        .apply(Change::Unreadable(Kind::Key, uid("laptop")), bed.now.mono);
     bed.world.apply(Change::ListComplete(Kind::Key), bed.now.mono);
     bed.pass(3600);
     assert_eq!(bed.settle(), 0);
@@ -122,12 +120,12 @@ fn a_claim_that_only_a_reply_has_shown_survives_a_list_that_began_before_it() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.put_key(key("laptop", 1));
     bed.step();
-    let claim = bed.world.claims_of("uid-laptop").next().unwrap().clone();
+    let claim = bed.claim_of("laptop");
     // The same again in a world that has learned it from the reply alone.
     bed.world
         .apply(Change::Gone(Kind::Claim, claim.uid.clone()), bed.now.mono);
     let claim = Claim {
-        uid: "uid-another".to_owned(),
+        uid: uid("another"),
         ..claim
     };
     bed.world.learn(Change::Claim(Box::new(claim)), bed.now.mono);
@@ -145,10 +143,9 @@ fn a_deleted_key_is_not_brought_back_by_the_reply_to_a_write() {
     bed.settle();
     let reply = Key {
         resource_version: bed.next_version(),
-        ..bed.key("laptop").clone()
+        ..owned(bed.key("laptop"))
     };
-    bed.world
-        .apply(Change::Gone(Kind::Key, "uid-laptop".to_owned()), bed.now.mono);
+    bed.delete_key("laptop");
     bed.world.learn(Change::Key(Box::new(reply)), bed.now.mono);
     bed.settle();
     assert!(bed.claims.values().all(|claim| claim.released));

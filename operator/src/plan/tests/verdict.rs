@@ -18,8 +18,7 @@ fn of_two_keys_with_one_public_key_the_older_wins_and_the_other_follows() {
     bed.settle();
     assert_eq!(bed.addresses("first").len(), 2);
     assert_eq!(bed.ready("second"), Some(Reason::DuplicateKey));
-    bed.world
-        .apply(Change::Gone(Kind::Key, "uid-first".to_owned()), bed.now.mono);
+    bed.delete_key("first");
     bed.settle();
     assert_eq!(bed.addresses("second").len(), 2);
 }
@@ -86,7 +85,7 @@ fn an_expired_key_stays_expired_across_a_restart() {
     bed.pass(700);
     bed.settle();
     assert_eq!(bed.claims.len(), 0);
-    let survivor = bed.key("laptop").clone();
+    let survivor = owned(bed.key("laptop"));
     let mut fresh = Bed::new("10.64.0.0/24");
     fresh.now = bed.now;
     fresh.version = bed.version;

@@ -1,0 +1,47 @@
+//! Proof that keys are gone.
+//!
+//! The claims' watch can run ahead of the keys': a claim whose key has not been seen proves nothing. What proves it is a
+//! live read. For many claims of one namespace one list does, as long as it was asked for after the claims were seen:
+//! their keys existed before them, and a uid never comes back.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::{ClaimView, Target, Uid, World};
+
+/// For so long a list is worth keeping.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// A live list of a namespace's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The namespace.
+    pub namespace: String,
+    /// When it was asked for.
+    pub asked: Duration,
+    /// The keys that it named.
+    pub present: HashSet<Uid>,
+}
+
+impl World {
+    /// Whether the claim's key is proven gone.
+    pub fn is_proven_orphan(&self, claim: &ClaimView<'_>) -> bool {
+        self.proofs
+            .get(claim.key_namespace)
+            .is_some_and(|proof| claim.since < proof.asked && !proof.present.contains(&claim.key))
+    }
+
+    pub(super) fn apply_proof(&mut self, proof: Proof, now: Duration) {
+        self.proofs.retain(|_, old| now.saturating_sub(old.asked) < KEPT);
+        let namespace = proof.namespace.clone();
+        self.proofs.insert(namespace.clone(), proof);
+        let orphans: Vec<Uid> = self
+            .claims()
+            .filter(|claim| {
+                !claim.released && claim.key_namespace == namespace && self.key_of(claim).is_none()
+            })
+            .map(|claim| claim.uid)
+            .collect();
+        orphans.into_iter().for_each(|uid| self.touch(Target::Claim(uid)));
+    }
+}

@@ -1,0 +1,286 @@
+//! The world's indexes against a picture that has none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::status::{KeyStatus, Mark, Shown};
+use super::*;
+use culvert_crds::Reason;
+
+/// Every object as it was last applied, and nothing else.
+#[derive(Default)]
+struct Picture {
+    keys: BTreeMap<Uid, Key>,
+    claims: BTreeMap<Uid, Claim>,
+}
+
+fn public_key(n: u8) -> PublicKey {
+    let mut bytes = [7; 32];
+    bytes[0] = n;
+    PublicKey::from_bytes(bytes)
+}
+
+fn addresses(n: u8) -> Addresses {
+    let texts = [
+        format!("10.64.0.{}", 2 + n),
+        format!("fd64::{:x}", 2 + u16::from(n)),
+    ];
+    Addresses::new(texts.iter().map(|text| text.parse().unwrap())).unwrap()
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    PutKey {
+        key: u8,
+        public_key: Option<u8>,
+        pool: u8,
+        shows: Option<u8>,
+    },
+    PutClaim {
+        claim: u8,
+        key: u8,
+        public_key: u8,
+        pool: u8,
+        released: bool,
+    },
+    DropKey(u8),
+    DropClaim(u8),
+}
+
+fn a_move() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        3 => (0..6_u8, prop::option::weighted(0.9, 0..4_u8), 0..2_u8, prop::option::of(0..8_u8))
+            .prop_map(|(key, public_key, pool, shows)| Move::PutKey { key, public_key, pool, shows }),
+        4 => (0..8_u8, 0..6_u8, 0..4_u8, 0..2_u8, any::<bool>())
+            .prop_map(|(claim, key, public_key, pool, released)| Move::PutClaim { claim, key, public_key, pool, released }),
+        1 => (0..6_u8).prop_map(Move::DropKey),
+        1 => (0..8_u8).prop_map(Move::DropClaim),
+    ]
+}
+
+fn uid_of(kind: u8, n: u8) -> Uid {
+    Uid::from_u128(u128::from(kind) << 8 | u128::from(n))
+}
+
+impl Picture {
+    fn change(&mut self, next: &Move, version: u64) -> Change {
+        match *next {
+            Move::PutKey {
+                key,
+                public_key: carries,
+                pool,
+                shows,
+            } => {
+                let shown = |n| Shown {
+                    addresses: addresses(n),
+                    public_key: carries.map(public_key),
+                    address_generation: Some(0),
+                };
+                let mut status = KeyStatus {
+                    shown: shows.map(shown).unwrap_or_default(),
+                    ..KeyStatus::default()
+                };
+                status.conditions[2] = shows.map(|n| Mark {
+                    status: Some(true),
+                    reason: Some(Reason::Ready),
+                    since: u32::from(n),
+                });
+                let key = Key {
+                    uid: uid_of(1, key),
+                    namespace: format!("ns{}", key % 2),
+                    name: format!("key{key}"),
+                    resource_version: version,
+                    generation: 1,
+                    created: 100 - u32::from(key),
+                    deleting: false,
+                    public_key: carries.map(public_key),
+                    pool: format!("pool{pool}"),
+                    suspend: false,
+                    expire_after: None,
+                    address_generation: 0,
+                    status,
+                };
+                self.keys.insert(key.uid, key.clone());
+                Change::Key(Box::new(key))
+            }
+            Move::PutClaim {
+                claim,
+                key,
+                public_key: carries,
+                pool,
+                released,
+            } => {
+                let claim = Claim {
+                    uid: uid_of(2, claim),
+                    resource_version: version,
+                    created: 200 - u32::from(claim / 2),
+                    public_key: public_key(carries),
+                    addresses: addresses(claim),
+                    pool: format!("pool{pool}"),
+                    key: uid_of(1, key),
+                    key_namespace: format!("ns{}", key % 2),
+                    key_name: format!("key{key}"),
+                    address_generation: 0,
+                    released,
+                };
+                self.claims.insert(claim.uid, claim.clone());
+                Change::Claim(Box::new(claim))
+            }
+            Move::DropKey(key) => {
+                self.keys.remove(&uid_of(1, key));
+                Change::Gone(Kind::Key, uid_of(1, key))
+            }
+            Move::DropClaim(claim) => {
+                self.claims.remove(&uid_of(2, claim));
+                Change::Gone(Kind::Claim, uid_of(2, claim))
+            }
+        }
+    }
+
+    fn compare(&self, world: &World) {
+        let known: BTreeSet<Uid> = world.keys().map(|key| key.uid).collect();
+        assert_eq!(known, self.keys.keys().copied().collect());
+        let known: BTreeSet<Uid> = world.claims().map(|claim| claim.uid).collect();
+        assert_eq!(known, self.claims.keys().copied().collect());
+        for key in self.keys.values() {
+            let seen = world.key(&key.uid).unwrap();
+            assert_eq!(
+                (seen.status, seen.public_key, seen.pool, seen.name),
+                (key.status, key.public_key, key.pool.as_str(), key.name.as_str())
+            );
+            let of_key: Vec<Uid> = world.claims_of(&seen).map(|claim| claim.uid).collect();
+            let mut expected: Vec<_> = self
+                .claims
+                .values()
+                .filter(|claim| claim.key == key.uid)
+                .map(|claim| (claim.created, claim.uid))
+                .collect();
+            expected.sort();
+            assert_eq!(of_key, expected.iter().map(|(_, uid)| *uid).collect::<Vec<_>>());
+        }
+        for claim in self.claims.values() {
+            let seen = world.claim(&claim.uid).unwrap();
+            assert_eq!(seen.to_claim(), *claim);
+            assert_eq!(
+                world.key_of(&seen).map(|key| key.uid),
+                self.keys.get(&claim.key).map(|key| key.uid)
+            );
+            assert!(
+                claim
+                    .addresses
+                    .iter()
+                    .filter(std::net::IpAddr::is_ipv6)
+                    .all(|v6| world.holds_v6(v6))
+            );
+        }
+        for n in 0..4 {
+            let carrying: Vec<Uid> = world.keys_carrying(&public_key(n)).map(|key| key.uid).collect();
+            let mut expected: Vec<_> = self
+                .keys
+                .values()
+                .filter(|key| key.public_key == Some(public_key(n)))
+                .map(|key| (key.created, key.uid))
+                .collect();
+            expected.sort();
+            assert_eq!(carrying, expected.iter().map(|(_, uid)| *uid).collect::<Vec<_>>());
+            let held = self
+                .claims
+                .values()
+                .filter(|claim| !claim.released && claim.public_key == public_key(n));
+            assert_eq!(
+                world.incumbent(&public_key(n)),
+                held.min_by_key(|claim| (claim.created, claim.uid))
+                    .map(|claim| claim.key)
+            );
+        }
+        for pool in ["pool0", "pool1"] {
+            let all = self.claims.values().filter(|claim| claim.pool == pool);
+            assert_eq!(world.allocated(pool), i64::try_from(all.count()).unwrap());
+            for namespace in ["ns0", "ns1"] {
+                let count = |released| {
+                    let own = self
+                        .claims
+                        .values()
+                        .filter(|c| c.pool == pool && c.key_namespace == namespace && c.released == released);
+                    u32::try_from(own.count()).unwrap()
+                };
+                assert_eq!(
+                    world.share(pool, namespace),
+                    Share {
+                        held: count(false),
+                        cooling: count(true)
+                    }
+                );
+            }
+        }
+        if self.keys.is_empty() && self.claims.is_empty() {
+            assert!(world.keys.iter().next().is_none(), "no stand-in is left");
+            assert!(world.shares.is_empty() && world.awaiting.is_empty() && world.by_v6.is_empty());
+        }
+    }
+}
+
+proptest! {
+    /// What the indexes say is what a look at everything says, in whatever order objects come, change and go.
+    #[test]
+    fn indexes_say_what_a_look_at_everything_says(moves in prop::collection::vec(a_move(), 0..80)) {
+        let mut picture = Picture::default();
+        let mut world = World::default();
+        for (next, version) in moves.iter().zip(1..) {
+            world.apply(picture.change(next, version), Duration::from_secs(version));
+            picture.compare(&world);
+        }
+        for n in 0..8 {
+            for next in [Move::DropKey(n), Move::DropClaim(n)] {
+                world.apply(picture.change(&next, 1000), Duration::from_secs(1000));
+            }
+        }
+        picture.compare(&world);
+    }
+}
+
+#[test]
+fn an_older_version_in_a_list_is_news_and_in_a_watch_is_not() {
+    let mut picture = Picture::default();
+    let mut world = World::default();
+    let put = |carries| Move::PutKey {
+        key: 1,
+        public_key: Some(carries),
+        pool: 0,
+        shows: None,
+    };
+    let now = Duration::from_secs(1);
+    let newer = picture.change(&put(2), 90);
+    let older = picture.change(&put(1), 40);
+    let carried = |world: &World| world.key(&uid_of(1, 1)).unwrap().public_key;
+    world.apply(newer, now);
+    world.apply(older.clone(), now);
+    assert_eq!(carried(&world), Some(public_key(2)));
+    // The API was restored from a backup: its list names what was.
+    world.apply(Change::ListBegins(Kind::Key), now);
+    world.apply(older, now);
+    world.apply(Change::ListComplete(Kind::Key), now);
+    assert_eq!(carried(&world), Some(public_key(1)));
+}
+
+#[test]
+fn what_a_reply_has_taught_is_not_undone_by_a_list_that_began_before_it() {
+    let mut picture = Picture::default();
+    let mut world = World::default();
+    let put = |carries| Move::PutKey {
+        key: 1,
+        public_key: Some(carries),
+        pool: 0,
+        shows: None,
+    };
+    let now = Duration::from_secs(1);
+    let older = picture.change(&put(1), 40);
+    let newer = picture.change(&put(2), 90);
+    world.apply(older.clone(), now);
+    world.apply(Change::ListBegins(Kind::Key), now);
+    world.learn(newer, now);
+    world.apply(older, now);
+    world.apply(Change::ListComplete(Kind::Key), now);
+    assert_eq!(world.key(&uid_of(1, 1)).unwrap().public_key, Some(public_key(2)));
+}
