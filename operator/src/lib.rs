@@ -14,6 +14,7 @@
 pub mod args;
 pub mod clock;
 pub mod execute;
+pub mod lease;
 pub mod observe;
 pub mod plan;
 pub mod run;
