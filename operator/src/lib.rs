@@ -15,6 +15,7 @@ pub mod args;
 pub mod clock;
 pub mod execute;
 pub mod lease;
+pub mod metrics;
 pub mod observe;
 pub mod plan;
 pub mod run;
