@@ -19,4 +19,5 @@ pub mod metrics;
 pub mod observe;
 pub mod plan;
 pub mod run;
+pub mod serve;
 pub mod world;
