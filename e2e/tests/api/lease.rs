@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::{
-    Program,
+    FaultProxy, Program,
     process::Signal,
     wait::{self, Stopwatch},
 };
@@ -118,6 +118,25 @@ async fn lease_is_lost_by_a_holder_that_was_frozen() -> Result<()> {
         frozen.output()?.matches(WRITES).count() == writes,
         "{}",
         frozen.tail(20)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn lease_is_given_up_by_a_holder_that_is_cut_off_before_another_has_it() -> Result<()> {
+    let api = Api::start().await?;
+    let proxy = FaultProxy::start(api.plane.client().await?, &[]).await?;
+    let cut = api.operator_with("cut", &proxy.kubeconfig(), &["--leader-elect"])?;
+    ensure!(holder(&api, "").await? == "cut");
+    let _other = start(&api, "other")?;
+    let watch = Stopwatch::start();
+    drop(proxy);
+    ensure!(holder(&api, "cut").await? == "other");
+    println!("takeover after the holder was cut off: {:?}", watch.elapsed());
+    ensure!(
+        cut.output()?.contains("it has lost the lease"),
+        "two lead: {}",
+        cut.tail(20)
     );
     Ok(())
 }
