@@ -4,6 +4,7 @@
 //! step never sees a world that changes under it. A clean end waits for the writes under way.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -15,8 +16,11 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::execute::{Outcome, execute, retry::Failure};
+use crate::lease::Election;
+use crate::metrics::Metrics;
 use crate::observe;
 use crate::plan::{NewClaim, Plan, Promised, Step, plan};
+use crate::serve::Health;
 use crate::world::{Change, Target, World};
 
 /// Changes that may wait for the loop before a watch has to.
@@ -27,6 +31,9 @@ const GULP: usize = 256;
 
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The longest time between two beats of the loop.
+const BEAT: Duration = Duration::from_secs(10);
 
 /// How long a clean end waits for writes under way.
 const GRACE: Duration = Duration::from_secs(5);
@@ -47,8 +54,32 @@ struct Operator {
     attempts: HashMap<Target, u32>,
 }
 
+/// What the loop is given.
+pub struct Parts {
+    /// The way to the apiserver.
+    pub client: Client,
+    /// The program's clocks.
+    pub clock: Clock,
+    /// How many writes may be under way at the same time.
+    pub concurrency: usize,
+    /// Whether this replica may write.
+    pub election: Election,
+    /// Where it says that it lives.
+    pub health: Arc<Health>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Runs until `stop` resolves.
-pub async fn run(client: Client, clock: Clock, concurrency: usize, stop: impl Future<Output = ()>) {
+pub async fn run(parts: Parts, stop: impl Future<Output = ()>) {
+    let Parts {
+        client,
+        clock,
+        concurrency,
+        mut election,
+        health,
+        metrics,
+    } = parts;
     let (sender, mut changes) = mpsc::channel(BACKLOG);
     let mut watches = observe::start(&client, &sender);
     let mut operator = Operator {
@@ -64,16 +95,24 @@ pub async fn run(client: Client, clock: Clock, concurrency: usize, stop: impl Fu
     let mut complete = false;
     loop {
         let now = operator.clock.now().mono;
+        health.beat(now);
         operator.world.notice_serving(now);
         operator.world.wake(now);
         if operator.world.is_complete() {
             if !complete {
                 complete = true;
+                health.set_ready(true);
                 tracing::info!("every kind has been listed, planning begins");
             }
-            operator.plan();
+            // Asked of the deadline, not of the election's task: that may have been frozen together with this one.
+            if election.is_leading(operator.clock.now().mono) {
+                operator.plan();
+            }
         }
-        let next = operator.world.next_timer();
+        metrics.set_leading(election.is_leading(now));
+        metrics.set_queue(0, operator.steps.len());
+        let beat = now + BEAT;
+        let next = operator.world.next_timer().map_or(beat, |next| next.min(beat));
         tokio::select! {
             () = &mut stop => break,
             // A watch ends with its receiver only, so this one has panicked: blind is worse than down.
@@ -86,7 +125,8 @@ pub async fn run(client: Client, clock: Clock, concurrency: usize, stop: impl Fu
                 }
             }
             Some(done) = operator.steps.join_next() => operator.learn(done),
-            () = operator.clock.until(next) => {}
+            () = election.changed() => {}
+            () = operator.clock.until(Some(next)) => {}
         }
     }
     watches.abort_all();
@@ -95,6 +135,9 @@ pub async fn run(client: Client, clock: Clock, concurrency: usize, stop: impl Fu
         while operator.steps.join_next().await.is_some() {}
     })
     .await;
+    operator.steps.shutdown().await;
+    // Last, when nothing of ours is under way any more.
+    election.release().await;
 }
 
 impl Operator {
