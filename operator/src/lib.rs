@@ -14,7 +14,10 @@
 pub mod args;
 pub mod clock;
 pub mod execute;
+pub mod lease;
+pub mod metrics;
 pub mod observe;
 pub mod plan;
 pub mod run;
+pub mod serve;
 pub mod world;

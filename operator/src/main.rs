@@ -1,12 +1,16 @@
 //! `culvert-operator`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
 use culvert_operator::args::Args;
 use culvert_operator::clock::Clock;
-use culvert_operator::run::run;
+use culvert_operator::lease::{self, Election};
+use culvert_operator::metrics::Metrics;
+use culvert_operator::run::{Parts, run};
+use culvert_operator::serve::{self, Health, State};
 use culvert_startup::stop::Stop;
 use culvert_startup::{cluster, logs};
 
@@ -24,14 +28,43 @@ async fn main() -> ExitCode {
 async fn start(args: Args) -> anyhow::Result<()> {
     logs::start(&args.logs)?;
     let stop = Stop::listen().context("failed to listen for signals")?;
+    // Before anything else, so that a port in use is said at once.
+    let listener = match args.listen {
+        Some(address) => Some(serve::bind(address).await?),
+        None => None,
+    };
     let client = cluster::client().await?;
+    let clock = Clock::start();
+    let health = Arc::<Health>::default();
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let _server = listener.map(|listener| {
+        let state = State {
+            clock,
+            health: Arc::clone(&health),
+            metrics: Arc::clone(&metrics),
+        };
+        serve::start(listener, state)
+    });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "culvert-operator starts");
-    run(
+    let election = if args.leader_elect {
+        let namespace = args.lease_namespace;
+        let config = lease::Config {
+            namespace: namespace.unwrap_or_else(|| client.default_namespace().to_owned()),
+            name: args.lease_name,
+            identity: lease::identity(),
+        };
+        lease::start(client.clone(), clock, config)
+    } else {
+        Election::uncontested()
+    };
+    let parts = Parts {
         client,
-        Clock::start(),
-        usize::from(args.concurrency),
-        stop.asked(),
-    )
-    .await;
+        clock,
+        concurrency: usize::from(args.concurrency),
+        election,
+        health,
+        metrics,
+    };
+    run(parts, stop.asked()).await;
     Ok(())
 }

@@ -9,6 +9,8 @@ mod follow;
 mod parse;
 mod raw;
 
+use std::sync::Arc;
+
 use culvert_crds::{GatewayNode, IPPool, WireGuardGateway, WireGuardKey, WireGuardPeer};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
@@ -20,6 +22,7 @@ pub(crate) use follow::page;
 pub use parse::{LEAVING, POOL_FINALIZER, change};
 pub use raw::{Page, Raw};
 
+use crate::metrics::Metrics;
 use crate::world::{Change, Kind};
 
 /// Where the objects of a kind are, in all namespaces.
@@ -39,10 +42,15 @@ pub fn path(kind: Kind) -> String {
 }
 
 /// Watches every kind until the receiver is gone. The tasks end only then.
-pub fn start(client: &Client, changes: &Sender<Change>) -> JoinSet<()> {
+pub fn start(client: &Client, metrics: &Arc<Metrics>, changes: &Sender<Change>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for kind in Kind::ALL {
-        tasks.spawn(follow::follow(client.clone(), kind, changes.clone()));
+        tasks.spawn(follow::follow(
+            client.clone(),
+            kind,
+            metrics.clone(),
+            changes.clone(),
+        ));
     }
     tasks
 }

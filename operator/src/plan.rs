@@ -109,26 +109,6 @@ pub enum Step {
     },
 }
 
-impl Step {
-    /// What kind of effect it is. Names stay out of logs: a claim's is an address.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::CreateClaim(_) => "create claim",
-            Self::PublishKey(_) => "publish key",
-            Self::ProveGone { .. } => "prove gone",
-            Self::ReleaseOrphan(_) => "release orphan",
-            Self::ReleaseClaim(_) => "release claim",
-            Self::DeleteClaim { .. } => "delete claim",
-            Self::CreateGatewayNode(_) => "create gateway node",
-            Self::DrainGatewayNode { .. } => "drain gateway node",
-            Self::DeleteGatewayNode { .. } => "delete gateway node",
-            Self::GuardPool { .. } => "guard pool",
-            Self::PublishPool { .. } => "publish pool",
-            Self::PublishGateway { .. } => "publish gateway",
-        }
-    }
-}
-
 /// What a key's status should say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyNews {

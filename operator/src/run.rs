@@ -4,6 +4,7 @@
 //! step never sees a world that changes under it. A clean end waits for the writes under way.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -15,9 +16,12 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::execute::{Events, Outcome, execute, retry::Failure};
+use crate::lease::Election;
+use crate::metrics::{Metrics, StepKind};
 use crate::observe;
 use crate::plan::{NewClaim, Plan, Promised, Step, plan};
-use crate::world::{Change, Target, World};
+use crate::serve::Health;
+use crate::world::{Change, Kind, Target, Uid, World};
 
 /// Changes that may wait for the loop before a watch has to.
 const BACKLOG: usize = 1024;
@@ -28,11 +32,15 @@ const GULP: usize = 256;
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The longest time between two beats of the loop.
+const BEAT: Duration = Duration::from_secs(10);
+
 /// How long a clean end waits for writes under way.
 const GRACE: Duration = Duration::from_secs(5);
 
 struct Done {
     target: Target,
+    kind: StepKind,
     claim: Option<NewClaim>,
     outcome: Outcome,
 }
@@ -40,42 +48,82 @@ struct Done {
 struct Operator {
     client: Client,
     events: Events,
+    metrics: Arc<Metrics>,
     clock: Clock,
     world: World,
     concurrency: usize,
     steps: JoinSet<Done>,
     promised: Promised,
     attempts: HashMap<Target, u32>,
+    /// Keys without an address, and when they were first seen.
+    unserved: HashMap<Uid, Duration>,
+    /// When everything was last counted.
+    counted: Duration,
+}
+
+/// What the loop is given.
+pub struct Parts {
+    /// The way to the apiserver.
+    pub client: Client,
+    /// The program's clocks.
+    pub clock: Clock,
+    /// How many writes may be under way at the same time.
+    pub concurrency: usize,
+    /// Whether this replica may write.
+    pub election: Election,
+    /// Where it says that it lives.
+    pub health: Arc<Health>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Runs until `stop` resolves.
-pub async fn run(client: Client, clock: Clock, concurrency: usize, stop: impl Future<Output = ()>) {
+pub async fn run(parts: Parts, stop: impl Future<Output = ()>) {
+    let Parts {
+        client,
+        clock,
+        concurrency,
+        mut election,
+        health,
+        metrics,
+    } = parts;
     let (sender, mut changes) = mpsc::channel(BACKLOG);
-    let mut watches = observe::start(&client, &sender);
+    let mut watches = observe::start(&client, &metrics, &sender);
     let mut operator = Operator {
         events: Events::new(client.clone()),
         client,
+        metrics,
         clock,
         world: World::default(),
         concurrency,
         steps: JoinSet::new(),
         promised: Promised::default(),
         attempts: HashMap::new(),
+        unserved: HashMap::new(),
+        counted: Duration::ZERO,
     };
     let mut stop = std::pin::pin!(stop);
     let mut complete = false;
     loop {
         let now = operator.clock.now().mono;
+        health.beat(now);
         operator.world.notice_serving(now);
         operator.world.wake(now);
         if operator.world.is_complete() {
             if !complete {
                 complete = true;
+                health.set_ready(true);
                 tracing::info!("every kind has been listed, planning begins");
             }
-            operator.plan();
+            // Asked of the deadline, not of the election's task: that may have been frozen together with this one.
+            if election.is_leading(operator.clock.now().mono) {
+                operator.plan();
+            }
         }
-        let next = operator.world.next_timer();
+        operator.metrics.set_leading(election.is_leading(now));
+        operator.count();
+        let beat = now + BEAT;
+        let next = operator.world.next_timer().map_or(beat, |next| next.min(beat));
         tokio::select! {
             () = &mut stop => break,
             // A watch ends with its receiver only, so this one has panicked: blind is worse than down.
@@ -88,7 +136,8 @@ pub async fn run(client: Client, clock: Clock, concurrency: usize, stop: impl Fu
                 }
             }
             Some(done) = operator.steps.join_next() => operator.learn(done),
-            () = operator.clock.until(next) => {}
+            () = election.changed() => {}
+            () = operator.clock.until(Some(next)) => {}
         }
     }
     watches.abort_all();
@@ -97,11 +146,40 @@ pub async fn run(client: Client, clock: Clock, concurrency: usize, stop: impl Fu
         while operator.steps.join_next().await.is_some() {}
     })
     .await;
+    operator.steps.shutdown().await;
+    // Last, when nothing of ours is under way any more.
+    election.release().await;
 }
 
 impl Operator {
     fn take_in(&mut self, change: Change) {
-        self.world.apply(change, self.clock.now().mono);
+        let now = self.clock.now().mono;
+        match &change {
+            Change::Key(key) if self.world.is_complete() && !self.world.has(&Target::Key(key.uid)) => {
+                self.unserved.insert(key.uid, now);
+            }
+            Change::Gone(Kind::Key, uid) => {
+                self.unserved.remove(uid);
+            }
+            _ => {}
+        }
+        self.world.apply(change, now);
+    }
+
+    /// Tells the metrics, and forgets the tries of what is no more.
+    fn count(&mut self) {
+        self.metrics.set_queue(self.world.due(), self.steps.len());
+        let now = self.clock.now();
+        if now.mono.saturating_sub(self.counted) < BEAT || !self.world.is_complete() {
+            return;
+        }
+        self.counted = now.mono;
+        let figures = self.world.figures(now);
+        self.metrics.set_pools(&figures.pools);
+        self.metrics.set_keys(&figures.keys);
+        self.metrics.set_keys_expiring(&figures.expiring);
+        self.metrics.set_oldest_unapplied(figures.oldest_unapplied);
+        self.attempts.retain(|target, _| self.world.has(target));
     }
 
     fn plan(&mut self) {
@@ -136,13 +214,16 @@ impl Operator {
             _ => None,
         };
         claim.iter().for_each(|claim| self.promised.add(claim));
-        tracing::debug!(step = step.kind(), "writing");
+        let kind = StepKind::from(&step);
+        // Names stay out of logs: a claim's is an address.
+        tracing::debug!(step = kind.as_str(), "writing");
         self.world.begin(&target);
         let (client, events) = (self.client.clone(), self.events.clone());
         self.steps.spawn(async move {
             let outcome = tokio::time::timeout(REQUEST_TIMEOUT, execute(&client, &events, step)).await;
             Done {
                 target,
+                kind,
                 claim,
                 outcome: outcome.unwrap_or(Err(Failure::Unclear("timeout"))),
             }
@@ -158,8 +239,14 @@ impl Operator {
         let now = self.clock.now().mono;
         done.claim.iter().for_each(|claim| self.promised.remove(claim));
         self.world.finish(&done.target);
+        self.metrics.count_step(done.kind, (&done.outcome).into());
         match done.outcome {
             Ok(changes) => {
+                if let (StepKind::CreateClaim, Target::Key(uid)) = (done.kind, &done.target)
+                    && let Some(since) = self.unserved.remove(uid)
+                {
+                    self.metrics.observe_allocation(now.saturating_sub(since));
+                }
                 self.attempts.remove(&done.target);
                 changes
                     .into_iter()

@@ -11,6 +11,7 @@
 mod addresses;
 mod carriers;
 mod claims;
+mod figures;
 mod fleet;
 pub mod free;
 mod keys;
@@ -34,6 +35,7 @@ pub use addresses::Addresses;
 use carriers::Carriers;
 use claims::ClaimRecord;
 pub use claims::{Claim, ClaimView, Programming, Share};
+pub use figures::Figures;
 pub use fleet::{Gateway, GatewayNode, Node, Report, SERVING_LEASE};
 use hashbrown::HashTable;
 use ipnet::IpNet;

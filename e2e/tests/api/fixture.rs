@@ -59,9 +59,18 @@ impl Api {
 
     /// Starts an operator that speaks to the apiserver as `kubeconfig` says.
     pub fn operator(&self, kubeconfig: &Path) -> Result<Program> {
+        self.operator_with("operator", kubeconfig, &[])
+    }
+
+    /// Starts an operator of this name, which is its log's, with arguments.
+    pub fn operator_with(&self, name: &str, kubeconfig: &Path, arguments: &[&str]) -> Result<Program> {
         let mut command = process::built("CULVERT_OPERATOR")?;
-        command.env("KUBECONFIG", kubeconfig).env("RUST_LOG", "debug");
-        Program::start("operator", &command, self.folder.path())
+        command
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig)
+            .env("POD_NAME", name)
+            .env("RUST_LOG", "debug");
+        Program::start(name, &command, self.folder.path())
     }
 
     /// kubectl with all rights; its output.

@@ -6,3 +6,5 @@ mod crash;
 mod fixture;
 mod fleet;
 mod harness;
+mod lease;
+mod probe;

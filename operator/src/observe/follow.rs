@@ -1,5 +1,6 @@
 //! One kind: listed whole, then watched, for ever.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc::Sender;
 use super::raw::{Page, Raw};
 use super::{parse, path};
 use crate::execute::retry::Failure;
+use crate::metrics::Metrics;
 use crate::world::{Change, Kind};
 
 /// A watch lives this long at most, in seconds, so that one the network has silently cut is noticed.
@@ -41,11 +43,12 @@ enum End {
 }
 
 /// Follows one kind until nobody listens.
-pub(super) async fn follow(client: Client, kind: Kind, changes: Sender<Change>) {
+pub(super) async fn follow(client: Client, kind: Kind, metrics: Arc<Metrics>, changes: Sender<Change>) {
     let mut feed = Feed {
         path: path(kind),
         client,
         kind,
+        metrics,
         changes,
         pause: PAUSE.0,
         failed: false,
@@ -62,6 +65,7 @@ pub(super) async fn follow(client: Client, kind: Kind, changes: Sender<Change>) 
 struct Feed {
     client: Client,
     kind: Kind,
+    metrics: Arc<Metrics>,
     path: String,
     changes: Sender<Change>,
     pause: Duration,
@@ -189,6 +193,7 @@ impl Feed {
 
     /// Says so once an outage, and waits; the pauses grow in silence.
     async fn fail(&mut self, failure: &Failure) {
+        self.metrics.count_watch_failure(self.kind);
         if !std::mem::replace(&mut self.failed, true) {
             let advice = advice(failure);
             tracing::warn!(kind = ?self.kind, error = %failure, advice, "unable to watch, trying again");

@@ -495,6 +495,17 @@ impl World {
         }
     }
 
+    /// When the oldest claim of a pool was first seen that is newer than a watermark.
+    pub(super) fn oldest_awaiting(&self, pool: &str, applied: u64) -> Option<Duration> {
+        let pool = self.symbols.find(pool)?;
+        let newer = (pool, applied.saturating_add(1), 0)..=(pool, u64::MAX, NOWHERE);
+        let since = |slot: Slot| self.claims.at(slot).since.time();
+        self.awaiting
+            .range(newer)
+            .filter_map(|(_, _, slot)| since(*slot))
+            .min()
+    }
+
     /// Notes that every serving gateway has the claim: it waits for no watermark any more.
     pub fn mark_programmed(&mut self, uid: &Uid, now: Duration) {
         let Some(slot) = self.claims.slot(uid) else { return };

@@ -174,7 +174,7 @@ impl World {
     }
 
     /// The version up to which every serving node of a pool has all peers.
-    fn watermark(&self, pool: &str, now: Duration) -> Option<u64> {
+    pub(super) fn watermark(&self, pool: &str, now: Duration) -> Option<u64> {
         self.serving(pool, now)
             .filter_map(|node| node.report.as_ref()?.applied)
             .min()
