@@ -1,7 +1,7 @@
 //! Condition types and the closed set of their reasons.
 //!
 //! A reason is an enum, never a free string: a reader can look every one of them up, and no writer
-//! can put a key, an address or somebody else's name where reasons go.
+//! can put a key, an address or somebody else's name where reasons go. Each has its page in `docs/reasons`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -10,8 +10,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub enum ConditionType {
     /// The object's spec can be acted upon.
     ///
-    /// True: `Accepted`. False: `InvalidKey`, `GatewayKey`, `DuplicateKey`, `PoolNotFound`,
-    /// `NamespaceNotAllowed`, `QuotaExceeded`, `PoolExhausted`, `InvalidSpec`, `Conflict`.
+    /// True: `Accepted`, `ExcludedAddress`. False: `InvalidKey`, `GatewayKey`, `DuplicateKey`, `PoolNotFound`,
+    /// `NamespaceNotAllowed`, `QuotaExceeded`, `RateLimited`, `PoolExhausted`, `InvalidSpec`, `OverlappingPool`,
+    /// `ClusterRange`, `Conflict`.
     Accepted,
     /// Every serving gateway has the peer in its kernel (keys), or the node has all of them (nodes).
     ///
@@ -20,9 +21,11 @@ pub enum ConditionType {
     Programmed,
     /// The one condition to wait for: accepted and programmed.
     ///
-    /// True: `Ready`. False: the reason of the condition that is missing.
+    /// True: `Ready`. False: the reason of the condition that is missing; on pools also `PoolInUse`.
     Ready,
-    /// The addresses are released soon.
+    /// The addresses of a key are about to be released. No part of `Ready`: until then everything works.
+    ///
+    /// True: `ExpiresSoon`. False: `Fresh`.
     Expiring,
 }
 
@@ -78,10 +81,20 @@ reasons! {
     QuotaExceeded => "this namespace has as many keys as the pool allows; delete one or ask the pool's administrator",
     /// The pool has no free address.
     PoolExhausted => "the pool has no free address; the key is served as soon as one is released",
+    /// As many released addresses of the key's namespace cool down as its share allows.
+    RateLimited => "this namespace has given back so many addresses of the pool lately that it gets no more until some have cooled down; the key is served then",
+    /// The pool, or the key's pool, overlaps an older one.
+    OverlappingPool => "the pool's range overlaps that of an older pool, so its addresses would not be unique; make a pool with another range",
+    /// The pool's range is one that the cluster uses itself.
+    ClusterRange => "the pool's range overlaps the cluster's own pod, service or node addresses; make a pool with another range",
+    /// The pool has come to exclude addresses that the key holds.
+    ExcludedAddress => "the pool excludes this key's addresses by now; they stay until the key rotates: apply a new public key or raise spec.addressGeneration",
+    /// The pool is being deleted, and keys hold its addresses.
+    PoolInUse => "the pool is being deleted and waits for the claims counted in status.allocated; delete their keys or move them to another pool",
     /// A field needs another value; the API would have refused it, so this object is older than the rule.
     InvalidSpec => "the spec holds a value that this version cannot use; compare it with `kubectl explain`",
-    /// Two gateways want the same thing on one node.
-    Conflict => "an older gateway uses the same interface, port or pool on this node",
+    /// Two want the same thing on one node.
+    Conflict => "an older gateway, or another program, uses the same interface, port or pool on this node; choose another, or remove the other user",
     /// Work is under way.
     Pending => "waiting for the gateways to program the peer",
     /// No gateway serves the pool.
@@ -92,6 +105,10 @@ reasons! {
     Suspended => "spec.suspend is set; the addresses are released",
     /// The key's time is over.
     Expired => "the key has reached its maximum age; apply a new public key",
+    /// The key's time is nearly over.
+    ExpiresSoon => "the addresses are released at status.expiresAt; rotate the key before: apply a new public key, and replace client configurations made by hand or QR code",
+    /// The key's time is far from over.
+    Fresh => "the addresses are not about to be released; status.expiresAt says when they are",
     /// Every serving gateway has the peer.
     Programmed => "every serving gateway has the peer in its kernel",
     /// Accepted and programmed.
@@ -102,20 +119,6 @@ reasons! {
     Unsupported => "the node's kernel has no WireGuard; load the module `wireguard`",
     /// The kernel refused a request.
     KernelError => "the node's kernel refused a request; the agent's log has the error",
-    /// a
-    OverlappingPool => "o",
-    /// a
-    ClusterRange => "c",
-    /// a
-    ExcludedAddress => "e",
-    /// a
-    PoolInUse => "p",
-    /// a
-    RateLimited => "r",
-    /// a
-    ExpiresSoon => "s",
-    /// a
-    Fresh => "f",
     /// The node is leaving the gateway.
     Draining => "the gateway is leaving this node",
 }
@@ -145,3 +148,6 @@ pub fn condition(
         last_transition_time: since,
     }
 }
+
+#[cfg(test)]
+mod tests;

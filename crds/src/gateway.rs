@@ -35,7 +35,11 @@ use crate::schema;
 pub struct WireGuardGatewaySpec {
     /// Labels of the nodes that serve; every node when empty.
     #[serde(default)]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 63}))]
+    #[x_kube(
+        validation = Rule::new("self.all(k, size(k) <= 317 && !format.labelValue().validate(self[k]).hasValue())")
+            .message("nodeSelector must hold labels as nodes carry them, for instance culvert.dev/gateway: \"true\"")
+    )]
     pub node_selector: BTreeMap<String, String>,
 
     /// The pools whose keys the gateway serves. No two gateways on one node may share a pool.
@@ -46,8 +50,12 @@ pub struct WireGuardGatewaySpec {
     #[serde(default = "default_interface")]
     #[schemars(length(max = 15))]
     #[x_kube(
-        validation = Rule::new("self.matches('^[a-z][a-z0-9_.-]{0,14}$') && self != 'lo'")
-            .message("interface must be 1 to 15 lower-case letters, digits, `-`, `_` or `.`, starting with a letter, for instance cv0")
+        validation = Rule::new("self.matches('^[a-z][a-z0-9_.-]{0,14}$')")
+            .message("interface must be 1 to 15 lower-case letters, digits, `-`, `_` or `.`, starting with a letter, for instance cv0"),
+        // Names that are surely another's. An agent leaves any interface alone that is not Culvert's; this tells sooner.
+        // `all` and `default` are folders of the kernel's settings.
+        validation = Rule::new("!self.matches('^(lo|all|default|ip6tnl[0-9]+|gre[0-9]+|sit[0-9]+)$') && !self.matches('^(eth|en|wl|ww|ib|bond|br-|virbr|veth|docker|cni|flannel|cali|cilium|lxc|kube-|nodelocaldns|tunl|vxlan|genev|weave|ovs-|dummy)')")
+            .message("interface has a name that belongs to the system or a network plugin (eth…, en…, wl…, docker…, cni…, cali…, cilium… and the like); choose another, for instance cv0")
     )]
     pub interface: String,
 
@@ -108,7 +116,7 @@ pub struct Purge {
     #[serde(default = "default_handshake_window")]
     #[schemars(with = "String", length(max = 32))]
     #[x_kube(
-        validation = Rule::new(r"self.matches('^([0-9]{1,6}[hms])+$') && duration(self) >= duration('180s') && duration(self) <= duration('24h')")
+        validation = Rule::new(r"self.matches('^([0-9]{1,5}h|[0-9]{1,6}[ms]){1,3}$') && duration(self) >= duration('180s') && duration(self) <= duration('24h')")
             .message("handshakeWindow must be a duration from 180s (below it live sessions would be cut) to 24h")
     )]
     pub handshake_window: Duration,

@@ -92,11 +92,12 @@ pub struct GatewayNodeStatus {
 
     /// The gateway's public key on this node, base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 44))]
     pub public_key: Option<String>,
 
     /// Where clients connect, as `host:port`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(length(max = 16), inner(length(max = 261)), extend("x-kubernetes-list-type" = "atomic"))]
     pub endpoints: Vec<String>,
 
     /// UDP port of the interface.
@@ -110,15 +111,17 @@ pub struct GatewayNodeStatus {
 
     /// New at each start of the agent and each creation of the interface: a watermark counts only within it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub session: Option<String>,
 
     /// Every peer of `pools` up to this resourceVersion is in the kernel or named in `refused`. Absent until the node has caught up in its present session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub applied_resource_version: Option<String>,
 
     /// The pools that the watermark speaks for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 16), inner(length(max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub pools: Vec<String>,
 
     /// Peers that the node could not program.
@@ -144,7 +147,7 @@ pub struct GatewayNodeStatus {
 #[serde(rename_all = "camelCase")]
 pub struct Refused {
     /// Uids of the first of them.
-    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 64), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
     pub uids: Vec<String>,
 
     /// How many there are in all.

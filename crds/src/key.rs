@@ -58,15 +58,11 @@ use crate::schema;
     )
 )]
 #[serde(rename_all = "camelCase")]
-// Both rules are exact: the first admits the canonical text of 32 bytes below 2^255 only, the second
-// takes out p-1, everything from p on, and the other low-order points. They stand on the spec and
-// point at the field, because a rule on a string makes the apiserver print that string, and what is
-// wrong may be a private key pasted here.
 #[x_kube(
-    validation = Rule::new(r"self.publicKey.matches('^[A-Za-z0-9+/]{41}[A-HQ-Xg-nw-z0-3][AEIMQUYcgkosw048]=$')")
+    validation = Rule::new(schema::KEY_SHAPE)
         .message("publicKey must be 44 base64 characters encoding 32 bytes, exactly as `wg pubkey` prints them")
         .field_path(".publicKey"),
-    validation = Rule::new(r"!self.publicKey.matches('^[789+/][Pfv/]/{39}38=$') && !(self.publicKey in ['AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=', 'AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=', '4Ot6fDtBuK4WVuP68Z/EatoJjeucMrH9hmIFFl9JuAA=', 'X5yVvKNQjCSx0LFVnIPvWwREXMRYHI6G2CJO3dCfEVc='])")
+    validation = Rule::new(schema::KEY_POINT)
         .message("publicKey is a low-order or non-canonical point that protects nothing; make a new pair with `wg genkey` and apply its public half")
         .field_path(".publicKey")
 )]
@@ -87,14 +83,14 @@ pub struct WireGuardKeySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
     #[x_kube(
-        validation = Rule::new(r"self.matches('^([0-9]{1,6}[hms])+$') && duration(self) >= duration('1m') && duration(self) <= duration('8760h')")
+        validation = Rule::new(r"self.matches('^([0-9]{1,5}h|[0-9]{1,6}[ms]){1,3}$') && duration(self) >= duration('1m') && duration(self) <= duration('8760h')")
             .message("expireAfter must be a duration from 1m to 8760h, for instance 168h")
     )]
     pub expire_after: Option<Duration>,
 
     /// Raise it to get new addresses for the same public key.
     #[serde(default)]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
     #[x_kube(
         validation = Rule::new("self >= oldSelf").message("addressGeneration can only be raised")
     )]
@@ -131,7 +127,7 @@ pub struct WireGuardKeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
 
-    /// `Accepted`, `Programmed` and `Ready`.
+    /// `Accepted`, `Programmed`, `Ready`, and `Expiring` where the addresses have an end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -12,6 +12,7 @@
 //! Strings in a `spec` stay strings here; operator and agent parse them at their edge, so that one
 //! object they cannot read never hides the others of a list.
 
+pub mod admission;
 pub mod conditions;
 pub mod gateway;
 pub mod gateway_node;

@@ -9,6 +9,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::reference::NameRef;
+use crate::schema;
 
 /// The claim of one address (or one IPv4 and one IPv6 address) for one key.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,23 +33,25 @@ use crate::reference::NameRef;
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 #[x_kube(
     validation = Rule::new("self.publicKey == oldSelf.publicKey && self.addresses == oldSelf.addresses && self.poolRef == oldSelf.poolRef && self.keyRef == oldSelf.keyRef && self.addressGeneration == oldSelf.addressGeneration && (self.released || !oldSelf.released)")
-        .message("a peer never changes, but for `released` from false to true")
+        .message("a peer never changes, but for `released` from false to true"),
+    validation = Rule::new(schema::KEY_SHAPE)
+        .message("publicKey must be 44 base64 characters encoding 32 bytes")
+        .field_path(".publicKey"),
+    validation = Rule::new(schema::KEY_POINT)
+        .message("publicKey is a low-order or non-canonical point that protects nothing")
+        .field_path(".publicKey"),
+    // On the spec as well: an address, too, is nothing to print.
+    validation = Rule::new("self.addresses.all(a, isIP(a) && ip.isCanonical(a) && ip(a).isGlobalUnicast()) && (size(self.addresses) < 2 || (ip(self.addresses[0]).family() == 4 && ip(self.addresses[1]).family() == 6))")
+        .message("addresses must be canonical unicast addresses: one IPv4, one IPv6, or an IPv4 followed by an IPv6 address")
+        .field_path(".addresses")
 )]
 pub struct WireGuardPeerSpec {
     /// The client's public key, base64.
     #[schemars(length(max = 44))]
-    #[x_kube(
-        validation = Rule::new(r"self.matches('^[A-Za-z0-9+/]{41}[A-HQ-Xg-nw-z0-3][AEIMQUYcgkosw048]=$')")
-            .message("publicKey must be 44 base64 characters encoding 32 bytes")
-    )]
     pub public_key: String,
 
     /// The addresses, in canonical text without prefix length: IPv4 first.
     #[schemars(length(min = 1, max = 2), inner(length(max = 39)))]
-    #[x_kube(
-        validation = Rule::new("self.all(a, isIP(a) && ip.isCanonical(a)) && (size(self) < 2 || (ip(self[0]).family() == 4 && ip(self[1]).family() == 6))")
-            .message("addresses must be canonical: one IPv4, one IPv6, or an IPv4 followed by an IPv6 address")
-    )]
     pub addresses: Vec<String>,
 
     /// The pool that the addresses were drawn from.
@@ -58,7 +61,7 @@ pub struct WireGuardPeerSpec {
     pub key_ref: KeyRef,
 
     /// The key's `addressGeneration` when the addresses were drawn.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
     pub address_generation: i64,
 
     /// The addresses are no longer the key's. Agents drop the peer at once; the object itself goes when every serving gateway has done so and the pool's cooldown is over.

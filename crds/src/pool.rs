@@ -47,8 +47,20 @@ use crate::schema;
     validation = Rule::new("has(self.ipv4) == has(oldSelf.ipv4) && has(self.ipv6) == has(oldSelf.ipv6) && (!has(self.ipv4) || self.ipv4.cidr == oldSelf.ipv4.cidr) && (!has(self.ipv6) || self.ipv6.cidr == oldSelf.ipv6.cidr)")
         .message("a pool's ranges cannot change; make another pool and move keys to it, or use spec.exclude"),
     validation = Rule::new("has(self.ipv4) || has(self.ipv6)").message("a pool needs spec.ipv4, spec.ipv6 or both"),
-    validation = Rule::new("self.exclude.all(e, (has(self.ipv4) && cidr(self.ipv4.cidr).containsCIDR(e)) || (has(self.ipv6) && cidr(self.ipv6.cidr).containsCIDR(e)))")
+    // What is no range at all has its own message.
+    validation = Rule::new("self.exclude.all(e, !isCIDR(e) || (has(self.ipv4) && isCIDR(self.ipv4.cidr) && cidr(self.ipv4.cidr).containsCIDR(e)) || (has(self.ipv6) && isCIDR(self.ipv6.cidr) && cidr(self.ipv6.cidr).containsCIDR(e)))")
         .message("every range in spec.exclude must lie inside the pool's own range of that family")
+        .field_path(".exclude"),
+    validation = Rule::new("self.exclude.all(e, !isCIDR(e) || self.exclude.filter(o, isCIDR(o) && cidr(o).containsCIDR(e)).size() == 1)")
+        .message("the ranges in spec.exclude must not overlap; remove those that lie inside another")
+        .field_path(".exclude"),
+    // Shares of the range in units of 2^-24, exact for IPv4. No overlap, so they add up.
+    validation = Rule::new("!has(self.ipv4) || !isCIDR(self.ipv4.cidr) || self.exclude.filter(e, isCIDR(e) && cidr(self.ipv4.cidr).containsCIDR(e)).map(e, cidr(e).prefixLength() - cidr(self.ipv4.cidr).prefixLength()).map(d, d <= 24 ? [16777216, 8388608, 4194304, 2097152, 1048576, 524288, 262144, 131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32, 16, 8, 4, 2, 1][d] : 0).sum() < 16777216")
+        .message("spec.exclude covers the whole IPv4 range; leave some of it for keys")
+        .field_path(".exclude"),
+    validation = Rule::new("!has(self.ipv6) || !isCIDR(self.ipv6.cidr) || self.exclude.filter(e, isCIDR(e) && cidr(self.ipv6.cidr).containsCIDR(e)).map(e, cidr(e).prefixLength() - cidr(self.ipv6.cidr).prefixLength()).map(d, d <= 24 ? [16777216, 8388608, 4194304, 2097152, 1048576, 524288, 262144, 131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32, 16, 8, 4, 2, 1][d] : 0).sum() < 16777216")
+        .message("spec.exclude covers the whole IPv6 range; leave some of it for keys")
+        .field_path(".exclude")
 )]
 pub struct IPPoolSpec {
     /// The IPv4 range.
@@ -86,7 +98,7 @@ pub struct IPPoolSpec {
     #[serde(default = "default_cooldown")]
     #[schemars(with = "String", length(max = 32))]
     #[x_kube(
-        validation = Rule::new(r"self.matches('^([0-9]{1,6}[hms])+$') && duration(self) <= duration('720h')")
+        validation = Rule::new(r"self.matches('^([0-9]{1,5}h|[0-9]{1,6}[ms]){1,3}$') && duration(self) <= duration('720h')")
             .message("cooldown must be a duration of at most 720h, for instance 10m")
     )]
     pub cooldown: Duration,
@@ -101,8 +113,8 @@ pub struct Ipv4Range {
     #[x_kube(
         validation = Rule::new("isCIDR(self) && cidr(self).ip().family() == 4 && cidr(self) == cidr(self).masked() && cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 30")
             .message("ipv4.cidr must be an IPv4 range from /8 to /30 without host bits, for instance 10.64.0.0/11"),
-        validation = Rule::new("!['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '240.0.0.0/4'].exists(r, cidr(r).containsCIDR(self))")
-            .message("ipv4.cidr must not be loopback, link-local, multicast or reserved; use private space such as 10.64.0.0/11")
+        validation = Rule::new("!isCIDR(self) || cidr(self).ip().family() != 4 || !['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '240.0.0.0/4'].exists(r, cidr(r).containsCIDR(self) || cidr(self).containsCIDR(r))")
+            .message("ipv4.cidr must not overlap loopback, link-local, multicast or reserved space; use private space such as 10.64.0.0/11")
     )]
     pub cidr: String,
 }
@@ -116,8 +128,8 @@ pub struct Ipv6Range {
     #[x_kube(
         validation = Rule::new("isCIDR(self) && cidr(self).ip().family() == 6 && cidr(self) == cidr(self).masked() && cidr(self).prefixLength() >= 16 && cidr(self).prefixLength() <= 64")
             .message("ipv6.cidr must be an IPv6 range from /16 to /64 without host bits, for instance fd64:cafe:1::/64"),
-        validation = Rule::new("!['::/16', 'fe80::/10', 'ff00::/8'].exists(r, cidr(r).containsCIDR(self))")
-            .message("ipv6.cidr must not be unspecified, IPv4-mapped, link-local or multicast; use a unique local range such as fd64:cafe:1::/64")
+        validation = Rule::new("!isCIDR(self) || cidr(self).ip().family() != 6 || !['::/16', '64:ff9b::/32', 'fe80::/10', 'ff00::/8'].exists(r, cidr(r).containsCIDR(self) || cidr(self).containsCIDR(r))")
+            .message("ipv6.cidr must not overlap unspecified, IPv4-mapped, NAT64, link-local or multicast space; use a unique local range such as fd64:cafe:1::/64")
     )]
     pub cidr: String,
 }
@@ -131,7 +143,7 @@ pub struct KeyPolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
     #[x_kube(
-        validation = Rule::new(r"self.matches('^([0-9]{1,6}[hms])+$') && duration(self) >= duration('24h') && duration(self) <= duration('720h')")
+        validation = Rule::new(r"self.matches('^([0-9]{1,5}h|[0-9]{1,6}[ms]){1,3}$') && duration(self) >= duration('24h') && duration(self) <= duration('720h')")
             .message("maxAge must be a duration from 24h to 720h")
     )]
     pub max_age: Option<Duration>,
@@ -140,7 +152,7 @@ pub struct KeyPolicy {
     #[serde(default = "default_overlap")]
     #[schemars(with = "String", length(max = 32))]
     #[x_kube(
-        validation = Rule::new(r"self.matches('^([0-9]{1,6}[hms])+$') && duration(self) <= duration('24h')")
+        validation = Rule::new(r"self.matches('^([0-9]{1,5}h|[0-9]{1,6}[ms]){1,3}$') && duration(self) <= duration('24h')")
             .message("overlap must be a duration of at most 24h, for instance 5m")
     )]
     pub overlap: Duration,

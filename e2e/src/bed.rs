@@ -111,8 +111,8 @@ impl Bed {
             "wait",
             "--for=condition=Established",
             "--timeout=60s",
-            "-f",
-            &definitions(),
+            "crd",
+            "--all",
         ])
         .await?;
         Ok(())

@@ -127,8 +127,8 @@ pub async fn define(plane: &ControlPlane) -> Result<()> {
             "wait",
             "--for=condition=Established",
             "--timeout=60s",
-            "-f",
-            &definitions(),
+            "crd",
+            "--all",
         ],
     ] {
         let output = plane.kubectl(arguments, None).await?;
