@@ -47,7 +47,7 @@ pub async fn execute(client: &Client, events: &Events, step: Step) -> Outcome {
                 "uid": news.uid.to_string(),
                 "resourceVersion": news.resource_version.to_string(),
             });
-            let object = with_status::<WireGuardKey>(metadata, &news.status.write());
+            let object = with_status::<WireGuardKey>(&metadata, &news.status.write());
             let keys = Objects::keys(client, &news.namespace);
             let outcome = keys.replace_status(&news.name, &object).await;
             if let (Ok(_), Some(reason)) = (&outcome, news.event) {
@@ -82,7 +82,7 @@ pub async fn execute(client: &Client, events: &Events, step: Step) -> Outcome {
             status,
             event,
         } => {
-            let object = with_status::<IPPool>(version(&name, resource_version), &status);
+            let object = with_status::<IPPool>(&version(&name, resource_version), &status);
             let outcome = all(Kind::Pool).replace_status(&name, &object).await;
             if let (Ok(_), Some(reason)) = (&outcome, event) {
                 events.tell::<IPPool>(None, name, uid, reason);
@@ -94,7 +94,7 @@ pub async fn execute(client: &Client, events: &Events, step: Step) -> Outcome {
             resource_version,
             status,
         } => {
-            let object = with_status::<WireGuardGateway>(version(&name, resource_version), &status);
+            let object = with_status::<WireGuardGateway>(&version(&name, resource_version), &status);
             all(Kind::Gateway).replace_status(&name, &object).await
         }
     }
@@ -106,7 +106,7 @@ fn version(name: &str, resource_version: u64) -> Value {
 
 /// An object for the replacement of its status. The version in its metadata guards against everything the plan has not
 /// seen; the spec is left out: a status write ignores it, and a stale copy could only do harm.
-fn with_status<K: Resource<DynamicType = ()>>(metadata: Value, status: &impl Serialize) -> Value {
+fn with_status<K: Resource<DynamicType = ()>>(metadata: &Value, status: &impl Serialize) -> Value {
     json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),

@@ -14,6 +14,9 @@ use culvert_operator::serve::{self, Health, State};
 use culvert_startup::stop::Stop;
 use culvert_startup::{cluster, logs};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match start(Args::parse()).await {

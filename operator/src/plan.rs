@@ -23,7 +23,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use culvert_crds::gateway::WireGuardGatewayStatus;
-use culvert_crds::peer::KeyRef;
 use culvert_crds::pool::IPPoolStatus;
 use culvert_crds::{GatewayRef, Reason};
 use culvert_wireguard::PublicKey;
@@ -130,7 +129,11 @@ pub struct KeyNews {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewClaim {
     /// The key it is for.
-    pub key: KeyRef,
+    pub key: Uid,
+    /// The key's namespace.
+    pub namespace: String,
+    /// The key's name.
+    pub name: String,
     /// The key's public key.
     pub public_key: PublicKey,
     /// Name of the pool.
@@ -183,7 +186,7 @@ impl Promised {
         self.addresses.extend(claim.addresses.iter());
         *self
             .held
-            .entry((claim.pool.clone(), claim.key.namespace.clone()))
+            .entry((claim.pool.clone(), claim.namespace.clone()))
             .or_default() += 1;
     }
 
@@ -192,7 +195,7 @@ impl Promised {
         claim.addresses.iter().for_each(|address| {
             self.addresses.remove(&address);
         });
-        let place = (claim.pool.clone(), claim.key.namespace.clone());
+        let place = (claim.pool.clone(), claim.namespace.clone());
         if let Some(held) = self.held.get_mut(&place) {
             *held -= 1;
             if *held == 0 {

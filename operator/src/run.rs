@@ -257,7 +257,7 @@ impl Operator {
                 // What it counted for is open to others again.
                 done.claim
                     .iter()
-                    .for_each(|claim| self.world.touch_waiting(&claim.pool, &claim.key.namespace));
+                    .for_each(|claim| self.world.touch_waiting(&claim.pool, &claim.namespace));
                 let attempt = self.attempts.entry(done.target.clone()).or_default();
                 *attempt += 1;
                 if !failure.is_expected() || *attempt > 5 {

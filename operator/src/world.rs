@@ -230,7 +230,7 @@ impl World {
             }
             Change::Node(node) => {
                 let uid = node.uid;
-                self.apply_node(*node);
+                self.apply_node(&node);
                 self.listed(Kind::Node, &uid);
             }
             Change::ServiceRange(uid, ranges) => {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use culvert_crds::peer::peer_name;
+use culvert_crds::peer::{KeyRef, peer_name};
 use culvert_crds::{NameRef, WireGuardPeer, WireGuardPeerSpec};
 use kube::Client;
 use kube::api::ListParams;
@@ -26,7 +26,11 @@ pub async fn create(client: &Client, new: NewClaim) -> Outcome {
         public_key: new.public_key.to_base64(),
         addresses: new.addresses.iter().map(|a| a.to_string()).collect(),
         pool_ref: NameRef { name: new.pool },
-        key_ref: new.key,
+        key_ref: KeyRef {
+            namespace: new.namespace,
+            name: new.name,
+            uid: new.key.to_string(),
+        },
         address_generation: i64::from(new.address_generation),
         released: false,
     };
@@ -47,8 +51,12 @@ pub async fn release(client: &Client, claim: Claim) -> Outcome {
     let spec = WireGuardPeerSpec {
         public_key: claim.public_key.to_base64(),
         addresses: claim.addresses.iter().map(|a| a.to_string()).collect(),
-        key_ref: claim.key_ref(),
         pool_ref: NameRef { name: claim.pool },
+        key_ref: KeyRef {
+            namespace: claim.key_namespace,
+            name: claim.key_name,
+            uid: claim.key.to_string(),
+        },
         address_generation: i64::from(claim.address_generation),
         released: true,
     };

@@ -35,8 +35,6 @@ pub enum Failure {
 
 impl Failure {
     /// The class of a client error.
-    // By value: it is a mapper for `map_err`, and what it drops is the text that must not go on.
-    #[expect(clippy::needless_pass_by_value, reason = "used as a mapper")]
     pub fn of(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) if status.is_already_exists() => Self::AlreadyExists,

@@ -94,14 +94,12 @@ impl Feed {
                     return Ok(None);
                 }
             }
-            match page.metadata.more.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => {
-                    self.recover();
-                    let told = self.tell(Change::ListComplete(self.kind)).await;
-                    return Ok(told.map(|()| page.metadata.resource_version));
-                }
-            }
+            let Some(token) = page.metadata.more.filter(|token| !token.is_empty()) else {
+                self.recover();
+                let told = self.tell(Change::ListComplete(self.kind)).await;
+                return Ok(told.map(|()| page.metadata.resource_version));
+            };
+            params = params.continue_token(&token);
         }
     }
 

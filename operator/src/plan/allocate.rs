@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use culvert_crds::peer::KeyRef;
 use rand::Rng;
 
 use super::{NewClaim, Promised};
@@ -26,11 +25,9 @@ pub fn claim(world: &World, key: &KeyView<'_>, promised: &Promised, rng: &mut im
         None => pool.draw(rng, elsewhere)?,
     };
     Some(NewClaim {
-        key: KeyRef {
-            namespace: key.namespace.to_owned(),
-            name: key.name.to_owned(),
-            uid: key.uid.to_string(),
-        },
+        key: key.uid,
+        namespace: key.namespace.to_owned(),
+        name: key.name.to_owned(),
         public_key,
         pool: key.pool.to_owned(),
         addresses,

@@ -104,7 +104,7 @@ fn status(world: &World, pool: &Pool, now: Now) -> IPPoolStatus {
     };
     IPPoolStatus {
         observed_generation: pool.generation,
-        capacity: Some(available.saturating_add(allocated)),
+        capacity: Some(pool.capacity()),
         allocated: Some(allocated),
         gateways: Some(format!("{serving}/{all}")),
         conditions: vec![

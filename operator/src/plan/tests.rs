@@ -317,9 +317,9 @@ impl Bed {
                     public_key: new.public_key,
                     addresses: new.addresses,
                     pool: new.pool,
-                    key: Uid::try_parse(&new.key.uid).unwrap(),
-                    key_namespace: new.key.namespace,
-                    key_name: new.key.name,
+                    key: new.key,
+                    key_namespace: new.namespace,
+                    key_name: new.name,
                     address_generation: new.address_generation,
                     released: false,
                 };

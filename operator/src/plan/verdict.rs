@@ -63,7 +63,8 @@ fn of_itself(world: &World, key: &KeyView<'_>, claims: &KeyClaims<'_>, now: Now)
         return Err(Reason::Suspended);
     }
     let public_key = key.public_key.ok_or(Reason::InvalidKey)?;
-    if world.is_gateway_key(&public_key) {
+    // Who holds it already keeps it: one node's report must not put a client off the others.
+    if claims.current.is_none() && world.is_gateway_key(&public_key) {
         return Err(Reason::GatewayKey);
     }
     if is_expired(world, key, claims, now) {
@@ -112,15 +113,13 @@ pub fn lifetime(world: &World, key: &KeyView<'_>) -> Option<Duration> {
 /// Whether the time of the key's present public key is over: by its claim while there is one, later by what
 /// was published, so that neither a restart nor the claim's deletion gives it a second life.
 fn is_expired(world: &World, key: &KeyView<'_>, claims: &KeyClaims<'_>, now: Now) -> bool {
-    match &claims.current {
-        Some(claim) => expiry(world, key, claim).is_some_and(|at| at <= seconds(now.wall)),
-        None => {
-            let shown = &key.status.shown;
-            key.status.is_expired()
-                && shown.public_key == key.public_key
-                && shown.address_generation == Some(key.address_generation)
-        }
+    if let Some(claim) = &claims.current {
+        return expiry(world, key, claim).is_some_and(|at| at <= seconds(now.wall));
     }
+    let shown = &key.status.shown;
+    key.status.is_expired()
+        && shown.public_key == key.public_key
+        && shown.address_generation == Some(key.address_generation)
 }
 
 /// The monotonic time at which the wall clock will show `at`.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use culvert_crds::peer::{KeyRef, peer_name};
+use culvert_crds::peer::peer_name;
 use culvert_wireguard::PublicKey;
 
 use super::keys::{KeyRecord, KeyView};
@@ -164,15 +164,6 @@ impl Claim {
     /// The name of the object.
     pub fn name(&self) -> String {
         self.addresses.first().map(peer_name).unwrap_or_default()
-    }
-
-    /// The reference to its key.
-    pub fn key_ref(&self) -> KeyRef {
-        KeyRef {
-            namespace: self.key_namespace.clone(),
-            name: self.key_name.clone(),
-            uid: self.key.to_string(),
-        }
     }
 }
 

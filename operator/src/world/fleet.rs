@@ -320,9 +320,9 @@ impl World {
         }
     }
 
-    pub(super) fn apply_node(&mut self, node: Node) {
+    pub(super) fn apply_node(&mut self, node: &Node) {
         // A node's own heartbeat changes its version many times a minute and nothing here.
-        if self.nodes.get(&node.name) == Some(&node) {
+        if self.nodes.get(&node.name) == Some(node) {
             return;
         }
         let before = self.nodes.insert(node.name.clone(), node.clone());

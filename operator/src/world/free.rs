@@ -19,6 +19,8 @@ pub struct FreeV4 {
     /// Fenwick tree: sums of free bits over the words.
     tree: Vec<u32>,
     free: u32,
+    /// How many would be free if no key held any.
+    capacity: u32,
     reserved: Vec<Ipv4Net>,
 }
 
@@ -42,6 +44,7 @@ impl FreeV4 {
             words,
             tree: Vec::new(),
             free: 0,
+            capacity: 0,
             reserved,
         };
         for range in set.reserved.clone() {
@@ -53,6 +56,7 @@ impl FreeV4 {
             }
         }
         set.build();
+        set.capacity = set.free;
         set
     }
 
@@ -225,6 +229,14 @@ impl Free {
             && !set.is_reserved(address)
         {
             set.set(index, true);
+        }
+    }
+
+    /// How many addresses could be given to keys if none were; saturates at 2^63 - 1.
+    pub fn capacity(&self) -> i64 {
+        match self {
+            Self::V4(set) => i64::from(set.capacity),
+            Self::V6(_) => i64::MAX,
         }
     }
 

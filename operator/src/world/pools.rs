@@ -101,6 +101,11 @@ impl Pool {
             .any(|range| addresses.iter().any(|address| range.contains(&address)))
     }
 
+    /// How many keys the pool can hold.
+    pub fn capacity(&self) -> i64 {
+        self.free.iter().map(Free::capacity).min().unwrap_or(0)
+    }
+
     /// How many keys could still get addresses.
     pub fn available(&self) -> i64 {
         self.free.iter().map(Free::free).min().unwrap_or(0)

@@ -91,3 +91,155 @@ fn an_exhausted_pool_costs_no_writes_while_it_lasts() {
         assert_eq!(bed.settle(), 0);
     }
 }
+
+#[test]
+fn an_exhausted_pool_serves_who_waits_as_soon_as_an_address_is_free() {
+    let mut bed = Bed::new("10.64.0.0/30");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    for n in 0..100 {
+        bed.put_key(key(&format!("key{n}"), 2 + n));
+    }
+    bed.settle();
+    bed.delete_key("laptop");
+    bed.settle();
+    bed.pass(601);
+    bed.settle();
+    let served = (0..100).filter(|n| !bed.addresses(&format!("key{n}")).is_empty());
+    assert_eq!(served.count(), 1);
+}
+
+#[test]
+fn of_pools_that_overlap_the_oldest_is_used() {
+    let mut bed = Bed::new("10.64.0.0/16");
+    let named = |name: &str, created, v4: &str| Pool {
+        uid: uid(name),
+        name: name.to_owned(),
+        created,
+        ranges: Some(Ranges {
+            v4: Some(v4.parse().unwrap()),
+            v6: None,
+            exclude: Vec::new(),
+        }),
+        ..pool(v4)
+    };
+    bed.put_pool(named("inside", 2, "10.64.7.0/24"));
+    bed.put_pool(named("inside too", 3, "10.64.7.0/25"));
+    bed.put_pool(named("beside", 4, "10.65.0.0/16"));
+    bed.put_key(Key {
+        pool: "inside".to_owned(),
+        ..key("laptop", 1)
+    });
+    bed.put_key(Key {
+        pool: "beside".to_owned(),
+        ..key("phone", 2)
+    });
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::OverlappingPool));
+    assert_eq!(bed.addresses("phone").len(), 1);
+    // With the oldest gone, the next one is.
+    bed.world
+        .apply(Change::Gone(Kind::Pool, uid("pool")), bed.now.mono);
+    bed.settle();
+    assert_eq!(bed.addresses("laptop").len(), 1);
+    let refused = |name: &str| bed.world.pool(name).unwrap().refused;
+    assert_eq!(refused("inside too"), Some(Reason::OverlappingPool));
+    assert_eq!((refused("inside"), refused("beside")), (None, None));
+}
+
+#[test]
+fn a_range_that_the_cluster_uses_itself_is_not_given_to_keys() {
+    for taken in ["10.64.3.0/24", "10.0.0.0/8", "10.64.9.9/32"] {
+        let mut bed = Bed::new("10.64.0.0/16");
+        bed.put_key(key("laptop", 1));
+        bed.settle();
+        bed.world.apply(
+            Change::ServiceRange(uid("services"), vec![taken.parse().unwrap()]),
+            bed.now.mono,
+        );
+        bed.put_key(key("phone", 2));
+        bed.settle();
+        assert_eq!(bed.ready("phone"), Some(Reason::ClusterRange), "{taken}");
+        assert_eq!(bed.addresses("laptop").len(), 2, "who holds addresses keeps them");
+        bed.world
+            .apply(Change::Gone(Kind::ServiceRange, uid("services")), bed.now.mono);
+        let pods = Node {
+            ranges: vec![taken.parse().unwrap()],
+            ..node("a")
+        };
+        bed.world.apply(Change::Node(Box::new(pods)), bed.now.mono);
+        bed.settle();
+        assert_eq!(bed.ready("phone"), Some(Reason::ClusterRange), "{taken}");
+        bed.world.apply(Change::Gone(Kind::Node, uid("a")), bed.now.mono);
+        bed.settle();
+        assert_eq!(bed.addresses("phone").len(), 2);
+    }
+}
+
+#[test]
+fn a_pool_that_is_narrowed_flags_its_holders_and_keeps_them() {
+    let mut bed = Bed::new("10.64.0.0/29");
+    for n in 0..5 {
+        bed.put_key(key(&format!("key{n}"), n));
+    }
+    bed.settle();
+    let narrowed = Pool {
+        generation: 2,
+        ranges: Some(Ranges {
+            exclude: vec!["10.64.0.4/30".parse().unwrap()],
+            ..pool("10.64.0.0/29").ranges.unwrap()
+        }),
+        ..pool("10.64.0.0/29")
+    };
+    bed.put_pool(narrowed);
+    bed.settle();
+    let mut flagged = 0;
+    for n in 0..5 {
+        let name = format!("key{n}");
+        let outside = bed.addresses(&name)[0] >= "10.64.0.4".parse::<IpAddr>().unwrap();
+        let accepted = bed.key(&name).status.conditions[0].unwrap();
+        let expected = if outside {
+            Reason::ExcludedAddress
+        } else {
+            Reason::Accepted
+        };
+        assert_eq!((accepted.status, accepted.reason), (Some(true), Some(expected)));
+        flagged += u32::from(outside);
+    }
+    assert_eq!(flagged, 3);
+    // Whoever rotates gets an address that the pool still gives, and there is none.
+    let name = (0..5)
+        .map(|n| format!("key{n}"))
+        .find(|name| bed.addresses(name)[0] >= "10.64.0.4".parse::<IpAddr>().unwrap())
+        .unwrap();
+    bed.change_key(&name, |key| key.public_key = Some(public_key(99)));
+    bed.settle();
+    assert_eq!(bed.ready(&name), Some(Reason::PoolExhausted));
+    assert_eq!(bed.addresses(&name).len(), 2, "the old ones work meanwhile");
+}
+
+#[test]
+fn a_namespace_that_makes_and_deletes_keys_cannot_use_up_a_pool() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_pool(Pool {
+        max_keys_per_namespace: Some(3),
+        ..pool("10.64.0.0/24")
+    });
+    for n in 0..20 {
+        bed.put_key(key("churn", n));
+        bed.settle();
+        if n < 19 {
+            bed.delete_key("churn");
+            bed.settle();
+        }
+    }
+    assert_eq!(
+        bed.claims.len(),
+        6,
+        "three in use, had it so many, and three that cool down"
+    );
+    assert_eq!(bed.ready("churn"), Some(Reason::RateLimited));
+    bed.pass(601);
+    bed.settle();
+    assert_eq!(bed.addresses("churn").len(), 2);
+}

@@ -84,3 +84,80 @@ fn nobody_is_sent_away_for_a_gateway_that_cannot_be_read() {
     bed.settle();
     assert!(!bed.world.gateway_node("gw.a").unwrap().drain);
 }
+
+#[test]
+fn of_gateways_that_collide_on_a_node_the_younger_has_a_conflict() {
+    let other = |created| Gateway {
+        uid: uid("other"),
+        name: "other".to_owned(),
+        created,
+        pools: vec!["another".to_owned()],
+        interface: "cv1".to_owned(),
+        listen_port: 51821,
+        ..gateway()
+    };
+    let collisions: [fn(&mut Gateway); 3] = [
+        |gateway| gateway.interface = "cv0".to_owned(),
+        |gateway| gateway.listen_port = 51820,
+        |gateway| gateway.pools.push("default".to_owned()),
+    ];
+    for collide in collisions {
+        let mut bed = Bed::new("10.64.0.0/24");
+        bed.add_gateway();
+        let mut younger = other(2);
+        younger.resource_version = bed.next_version();
+        collide(&mut younger);
+        bed.world.apply(Change::Gateway(Box::new(younger)), bed.now.mono);
+        bed.settle();
+        assert!(bed.world.gateway_node("other.a").is_none());
+        let ready = |name| {
+            let conditions = &bed.world.gateway(name).unwrap().status.conditions;
+            conditions
+                .iter()
+                .find(|c| c.type_ == "Ready")
+                .unwrap()
+                .reason
+                .clone()
+        };
+        assert_eq!(
+            (ready("gw"), ready("other")),
+            ("Ready".to_owned(), "Conflict".to_owned())
+        );
+    }
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    let resource_version = bed.next_version();
+    let beside = Gateway {
+        resource_version,
+        ..other(2)
+    };
+    bed.world.apply(Change::Gateway(Box::new(beside)), bed.now.mono);
+    bed.settle();
+    assert!(bed.world.gateway_node("other.a").is_some());
+}
+
+#[test]
+fn a_pool_on_its_way_out_says_that_it_waits_for_its_keys() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    for n in 0..3 {
+        bed.put_key(key(&format!("key{n}"), n));
+    }
+    bed.settle();
+    bed.put_pool(Pool {
+        deleting: true,
+        ..pool("10.64.0.0/24")
+    });
+    bed.settle();
+    let status = bed.world.pool("default").unwrap().status.clone();
+    assert_eq!(status.allocated, Some(3));
+    assert!(
+        status.conditions.iter().any(|c| c.reason == "PoolInUse"),
+        "{status:?}"
+    );
+    assert!(bed.world.pool("default").unwrap().guarded);
+    (0..3).for_each(|n| bed.delete_key(&format!("key{n}")));
+    bed.settle();
+    bed.pass(601);
+    bed.settle();
+    assert!(!bed.world.pool("default").unwrap().guarded);
+}

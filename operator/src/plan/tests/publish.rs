@@ -115,3 +115,78 @@ fn a_node_that_has_not_heard_of_a_pool_does_not_serve_it() {
     bed.catch_up("a");
     assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
 }
+
+#[test]
+fn the_end_of_a_key_is_told_in_time_and_once() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_pool(Pool {
+        max_age: Some(Duration::from_hours(24)),
+        ..pool("10.64.0.0/24")
+    });
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    let expiring = |bed: &Bed| bed.key("laptop").status.conditions[3].unwrap();
+    assert_eq!(expiring(&bed).reason, Some(Reason::Fresh));
+    assert_eq!(bed.events, []);
+    bed.pass(18 * 3600 + 2);
+    bed.settle();
+    assert_eq!(
+        (expiring(&bed).status, expiring(&bed).reason),
+        (Some(true), Some(Reason::ExpiresSoon))
+    );
+    assert_eq!(bed.events, [Reason::ExpiresSoon]);
+    bed.pass(3600);
+    bed.settle();
+    assert_eq!(bed.events, [Reason::ExpiresSoon]);
+    // Who rotates has a new life before him.
+    bed.change_key("laptop", |key| key.public_key = Some(public_key(9)));
+    bed.settle();
+    assert_eq!(expiring(&bed).reason, Some(Reason::Fresh));
+    bed.pass(24 * 3600 + 2);
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Expired));
+    assert_eq!(bed.events.last(), Some(&Reason::Expired));
+}
+
+#[test]
+fn a_key_without_an_end_says_nothing_of_it() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    assert_eq!(bed.key("laptop").status.conditions[3], None);
+}
+
+#[test]
+fn events_are_for_what_goes_wrong() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.catch_up("a");
+    assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
+    bed.change_key("laptop", |key| key.suspend = true);
+    bed.settle();
+    assert_eq!(bed.events, []);
+    bed.put_key(key("phone", 2));
+    bed.put_key(Key {
+        created: 9_000,
+        public_key: Some(public_key(2)),
+        ..key("copy", 3)
+    });
+    bed.settle();
+    assert_eq!(bed.events, [Reason::DuplicateKey]);
+}
+
+#[test]
+fn one_nodes_report_puts_no_client_off_that_is_in_use() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.catch_up("a");
+    bed.change_node("gw.a", |node| {
+        node.report.as_mut().unwrap().public_key = Some(public_key(1));
+    });
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
+}

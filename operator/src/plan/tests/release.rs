@@ -123,7 +123,7 @@ fn a_claim_that_only_a_reply_has_shown_survives_a_list_that_began_before_it() {
     let claim = bed.claim_of("laptop");
     // The same again in a world that has learned it from the reply alone.
     bed.world
-        .apply(Change::Gone(Kind::Claim, claim.uid.clone()), bed.now.mono);
+        .apply(Change::Gone(Kind::Claim, claim.uid), bed.now.mono);
     let claim = Claim {
         uid: uid("another"),
         ..claim
@@ -149,4 +149,79 @@ fn a_deleted_key_is_not_brought_back_by_the_reply_to_a_write() {
     bed.world.learn(Change::Key(Box::new(reply)), bed.now.mono);
     bed.settle();
     assert!(bed.claims.values().all(|claim| claim.released));
+}
+
+#[test]
+fn a_key_made_again_under_its_name_gets_a_claim_of_its_own() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.delete_key("laptop");
+    bed.put_key(Key {
+        uid: uid("laptop again"),
+        created: 5_000,
+        ..key("laptop", 1)
+    });
+    bed.settle();
+    let held: Vec<_> = bed.claims.values().filter(|claim| !claim.released).collect();
+    assert_eq!(held.len(), 1);
+    assert_eq!(held[0].key, uid("laptop again"));
+}
+
+#[test]
+fn one_list_proves_the_keys_of_a_namespace_gone() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    for n in 0..50 {
+        bed.put_key(key(&format!("key{n}"), n));
+    }
+    bed.settle();
+    bed.pass(1);
+    (0..50).for_each(|n| bed.delete_key(&format!("key{n}")));
+    let steps = bed.plan().steps;
+    let of_claims: Vec<_> = steps
+        .iter()
+        .filter(|(target, _)| matches!(target, Target::Claim(_)))
+        .collect();
+    assert!(
+        matches!(of_claims[..], [(_, Step::ProveGone { .. })]),
+        "{of_claims:?}"
+    );
+    steps.into_iter().for_each(|(_, step)| bed.execute(step));
+    let releases = bed.plan().steps;
+    let released = releases
+        .iter()
+        .filter(|(_, step)| matches!(step, Step::ReleaseClaim(_)));
+    assert_eq!(released.count(), 50);
+}
+
+#[test]
+fn a_list_proves_nothing_of_claims_that_were_seen_after_it_was_asked_for() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    let proof = Proof {
+        namespace: "tenant".to_owned(),
+        asked: bed.now.mono,
+        present: [].into(),
+    };
+    bed.world.apply(Change::LiveKeys(Box::new(proof)), bed.now.mono);
+    bed.pass(1);
+    // The claims' watch runs ahead of the keys'.
+    let claim = Claim {
+        uid: uid("claim"),
+        resource_version: 0,
+        created: 5_000,
+        public_key: public_key(1),
+        addresses: Addresses::new(["10.64.0.9".parse().unwrap()]).unwrap(),
+        pool: "default".to_owned(),
+        key: uid("laptop"),
+        key_namespace: "tenant".to_owned(),
+        key_name: "laptop".to_owned(),
+        address_generation: 0,
+        released: false,
+    };
+    bed.put_claim(claim);
+    let steps = bed.plan().steps;
+    let released = steps
+        .iter()
+        .any(|(_, step)| matches!(step, Step::ReleaseClaim(_)));
+    assert!(!released, "{steps:?}");
 }
