@@ -2,17 +2,21 @@
 //!
 //! Prints figures as JSON, one array: `[{"name","value","unit","goal"}]`. Times are of `plan` and of nothing else.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use culvert_crds::gateway::WireGuardGatewayStatus;
 use culvert_crds::pool::IPPoolStatus;
+use culvert_operator::chance::Chance;
 use culvert_operator::clock::Now;
 use culvert_operator::plan::{Promised, Step, plan};
 use culvert_operator::world::status::KeyStatus;
-use culvert_operator::world::{Change, Claim, Key, Kind, Pool, Ranges, Target, Uid, World};
+use culvert_operator::world::{
+    Change, Claim, Gateway, GatewayNode, Key, Kind, Pool, Ranges, Report, Target, Uid, World,
+};
 use culvert_wireguard::PublicKey;
 use jiff::Timestamp;
-use rand::rand_core::UnwrapErr;
-use rand::rngs::{SmallRng, SysRng};
+use rand::rngs::SmallRng;
 use rand::{Rng, RngExt, SeedableRng};
 
 #[global_allocator]
@@ -27,6 +31,7 @@ fn main() {
     let mut bench = Bench::new();
     let before = resident();
     bench.fill(keys);
+    bench.complete();
     let (allocation, publication) = bench.allocate();
     let idle = bench.pass_over(keys);
     let held = resident().saturating_sub(before);
@@ -77,7 +82,6 @@ impl Bench {
         let mut world = World::default();
         for kind in Kind::ALL {
             world.apply(Change::ListBegins(kind), now.mono);
-            world.apply(Change::ListComplete(kind), now.mono);
         }
         Self {
             world,
@@ -139,10 +143,54 @@ impl Bench {
         }
     }
 
+    /// A gateway whose kernel has everything, and the end of all lists.
+    fn complete(&mut self) {
+        let gateway = Gateway {
+            uid: self.uid(),
+            name: "edge".to_owned(),
+            resource_version: 1,
+            generation: 1,
+            created: 1,
+            deleting: false,
+            node_selector: BTreeMap::new(),
+            pools: vec!["default".to_owned()],
+            interface: "cv0".to_owned(),
+            listen_port: 51820,
+            host_template: None,
+            status: WireGuardGatewayStatus::default(),
+        };
+        let report = Report {
+            session: "one".to_owned(),
+            applied: Some(u64::MAX),
+            pools: ["default".to_owned()].into(),
+            ..Report::default()
+        };
+        let node = GatewayNode {
+            uid: self.uid(),
+            name: "edge.one".to_owned(),
+            resource_version: u64::MAX,
+            gateway: gateway.name.clone(),
+            gateway_uid: gateway.uid,
+            node: "one".to_owned(),
+            endpoint_host: None,
+            drain: false,
+            leaving: false,
+            report: Some(report),
+            renewed: Duration::ZERO,
+        };
+        self.world
+            .apply(Change::Gateway(Box::new(gateway)), self.now.mono);
+        self.world
+            .apply(Change::GatewayNode(Box::new(node)), self.now.mono);
+        for kind in Kind::ALL {
+            self.world.apply(Change::ListComplete(kind), self.now.mono);
+        }
+    }
+
     /// Plans and carries out until nothing is left; how long planning took while keys were given addresses, and while
     /// these were published.
     fn allocate(&mut self) -> (Duration, Duration) {
-        let mut rng = UnwrapErr(SysRng);
+        let mut rng = Chance::new();
         let (mut allocation, mut publication) = (Duration::ZERO, Duration::ZERO);
         while self.world.has_due() {
             let targets = self.world.take_due(BATCH);
@@ -158,6 +206,9 @@ impl Bench {
             } else {
                 &mut publication
             }) += took;
+            for uid in &planned.programmed {
+                self.world.mark_programmed(uid, self.now.mono);
+            }
             for (_, step) in planned.steps {
                 self.carry_out(step);
             }
@@ -175,9 +226,9 @@ impl Bench {
                     created: 1,
                     public_key: new.public_key,
                     addresses: new.addresses,
-                    pool: new.pool,
+                    pool: new.pool.to_string(),
                     key: new.key,
-                    key_namespace: new.namespace,
+                    key_namespace: new.namespace.to_string(),
                     key_name: new.name,
                     address_generation: new.address_generation,
                     released: false,
@@ -190,14 +241,14 @@ impl Bench {
                 };
                 let key = Key {
                     uid: key.uid,
-                    namespace: key.namespace.to_owned(),
+                    namespace: key.namespace.to_string(),
                     name: key.name.to_owned(),
                     resource_version: self.version,
                     generation: key.generation,
                     created: key.created,
                     deleting: false,
                     public_key: key.public_key,
-                    pool: key.pool.to_owned(),
+                    pool: key.pool.to_string(),
                     suspend: false,
                     expire_after: None,
                     address_generation: 0,
@@ -211,7 +262,7 @@ impl Bench {
 
     /// Plans every key once more.
     fn pass_over(&mut self, keys: u32) -> Duration {
-        let mut rng = UnwrapErr(SysRng);
+        let mut rng = Chance::new();
         let targets: Vec<Target> = self.world.keys().map(|key| Target::Key(key.uid)).collect();
         assert_eq!(targets.len(), keys as usize);
         let mut took = Duration::ZERO;

@@ -43,7 +43,7 @@ pub async fn execute(client: &Client, events: &Events, step: Step) -> Outcome {
         Step::PublishKey(news) => {
             let metadata = json!({
                 "name": news.name,
-                "namespace": news.namespace,
+                "namespace": &*news.namespace,
                 "uid": news.uid.to_string(),
                 "resourceVersion": news.resource_version.to_string(),
             });
@@ -51,7 +51,7 @@ pub async fn execute(client: &Client, events: &Events, step: Step) -> Outcome {
             let keys = Objects::keys(client, &news.namespace);
             let outcome = keys.replace_status(&news.name, &object).await;
             if let (Ok(_), Some(reason)) = (&outcome, news.event) {
-                events.tell::<WireGuardKey>(Some(news.namespace), news.name, news.uid, reason);
+                events.tell::<WireGuardKey>(Some(news.namespace.to_string()), news.name, news.uid, reason);
             }
             outcome
         }

@@ -12,6 +12,7 @@
 //! steps in bounded tasks and hands every reply back to the world.
 
 pub mod args;
+pub mod chance;
 pub mod clock;
 pub mod execute;
 pub mod lease;

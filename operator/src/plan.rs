@@ -18,8 +18,9 @@ mod verdict;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_crds::gateway::WireGuardGatewayStatus;
@@ -30,7 +31,7 @@ use rand::Rng;
 
 use crate::clock::Now;
 use crate::world::status::KeyStatus;
-use crate::world::{Addresses, Claim, ClaimView, KeyView, Target, Uid, Waiting, World};
+use crate::world::{Addresses, Claim, ClaimView, KeyView, Pool, Target, Uid, Waiting, World};
 
 /// One effect on the API.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,7 +115,7 @@ pub struct KeyNews {
     /// Uid of the key.
     pub uid: Uid,
     /// Namespace of the key.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name of the key.
     pub name: String,
     /// The version that the status was planned for.
@@ -131,13 +132,13 @@ pub struct NewClaim {
     /// The key it is for.
     pub key: Uid,
     /// The key's namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// The key's name.
     pub name: String,
     /// The key's public key.
     pub public_key: PublicKey,
     /// Name of the pool.
-    pub pool: String,
+    pub pool: Arc<str>,
     /// The drawn addresses.
     pub addresses: Addresses,
     /// The key's address generation.
@@ -176,18 +177,15 @@ pub struct Plan {
 #[derive(Clone, Debug, Default)]
 pub struct Promised {
     addresses: HashSet<IpAddr>,
-    /// How many there are, by pool and namespace.
-    held: HashMap<(String, String), u32>,
+    /// Pool and namespace of each. There are as many as writes at the same time.
+    held: Vec<(Arc<str>, Arc<str>)>,
 }
 
 impl Promised {
     /// Counts a claim.
     pub fn add(&mut self, claim: &NewClaim) {
         self.addresses.extend(claim.addresses.iter());
-        *self
-            .held
-            .entry((claim.pool.clone(), claim.namespace.clone()))
-            .or_default() += 1;
+        self.held.push((claim.pool.clone(), claim.namespace.clone()));
     }
 
     /// Counts a claim no longer.
@@ -195,12 +193,9 @@ impl Promised {
         claim.addresses.iter().for_each(|address| {
             self.addresses.remove(&address);
         });
-        let place = (claim.pool.clone(), claim.namespace.clone());
-        if let Some(held) = self.held.get_mut(&place) {
-            *held -= 1;
-            if *held == 0 {
-                self.held.remove(&place);
-            }
+        let is_it = |held: &(Arc<str>, Arc<str>)| held.0 == claim.pool && held.1 == claim.namespace;
+        if let Some(place) = self.held.iter().position(is_it) {
+            self.held.swap_remove(place);
         }
     }
 
@@ -209,10 +204,8 @@ impl Promised {
     }
 
     fn held(&self, pool: &str, namespace: &str) -> u32 {
-        self.held
-            .get(&(pool.to_owned(), namespace.to_owned()))
-            .copied()
-            .unwrap_or(0)
+        let of_both = |held: &&(Arc<str>, Arc<str>)| &*held.0 == pool && &*held.1 == namespace;
+        u32::try_from(self.held.iter().filter(of_both).count()).unwrap_or(u32::MAX)
     }
 }
 
@@ -228,7 +221,7 @@ pub fn plan(world: &World, targets: Vec<Target>, promised: &Promised, now: Now, 
         match &target {
             Target::Key(uid) => {
                 if let Some(key) = world.key(uid) {
-                    plan_key(world, &key, &mut promised, now, rng, &mut plan);
+                    plan_key(world, key, &mut promised, now, rng, &mut plan);
                 }
             }
             Target::Claim(uid) => {
@@ -252,19 +245,19 @@ pub fn plan(world: &World, targets: Vec<Target>, promised: &Promised, now: Now, 
 
 fn plan_key(
     world: &World,
-    key: &KeyView<'_>,
+    key: KeyView<'_>,
     promised: &mut Cow<'_, Promised>,
     now: Now,
     rng: &mut impl Rng,
     plan: &mut Plan,
 ) {
-    let claims = KeyClaims::of(world, key);
-    let mut verdict = verdict::of(world, key, &claims, now);
-    if verdict.is_ok() && claims.current.is_none() {
-        verdict = verdict::share(world, key, promised);
+    let subject = Subject::of(world, key);
+    let mut verdict = verdict::of(world, &subject, now);
+    if verdict.is_ok() && subject.current.is_none() {
+        verdict = verdict::share(world, &subject, promised);
     }
-    if verdict.is_ok() && claims.current.is_none() {
-        if let Some(claim) = allocate::claim(world, key, promised, rng) {
+    if verdict.is_ok() && subject.current.is_none() {
+        if let Some(claim) = allocate::claim(world, &subject, promised, rng) {
             promised.to_mut().add(&claim);
             plan.steps.push((Target::Key(key.uid), Step::CreateClaim(claim)));
             return;
@@ -277,30 +270,35 @@ fn plan_key(
         _ => None,
     };
     plan.waiting.extend(waiting.map(|waiting| (key.uid, waiting)));
-    publish::plan(world, key, &claims, verdict, now, plan);
+    publish::plan(world, &subject, verdict, now, plan);
 }
 
-/// The unreleased claims of a key.
-struct KeyClaims<'a> {
-    /// For what the key asks at present: the oldest, should there be more.
+/// A key, and what decides about it.
+struct Subject<'a> {
+    key: KeyView<'a>,
+    /// Its pool.
+    pool: Option<&'a Pool>,
+    /// Its unreleased claim for what it asks at present: the oldest, should there be more.
     current: Option<ClaimView<'a>>,
-    /// The youngest of the others: what the key rotates away from.
+    /// The youngest of its other unreleased claims: what it rotates away from.
     old: Option<ClaimView<'a>>,
 }
 
-impl<'a> KeyClaims<'a> {
-    fn of(world: &'a World, key: &KeyView<'_>) -> Self {
-        let mut claims = Self {
+impl<'a> Subject<'a> {
+    fn of(world: &'a World, key: KeyView<'a>) -> Self {
+        let mut subject = Self {
+            key,
+            pool: world.pool(key.pool),
             current: None,
             old: None,
         };
-        for claim in world.claims_of(key).filter(|claim| !claim.released) {
-            if !verdict::is_current(&claim, key) {
-                claims.old = Some(claim);
-            } else if claims.current.is_none() {
-                claims.current = Some(claim);
+        for claim in world.claims_of(&key).filter(|claim| !claim.released) {
+            if !verdict::is_current(&claim, &key) {
+                subject.old = Some(claim);
+            } else if subject.current.is_none() {
+                subject.current = Some(claim);
             }
         }
-        claims
+        subject
     }
 }

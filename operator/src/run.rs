@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use kube::Client;
 use rand::RngExt;
-use rand::rand_core::UnwrapErr;
-use rand::rngs::SysRng;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::execute::{Events, Outcome, execute, retry::Failure};
 use crate::lease::Election;
@@ -50,6 +49,7 @@ struct Operator {
     events: Events,
     metrics: Arc<Metrics>,
     clock: Clock,
+    chance: Chance,
     world: World,
     concurrency: usize,
     steps: JoinSet<Done>,
@@ -94,6 +94,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = ()>) {
         client,
         metrics,
         clock,
+        chance: Chance::new(),
         world: World::default(),
         concurrency,
         steps: JoinSet::new(),
@@ -186,13 +187,12 @@ impl Operator {
         while self.world.has_due() && self.steps.len() < self.concurrency {
             let now = self.clock.now();
             let targets = self.world.take_due(self.concurrency - self.steps.len());
-            let mut rng = UnwrapErr(SysRng);
             let Plan {
                 steps,
                 wakes,
                 programmed,
                 waiting,
-            } = plan(&self.world, targets, &self.promised, now, &mut rng);
+            } = plan(&self.world, targets, &self.promised, now, &mut self.chance);
             wakes
                 .into_iter()
                 .for_each(|(at, target)| self.world.touch_at(at, target));
@@ -265,7 +265,7 @@ impl Operator {
                 }
                 let delay = failure
                     .delay(*attempt)
-                    .mul_f64(UnwrapErr(SysRng).random_range(0.8..1.2));
+                    .mul_f64(self.chance.random_range(0.8..1.2));
                 self.world.touch_at(now + delay, done.target);
             }
         }

@@ -20,6 +20,7 @@ mod pools;
 mod queue;
 mod ranges;
 pub mod status;
+mod sweep;
 mod symbols;
 mod table;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use orphans::Proof;
 pub use pools::{Pool, Ranges};
 pub use queue::Target;
 use queue::{Lane, Queue};
+use sweep::Sweep;
 use symbols::{Symbol, Symbols};
 use table::{Slot, Table};
 
@@ -153,6 +155,7 @@ pub struct World {
     gone_most: usize,
     unreadable: HashMap<Kind, HashSet<Uid>>,
     queue: Queue,
+    sweep: Option<Sweep>,
 }
 
 impl World {
@@ -334,25 +337,30 @@ impl World {
     }
 
     fn touch_everything(&mut self) {
-        let keys: Vec<_> = self.keys().map(|key| Target::Key(key.uid)).collect();
-        let claims: Vec<_> = self.claims().map(|claim| Target::Claim(claim.uid)).collect();
         let pools: Vec<_> = self.pools.keys().cloned().map(Target::Pool).collect();
-        let all = [Target::Fleet].into_iter().chain(pools).chain(keys).chain(claims);
-        all.for_each(|target| self.touch(target));
+        let few = [Target::Fleet].into_iter().chain(pools);
+        few.for_each(|target| self.touch(target));
+        self.sweep = Some(Sweep::default());
     }
 
     /// Takes up to `most` targets that need planning and have nothing under way.
     pub fn take_due(&mut self, most: usize) -> Vec<Target> {
-        self.queue.take_due(most)
+        let mut taken = self.queue.take_due(most);
+        taken.extend(self.sweep(most - taken.len()));
+        taken
     }
 
     /// Whether something needs planning now.
     pub fn has_due(&self) -> bool {
-        self.queue.has_due()
+        self.queue.has_due() || self.sweep.is_some()
     }
 
     /// Marks a target as needing a plan.
     pub fn touch(&mut self, target: Target) {
+        // Everything will be.
+        if !self.is_complete() {
+            return;
+        }
         let lane = self.lane(&target);
         self.queue.touch(target, lane);
     }

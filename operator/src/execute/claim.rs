@@ -25,9 +25,9 @@ pub async fn create(client: &Client, new: NewClaim) -> Outcome {
     let spec = WireGuardPeerSpec {
         public_key: new.public_key.to_base64(),
         addresses: new.addresses.iter().map(|a| a.to_string()).collect(),
-        pool_ref: NameRef { name: new.pool },
+        pool_ref: NameRef::from(&*new.pool),
         key_ref: KeyRef {
-            namespace: new.namespace,
+            namespace: new.namespace.to_string(),
             name: new.name,
             uid: new.key.to_string(),
         },

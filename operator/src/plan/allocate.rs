@@ -4,15 +4,20 @@ use std::net::IpAddr;
 
 use rand::Rng;
 
-use super::{NewClaim, Promised};
-use crate::world::{KeyView, World};
+use super::{NewClaim, Promised, Subject};
+use crate::world::World;
 
 /// A claim for a key that has none; `None` when its pool has no free address.
 ///
 /// A key whose status shows addresses for its present public key gets those, if they are still free:
 /// after a restore of etcd from a backup, users keep what their configurations say.
-pub fn claim(world: &World, key: &KeyView<'_>, promised: &Promised, rng: &mut impl Rng) -> Option<NewClaim> {
-    let pool = world.pool(key.pool)?;
+pub fn claim(
+    world: &World,
+    subject: &Subject<'_>,
+    promised: &Promised,
+    rng: &mut impl Rng,
+) -> Option<NewClaim> {
+    let (key, pool) = (&subject.key, subject.pool?);
     let public_key = key.public_key?;
     let elsewhere = |address: IpAddr| promised.has(address) || world.holds_v6(address);
     let shown = &key.status.shown;
@@ -26,10 +31,10 @@ pub fn claim(world: &World, key: &KeyView<'_>, promised: &Promised, rng: &mut im
     };
     Some(NewClaim {
         key: key.uid,
-        namespace: key.namespace.to_owned(),
+        namespace: key.namespace.clone(),
         name: key.name.to_owned(),
         public_key,
-        pool: key.pool.to_owned(),
+        pool: key.pool.clone(),
         addresses,
         address_generation: key.address_generation,
     })

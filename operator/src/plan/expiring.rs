@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use culvert_crds::Reason;
 
-use super::verdict;
+use super::{Subject, verdict};
 use crate::clock::Now;
+use crate::world::ClaimView;
 use crate::world::status::{EXPIRING, KeyStatus, seconds};
-use crate::world::{ClaimView, KeyView, World};
 
 /// Nobody is warned earlier than this.
 const MOST: Duration = Duration::from_secs(3 * 24 * 3600);
@@ -19,20 +19,20 @@ fn notice(lifetime: Duration) -> u32 {
 }
 
 /// When the key has to be planned again for its age.
-pub fn next(world: &World, key: &KeyView<'_>, claim: &ClaimView<'_>, now: Now) -> Option<Duration> {
-    let notice = notice(verdict::lifetime(world, key)?);
-    let end = verdict::expiry(world, key, claim)?;
+pub fn next(subject: &Subject<'_>, claim: &ClaimView<'_>, now: Now) -> Option<Duration> {
+    let notice = notice(verdict::lifetime(subject)?);
+    let end = verdict::expiry(subject, claim)?;
     let warning = end.saturating_sub(notice);
     let at = if seconds(now.wall) < warning { warning } else { end };
     Some(verdict::when(at, now))
 }
 
 /// Sets the condition on a key whose addresses have an end.
-pub fn mark(world: &World, key: &KeyView<'_>, status: &mut KeyStatus, now: Now) {
-    let (Some(end), Some(lifetime)) = (status.expires_at, verdict::lifetime(world, key)) else {
+pub fn mark(subject: &Subject<'_>, status: &mut KeyStatus, now: Now) {
+    let (Some(end), Some(lifetime)) = (status.expires_at, verdict::lifetime(subject)) else {
         return;
     };
     let soon = seconds(now.wall) >= end.saturating_sub(notice(lifetime));
     let reason = if soon { Reason::ExpiresSoon } else { Reason::Fresh };
-    status.set(EXPIRING, soon, reason, &key.status, now.wall);
+    status.set(EXPIRING, soon, reason, &subject.key.status, now.wall);
 }

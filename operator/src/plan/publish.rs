@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use culvert_crds::Reason;
 
-use super::{KeyClaims, KeyNews, Plan, Step, expiring, verdict};
+use super::{KeyNews, Plan, Step, Subject, expiring, verdict};
 use crate::clock::Now;
 use crate::world::status::{KeyStatus, Shown};
 use crate::world::{ClaimView, KeyView, Programming, Target, World};
@@ -13,21 +13,15 @@ use crate::world::{ClaimView, KeyView, Programming, Target, World};
 pub const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Plans the write of a key's status, if it says something else.
-pub fn plan(
-    world: &World,
-    key: &KeyView<'_>,
-    claims: &KeyClaims<'_>,
-    verdict: Result<(), Reason>,
-    now: Now,
-    plan: &mut Plan,
-) {
+pub fn plan(world: &World, subject: &Subject<'_>, verdict: Result<(), Reason>, now: Now, plan: &mut Plan) {
+    let key = &subject.key;
     if key.deleting {
         return;
     }
     let target = Target::Key(key.uid);
-    let programming = claims.current.map(|claim| programming(world, key, &claim, now));
-    if let Some(claim) = claims.current {
-        if let Some(at) = expiring::next(world, key, &claim, now) {
+    let programming = subject.current.map(|claim| programming(world, key, &claim, now));
+    if let Some(claim) = subject.current {
+        if let Some(at) = expiring::next(subject, &claim, now) {
             plan.wakes.push((at, target.clone()));
         }
         if programming == Some(Programming::Done) && claim.programmed.is_none() {
@@ -43,13 +37,13 @@ pub fn plan(
             return;
         }
     }
-    let status = status(world, key, claims, verdict, programming, now);
+    let status = status(subject, verdict, programming, now);
     if status == key.status {
         return;
     }
     let step = Step::PublishKey(Box::new(KeyNews {
         uid: key.uid,
-        namespace: key.namespace.to_owned(),
+        namespace: key.namespace.clone(),
         name: key.name.to_owned(),
         resource_version: key.resource_version,
         status,
@@ -69,13 +63,12 @@ fn programming(world: &World, key: &KeyView<'_>, claim: &ClaimView<'_>, now: Now
 }
 
 fn status(
-    world: &World,
-    key: &KeyView<'_>,
-    claims: &KeyClaims<'_>,
+    subject: &Subject<'_>,
     verdict: Result<(), Reason>,
     programming: Option<Programming>,
     now: Now,
 ) -> KeyStatus {
+    let key = &subject.key;
     let previous = &key.status;
     let mut status = KeyStatus {
         observed_generation: Some(key.generation),
@@ -86,10 +79,10 @@ fn status(
         Err(Reason::Suspended | Reason::Expired | Reason::DuplicateKey | Reason::GatewayKey)
     );
     // Until a rotated key has its new addresses, the old ones are those that work.
-    let shown = claims.current.or(claims.old).filter(|_| !gone);
+    let shown = subject.current.or(subject.old).filter(|_| !gone);
     if let Some(claim) = shown {
         status.shown = claim.shown();
-        status.expires_at = verdict::expiry(world, key, &claim);
+        status.expires_at = verdict::expiry(subject, &claim);
     }
     if verdict == Err(Reason::Expired) {
         status.shown = Shown {
@@ -97,9 +90,9 @@ fn status(
             address_generation: Some(key.address_generation),
             ..Shown::default()
         };
-        status.expires_at = claims
+        status.expires_at = subject
             .current
-            .and_then(|claim| verdict::expiry(world, key, &claim))
+            .and_then(|claim| verdict::expiry(subject, &claim))
             .or(previous.expires_at);
     }
     let (accepted, programmed) = match (verdict, programming) {
@@ -110,8 +103,8 @@ fn status(
         (Err(reason @ (Reason::Suspended | Reason::Expired)), _) => (Ok(()), Err(reason)),
         (Err(reason), _) => (Err(reason), Err(Reason::Pending)),
     };
-    let excluded = world
-        .pool(key.pool)
+    let excluded = subject
+        .pool
         .is_some_and(|pool| pool.excludes(status.shown.addresses));
     let marks = [
         (
@@ -130,7 +123,7 @@ fn status(
         status.set(index, result.is_ok(), reason, previous, now.wall);
     }
     if shown.is_some() {
-        expiring::mark(world, key, &mut status, now);
+        expiring::mark(subject, &mut status, now);
     }
     status
 }

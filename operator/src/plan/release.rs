@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use culvert_crds::Reason;
 
-use super::{KeyClaims, MANY_ORPHANS, Plan, Step, verdict};
+use super::{MANY_ORPHANS, Plan, Step, Subject, verdict};
 use crate::clock::Now;
 use crate::world::{ClaimView, KeyView, Target, World};
 
@@ -30,7 +30,7 @@ pub fn plan(world: &World, claim: &ClaimView<'_>, now: Now, plan: &mut Plan) -> 
     let step = if claim.released {
         delete(world, claim, now, plan)
     } else if let Some(key) = world.key_of(claim) {
-        is_over(world, claim, &key, now, plan).then(release)
+        is_over(world, claim, key, now, plan).then(release)
     } else if world.knows_key(&claim.key) {
         // It is there and cannot be read.
         None
@@ -95,13 +95,13 @@ fn delete(world: &World, claim: &ClaimView<'_>, now: Now, plan: &mut Plan) -> Op
 }
 
 /// Whether the key has no right to this claim any more.
-fn is_over(world: &World, claim: &ClaimView<'_>, key: &KeyView<'_>, now: Now, plan: &mut Plan) -> bool {
+fn is_over(world: &World, claim: &ClaimView<'_>, key: KeyView<'_>, now: Now, plan: &mut Plan) -> bool {
     if key.deleting {
         return true;
     }
-    let claims = KeyClaims::of(world, key);
-    let is_current = verdict::is_current(claim, key);
-    match verdict::of(world, key, &claims, now) {
+    let subject = Subject::of(world, key);
+    let is_current = verdict::is_current(claim, &key);
+    match verdict::of(world, &subject, now) {
         Err(Reason::Suspended) => return true,
         // Said first, done afterwards: what was published is what remembers it.
         Err(Reason::Expired) => return key.status.is_expired(),
@@ -109,16 +109,16 @@ fn is_over(world: &World, claim: &ClaimView<'_>, key: &KeyView<'_>, now: Now, pl
         _ => {}
     }
     if is_current {
-        return claims.current.is_some_and(|kept| kept.uid != claim.uid);
+        return subject.current.is_some_and(|kept| kept.uid != claim.uid);
     }
-    let Some(current) = claims.current else {
+    let Some(current) = subject.current else {
         return false;
     };
-    if claims.old.is_some_and(|old| old.uid != claim.uid) {
+    if subject.old.is_some_and(|old| old.uid != claim.uid) {
         // Never more than one old peer.
         return true;
     }
-    let overlap = world.pool(key.pool).map(|pool| pool.overlap).unwrap_or_default();
+    let overlap = subject.pool.map(|pool| pool.overlap).unwrap_or_default();
     let Some(since) = current.programmed else {
         return false;
     };

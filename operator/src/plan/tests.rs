@@ -42,14 +42,14 @@ struct Bed {
 fn owned(key: KeyView<'_>) -> Key {
     Key {
         uid: key.uid,
-        namespace: key.namespace.to_owned(),
+        namespace: key.namespace.to_string(),
         name: key.name.to_owned(),
         resource_version: key.resource_version,
         generation: key.generation,
         created: key.created,
         deleting: key.deleting,
         public_key: key.public_key,
-        pool: key.pool.to_owned(),
+        pool: key.pool.to_string(),
         suspend: key.suspend,
         expire_after: key.expire_after,
         address_generation: key.address_generation,
@@ -316,9 +316,9 @@ impl Bed {
                     created: u32::try_from(self.now.wall.as_second()).unwrap(),
                     public_key: new.public_key,
                     addresses: new.addresses,
-                    pool: new.pool,
+                    pool: new.pool.to_string(),
                     key: new.key,
-                    key_namespace: new.namespace,
+                    key_namespace: new.namespace.to_string(),
                     key_name: new.name,
                     address_generation: new.address_generation,
                     released: false,
@@ -337,7 +337,7 @@ impl Bed {
                 self.world.apply(Change::Key(Box::new(key)), self.now.mono);
             }
             Step::ProveGone { namespace, asked } => {
-                let keys = self.world.keys().filter(|key| key.namespace == namespace);
+                let keys = self.world.keys().filter(|key| **key.namespace == *namespace);
                 let present = keys.map(|key| key.uid).collect();
                 let proof = Proof {
                     namespace,

@@ -5,14 +5,15 @@ use std::time::Duration;
 use culvert_crds::Reason;
 use jiff::SignedDuration;
 
-use super::{KeyClaims, Promised};
+use super::{Promised, Subject};
 use crate::clock::Now;
 use crate::world::status::seconds;
 use crate::world::{ClaimView, KeyView, World};
 
 /// Ok when the key may hold addresses; otherwise why not.
-pub fn of(world: &World, key: &KeyView<'_>, claims: &KeyClaims<'_>, now: Now) -> Result<(), Reason> {
-    of_itself(world, key, claims, now)?;
+pub fn of(world: &World, subject: &Subject<'_>, now: Now) -> Result<(), Reason> {
+    of_itself(world, subject, now)?;
+    let key = &subject.key;
     let Some(public_key) = &key.public_key else {
         return Err(Reason::InvalidKey);
     };
@@ -20,9 +21,9 @@ pub fn of(world: &World, key: &KeyView<'_>, claims: &KeyClaims<'_>, now: Now) ->
         Some(holder) if holder != key.uid => return Err(Reason::DuplicateKey),
         Some(_) => {}
         None => {
-            let first = world
-                .keys_carrying(public_key)
-                .find(|other| other.uid == key.uid || of_other(world, other, now).is_ok());
+            let first = world.keys_carrying(public_key).find(|other| {
+                other.uid == key.uid || of_itself(world, &Subject::of(world, *other), now).is_ok()
+            });
             if first.is_some_and(|first| first.uid != key.uid) {
                 return Err(Reason::DuplicateKey);
             }
@@ -31,20 +32,17 @@ pub fn of(world: &World, key: &KeyView<'_>, claims: &KeyClaims<'_>, now: Now) ->
     Ok(())
 }
 
-fn of_other(world: &World, key: &KeyView<'_>, now: Now) -> Result<(), Reason> {
-    of_itself(world, key, &KeyClaims::of(world, key), now)
-}
-
 /// Whether the key's namespace may have one more of its pool. Claims under way count, and what the key itself rotates
 /// away from does not. As many again may cool down: making and deleting keys in turn must not use up a pool.
-pub fn share(world: &World, key: &KeyView<'_>, promised: &Promised) -> Result<(), Reason> {
-    let Some(most) = world.pool(key.pool).and_then(|pool| pool.max_keys_per_namespace) else {
+pub fn share(world: &World, subject: &Subject<'_>, promised: &Promised) -> Result<(), Reason> {
+    let Some(most) = subject.pool.and_then(|pool| pool.max_keys_per_namespace) else {
         return Ok(());
     };
+    let key = &subject.key;
     let share = world.share(key.pool, key.namespace);
     let own = world
         .claims_of(key)
-        .filter(|claim| !claim.released && claim.pool == key.pool)
+        .filter(|claim| !claim.released && claim.pool == &**key.pool)
         .count();
     let promised = promised.held(key.pool, key.namespace);
     let held = (share.held + promised).saturating_sub(u32::try_from(own).unwrap_or(u32::MAX));
@@ -58,27 +56,29 @@ pub fn share(world: &World, key: &KeyView<'_>, promised: &Promised) -> Result<()
 }
 
 /// The part that does not depend on who else carries the public key.
-fn of_itself(world: &World, key: &KeyView<'_>, claims: &KeyClaims<'_>, now: Now) -> Result<(), Reason> {
+fn of_itself(world: &World, subject: &Subject<'_>, now: Now) -> Result<(), Reason> {
+    let key = &subject.key;
     if key.suspend || key.deleting {
         return Err(Reason::Suspended);
     }
     let public_key = key.public_key.ok_or(Reason::InvalidKey)?;
     // Who holds it already keeps it: one node's report must not put a client off the others.
-    if claims.current.is_none() && world.is_gateway_key(&public_key) {
+    if subject.current.is_none() && world.is_gateway_key(&public_key) {
         return Err(Reason::GatewayKey);
     }
-    if is_expired(world, key, claims, now) {
+    if is_expired(subject, now) {
         return Err(Reason::Expired);
     }
-    let pool = world.pool(key.pool).ok_or(Reason::PoolNotFound)?;
+    let pool = subject.pool.ok_or(Reason::PoolNotFound)?;
     if pool.ranges.is_none() {
         return Err(Reason::InvalidSpec);
     }
     // Who holds addresses keeps them: a pool that is narrowed cuts nobody off.
-    if claims.current.is_some() {
+    if subject.current.is_some() {
         return Ok(());
     }
-    if !pool.allowed_namespaces.is_empty() && !pool.allowed_namespaces.iter().any(|n| n == key.namespace) {
+    if !pool.allowed_namespaces.is_empty() && !pool.allowed_namespaces.iter().any(|n| **n == **key.namespace)
+    {
         return Err(Reason::NamespaceNotAllowed);
     }
     if pool.deleting {
@@ -91,12 +91,12 @@ fn of_itself(world: &World, key: &KeyView<'_>, claims: &KeyClaims<'_>, now: Now)
 pub fn is_current(claim: &ClaimView<'_>, key: &KeyView<'_>) -> bool {
     Some(claim.public_key) == key.public_key
         && claim.address_generation == key.address_generation
-        && claim.pool == key.pool
+        && claim.pool == &**key.pool
 }
 
 /// When the claim's time is over, seconds since the epoch; `None` when nothing limits it.
-pub fn expiry(world: &World, key: &KeyView<'_>, claim: &ClaimView<'_>) -> Option<u32> {
-    let limit = lifetime(world, key)?;
+pub fn expiry(subject: &Subject<'_>, claim: &ClaimView<'_>) -> Option<u32> {
+    let limit = lifetime(subject)?;
     Some(
         claim
             .created
@@ -105,16 +105,17 @@ pub fn expiry(world: &World, key: &KeyView<'_>, claim: &ClaimView<'_>) -> Option
 }
 
 /// How long a key may hold its addresses.
-pub fn lifetime(world: &World, key: &KeyView<'_>) -> Option<Duration> {
-    let policy = world.pool(key.pool).and_then(|pool| pool.max_age);
-    key.expire_after.into_iter().chain(policy).min()
+pub fn lifetime(subject: &Subject<'_>) -> Option<Duration> {
+    let policy = subject.pool.and_then(|pool| pool.max_age);
+    subject.key.expire_after.into_iter().chain(policy).min()
 }
 
 /// Whether the time of the key's present public key is over: by its claim while there is one, later by what
 /// was published, so that neither a restart nor the claim's deletion gives it a second life.
-fn is_expired(world: &World, key: &KeyView<'_>, claims: &KeyClaims<'_>, now: Now) -> bool {
-    if let Some(claim) = &claims.current {
-        return expiry(world, key, claim).is_some_and(|at| at <= seconds(now.wall));
+fn is_expired(subject: &Subject<'_>, now: Now) -> bool {
+    let key = &subject.key;
+    if let Some(claim) = &subject.current {
+        return expiry(subject, claim).is_some_and(|at| at <= seconds(now.wall));
     }
     let shown = &key.status.shown;
     key.status.is_expired()

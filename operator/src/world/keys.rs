@@ -3,6 +3,7 @@
 //! A record also stands in for a key that is not (or no longer) there as long as claims name it: they find its name and
 //! uid here, and it is no key to anybody else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_wireguard::PublicKey;
@@ -48,14 +49,14 @@ pub struct Key {
 #[expect(missing_docs, reason = "documented on Key")]
 pub struct KeyView<'a> {
     pub uid: Uid,
-    pub namespace: &'a str,
+    pub namespace: &'a Arc<str>,
     pub name: &'a str,
     pub resource_version: u64,
     pub generation: u32,
     pub created: u32,
     pub deleting: bool,
     pub public_key: Option<PublicKey>,
-    pub pool: &'a str,
+    pub pool: &'a Arc<str>,
     pub suspend: bool,
     pub expire_after: Option<Duration>,
     pub address_generation: u32,

@@ -173,7 +173,7 @@ impl World {
     pub(super) fn touch_keys_of(&mut self, pool: &str) {
         let keys: Vec<Uid> = self
             .keys()
-            .filter(|key| key.pool == pool)
+            .filter(|key| **key.pool == *pool)
             .map(|key| key.uid)
             .collect();
         keys.into_iter().for_each(|uid| self.touch(Target::Key(uid)));

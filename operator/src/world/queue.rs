@@ -101,12 +101,12 @@ impl Queue {
                 self.turns.push_back(lane);
             }
         }
-        if self.queued.is_empty() {
-            // A start queues everything there is, once.
-            self.queued.shrink_to(1024);
-            self.lanes.shrink_to(64);
-        }
         taken
+    }
+
+    /// Whether a step on this target is under way, or it is queued.
+    pub fn knows(&self, target: &Target) -> bool {
+        self.under_way.contains_key(target) || self.queued.contains(target)
     }
 
     pub fn begin(&mut self, target: &Target) {

@@ -47,7 +47,7 @@ impl Symbols {
         self.numbers.get(name).copied()
     }
 
-    pub fn name(&self, symbol: Symbol) -> &str {
+    pub fn name(&self, symbol: Symbol) -> &Arc<str> {
         &self.names[symbol.0 as usize].0
     }
 }
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(symbols.hold("default"), one);
         symbols.drop(one);
         assert_eq!(symbols.find("default"), Some(one));
-        assert_eq!(symbols.name(one), "default");
+        assert_eq!(&**symbols.name(one), "default");
         symbols.drop(one);
         assert_eq!(symbols.find("default"), None);
         assert!(symbols.names.is_empty());

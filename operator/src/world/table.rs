@@ -78,6 +78,12 @@ impl<T: Record> Table<T> {
         record
     }
 
+    /// The first record at or after a slot.
+    pub fn from(&self, slot: Slot) -> Option<(Slot, &T)> {
+        let end = Slot::try_from(self.records.capacity()).unwrap_or(NOWHERE);
+        (slot..end).find_map(|slot| self.records.get(slot as usize).map(|record| (slot, record)))
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
         self.records
             .iter()

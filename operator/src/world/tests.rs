@@ -146,7 +146,7 @@ impl Picture {
         for key in self.keys.values() {
             let seen = world.key(&key.uid).unwrap();
             assert_eq!(
-                (seen.status, seen.public_key, seen.pool, seen.name),
+                (seen.status, seen.public_key, &**seen.pool, seen.name),
                 (key.status, key.public_key, key.pool.as_str(), key.name.as_str())
             );
             let of_key: Vec<Uid> = world.claims_of(&seen).map(|claim| claim.uid).collect();
