@@ -24,7 +24,7 @@ use crate::execute::retry::Failure;
 use crate::world::{Change, Kind};
 
 /// A watch lives this long at most, so that one the network has silently cut is noticed.
-const WATCH_TIMEOUT: u32 = 80;
+const WATCH_TIMEOUT: u32 = 50;
 
 /// An object of the API that the operator reads.
 pub trait Observed:
