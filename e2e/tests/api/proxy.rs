@@ -150,3 +150,22 @@ async fn harness_control_plane_goes_back_in_time() -> Result<()> {
     }
     Ok(())
 }
+
+/// What makes a restore dangerous to whoever watches on: the version that it has seen lies in the future now, and the
+/// apiserver takes such a watch, answers it, and never says a word.
+#[tokio::test]
+async fn harness_watch_from_the_future_is_taken_and_silent() -> Result<()> {
+    let plane = ControlPlane::shared().await?;
+    let maps: Api<ConfigMap> = Api::namespaced(plane.client().await?, "default");
+    let version = maps.list(&ListParams::default()).await?.metadata.resource_version;
+    let version: u64 = version.context("no version")?.parse()?;
+    let params = WatchParams::default().timeout(60);
+    let ahead = (version + 1_000_000).to_string();
+    let mut events: Events = Box::pin(maps.watch(&params, &ahead).await?);
+    maps.create(&PostParams::default(), &named("unheard-of")).await?;
+    ensure!(
+        next(&mut events, SILENT).await?.is_none(),
+        "a watch from the future spoke"
+    );
+    Ok(())
+}

@@ -51,7 +51,7 @@ static SHORT: Scale = Scale {
     crowd: 300,
     refused: 60,
     quiet: Duration::from_secs(10),
-    settle: Duration::from_mins(2),
+    settle: Duration::from_mins(1),
 };
 
 static LONG: Scale = Scale {

@@ -19,7 +19,7 @@ use crate::{
 const FAULTS: f64 = 0.2;
 
 /// How long a moment for a kill is waited for.
-const MOMENT: Duration = Duration::from_secs(5);
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// A pool of the given IPv4 range whose released addresses are free again at once.
 fn crowded_pool() -> Value {
