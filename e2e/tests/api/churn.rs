@@ -31,6 +31,7 @@ pub struct Churn {
     next: u32,
     live: Vec<Live>,
     most: usize,
+    alike: bool,
 }
 
 /// One of so many keys has the public key of another.
@@ -44,7 +45,14 @@ impl Churn {
             next: first,
             live: Vec::new(),
             most,
+            alike: true,
         }
+    }
+
+    /// No two of their keys ever have the same public key.
+    pub fn all_different(mut self) -> Self {
+        self.alike = false;
+        self
     }
 
     /// How many addresses they hold at most.
@@ -75,7 +83,7 @@ impl Churn {
             live.public_key.clone_from(&public_key);
             return Deed::Rotate(live.name.clone(), public_key);
         }
-        let alike = !self.live.is_empty() && self.dice.random_ratio(1, DUPLICATES);
+        let alike = self.alike && !self.live.is_empty() && self.dice.random_ratio(1, DUPLICATES);
         let public_key = if alike {
             let at = self.below(self.live.len());
             self.live[at].public_key.clone()

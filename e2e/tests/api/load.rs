@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 /// How long a write is tried: longer than an apiserver takes to come back.
 const INSIST: Duration = Duration::from_mins(3);
 
+/// How long a collection may take to go: the apiserver deletes its objects one by one.
+const CROWD: Duration = Duration::from_mins(15);
+
 /// How many writes of this user are under way at once.
 const AT_ONCE: usize = 16;
 
@@ -111,7 +114,7 @@ impl Load {
 
     /// Deletes every key with one request, repeated until none is left.
     pub async fn delete_all(&self) -> Result<()> {
-        wait::until("all keys to be deleted", INSIST, || async {
+        wait::until("all keys to be deleted", CROWD, || async {
             self.keys
                 .delete_collection(&DeleteParams::default(), &ListParams::default())
                 .await
