@@ -64,6 +64,9 @@ async fn restore_of_an_older_snapshot_keeps_what_statuses_show() -> Result<()> {
     let mut allocator = Allocator::start(&api).await?;
     let mut churn = begin(&api, &load).await?;
     let snapshot = api.plane.snapshot().await?;
+    // The operator is back from that outage, too: it is to see each of the changes.
+    churn.run(&load, 1).await?;
+    settle(&load, "the snapshot", false).await?;
     let deletions = churn.run(&load, scale().forgotten).await?;
     settle(
         &load,
@@ -101,6 +104,9 @@ async fn restore_under_a_running_operator_is_noticed() -> Result<()> {
     let mut allocator = Allocator::start(&api).await?;
     let mut churn = begin(&api, &load).await?;
     let snapshot = api.plane.snapshot().await?;
+    // The operator is back from that outage, too: it is to see each of the changes.
+    churn.run(&load, 1).await?;
+    settle(&load, "the snapshot", false).await?;
     let deletions = churn.run(&load, scale().forgotten).await?;
     settle(
         &load,
