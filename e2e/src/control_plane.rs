@@ -8,6 +8,7 @@
 //! starts its own.
 
 mod flags;
+mod history;
 
 use std::{
     fs,
@@ -21,6 +22,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use kube::Client;
 use tokio::sync::OnceCell;
+
+pub use history::Snapshot;
 
 use crate::{
     kubeconfig::{self, User},

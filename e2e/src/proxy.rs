@@ -5,46 +5,39 @@
 //! those of the [`Client`] it was given, so give it one with the program's own rights. Replies are streamed, so
 //! watches work. A request that dies with its connection is forwarded no further. What cannot be proxied: upgraded
 //! connections (exec, port-forward).
+//!
+//! ```text
+//! arm             one fault, at the n-th write
+//! expose, calm    faults by chance, at every write, until calm
+//! stall_watches   the watches that are open go silent for ever; new ones work
+//! black_hole, heal   nothing passes, in neither direction, until healed
+//! delay           every request waits first
+//! ```
 
+mod chance;
 mod fault;
+mod gate;
+mod serve;
 
 use std::{
-    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
-use http::{HeaderName, Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
-use kube::{Client, client::Body};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::oneshot,
-    task::{JoinHandle, JoinSet},
-};
+use kube::Client;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use crate::{
     kubeconfig::{self, User},
     scratch::Scratch,
 };
 
-use fault::Action;
+pub use chance::{Chance, Mishap, Toll};
 pub use fault::{Call, Fault, Struck};
-
-/// Headers that belong to one connection, and those that the forwarding client sets itself.
-const NOT_FORWARDED: [HeaderName; 7] = [
-    header::HOST,
-    header::CONNECTION,
-    header::AUTHORIZATION,
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::TE,
-    header::UPGRADE,
-];
+use gate::Gate;
 
 /// A running proxy; dropping it closes every connection through it.
 pub struct FaultProxy {
@@ -58,14 +51,21 @@ struct Shared {
     client: Client,
     ignored: Vec<String>,
     state: Mutex<State>,
+    gate: Gate,
 }
 
 #[derive(Default)]
 struct State {
     calls: Vec<Call>,
+    /// Since a fault was armed last.
     writes: usize,
+    /// Since the start.
+    written: usize,
     fault: Fault,
     struck: Option<oneshot::Sender<Call>>,
+    chance: Option<Chance>,
+    toll: Toll,
+    delay: Duration,
 }
 
 impl FaultProxy {
@@ -86,8 +86,9 @@ impl FaultProxy {
             client,
             ignored: ignored.iter().map(|&kind| kind.to_owned()).collect(),
             state: Mutex::default(),
+            gate: Gate::open(),
         });
-        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        let server = tokio::spawn(serve::serve(listener, Arc::clone(&shared)));
         let proxy = Self {
             shared,
             address,
@@ -118,9 +119,51 @@ impl FaultProxy {
         Struck { call }
     }
 
+    /// From now on `chance` decides about every counted write, unless a fault is armed: that one goes
+    /// first. The program goes on.
+    pub fn expose(&self, chance: Chance) {
+        self.shared.state().chance = Some(chance);
+    }
+
+    /// Ends what [`Self::expose`] began.
+    pub fn calm(&self) {
+        self.shared.state().chance = None;
+    }
+
+    /// What chance has done so far.
+    pub fn toll(&self) -> Toll {
+        self.shared.state().toll.clone()
+    }
+
+    /// The watches that are open at this moment go silent for ever, without being closed, as after a firewall forgot
+    /// their connections. What begins later works.
+    pub fn stall_watches(&self) {
+        self.shared.gate.silence_watches();
+    }
+
+    /// From now on nothing passes, in neither direction: connections come about and stay silent.
+    pub fn black_hole(&self) {
+        self.shared.gate.close(true);
+    }
+
+    /// Ends the black hole. What was held in it and is still wanted goes on.
+    pub fn heal(&self) {
+        self.shared.gate.close(false);
+    }
+
+    /// From now on every request waits this long before it is forwarded.
+    pub fn delay(&self, delay: Duration) {
+        self.shared.state().delay = delay;
+    }
+
     /// Every request so far, in order of arrival.
     pub fn calls(&self) -> Vec<Call> {
         self.shared.state().calls.clone()
+    }
+
+    /// How many counted writes there have been so far, also those that failed.
+    pub fn written(&self) -> usize {
+        self.shared.state().written
     }
 
     /// The counted writes so far, in order of arrival, as `POST wireguardpeers`.
@@ -145,152 +188,4 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Records a request and says what is to happen to it.
-    fn admit<B>(&self, request: &Request<B>) -> (Call, Action) {
-        let mut call = Call::of(request);
-        let mut state = self.state();
-        let mut action = Action::Pass;
-        if call.is_write() {
-            if self.ignored.contains(&call.kind) {
-                // The one after the last: held when the fault is past, untouched otherwise.
-                action = match state.fault.at(state.writes + 1) {
-                    Action::Stall => Action::Stall,
-                    _ => Action::Pass,
-                };
-            } else {
-                state.writes += 1;
-                call.write = Some(state.writes);
-                action = state.fault.at(state.writes);
-            }
-        }
-        state.calls.push(call.clone());
-        (call, action)
-    }
-
-    fn strike(&self, call: Call) {
-        // Nobody waits: the test only wanted the fault.
-        if let Some(struck) = self.state().struck.take() {
-            let _ = struck.send(call);
-        }
-    }
-
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>> {
-        let (call, action) = self.admit(&request);
-        match action {
-            Action::Pass => self.forward(request).await,
-            Action::Stall => std::future::pending().await,
-            Action::HoldBefore => {
-                self.strike(call);
-                std::future::pending().await
-            }
-            Action::HoldAfter => {
-                let reply = self.done(request).await;
-                self.strike(call);
-                let _held = reply?;
-                std::future::pending().await
-            }
-            Action::CutBefore => {
-                self.strike(call);
-                anyhow::bail!("cut before the write")
-            }
-            Action::CutAfter => {
-                let reply = self.done(request).await;
-                self.strike(call);
-                reply?;
-                anyhow::bail!("cut after the write")
-            }
-            Action::Answer(status) => {
-                self.strike(call);
-                refusal(status, "the test's proxy says so")
-            }
-        }
-    }
-
-    /// Forwards and reads the whole reply: only then is the write certainly done.
-    async fn done(&self, request: Request<Incoming>) -> Result<Response<Vec<u8>>> {
-        let (head, body) = self.forward(request).await?.into_parts();
-        let body = body
-            .collect()
-            .await
-            .context("failed to read the apiserver's reply")?
-            .to_bytes();
-        Ok(Response::from_parts(head, body.to_vec()))
-    }
-
-    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Body>> {
-        let (head, body) = request.into_parts();
-        let body = body
-            .collect()
-            .await
-            .context("failed to read the program's request")?
-            .to_bytes();
-        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut forwarded = Request::builder()
-            .method(head.method)
-            .uri(path)
-            .body(Body::from(body))?;
-        for (name, value) in head
-            .headers
-            .iter()
-            .filter(|(name, _)| !NOT_FORWARDED.contains(name))
-        {
-            forwarded.headers_mut().append(name, value.clone());
-        }
-        match self.client.send(forwarded).await {
-            Ok(mut reply) => {
-                for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
-                    reply.headers_mut().remove(name);
-                }
-                Ok(reply)
-            }
-            // The apiserver is down or gone: what a load balancer would say.
-            Err(error) => refusal(StatusCode::BAD_GATEWAY, &error.to_string()),
-        }
-    }
-}
-
-/// An answer in the shape that Kubernetes clients expect.
-fn refusal(status: StatusCode, message: &str) -> Result<Response<Body>> {
-    let body = serde_json::json!({
-        "apiVersion": "v1",
-        "kind": "Status",
-        "status": "Failure",
-        "code": status.as_u16(),
-        "message": message,
-    });
-    let reply = Response::builder()
-        .status(status)
-        .header(header::CONTENT_TYPE, "application/json");
-    reply
-        .body(Body::from(body.to_string().into_bytes()))
-        .context("failed to build an answer")
-}
-
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    // Dropped, and every connection with it, when this task is aborted.
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        connections.spawn(connection(stream, Arc::clone(&shared)));
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn connection(stream: TcpStream, shared: Arc<Shared>) {
-    let service = service_fn(move |request| {
-        let shared = Arc::clone(&shared);
-        // An error cuts the connection, which is what the program should see.
-        async move {
-            shared
-                .answer(request)
-                .await
-                .map_err(|error| io::Error::other(format!("{error:#}")))
-        }
-    });
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
 }

@@ -88,7 +88,7 @@ where
     let (reader, writer) = reflector::store();
     let watched = watcher(
         Api::<DeserializeGuard<K>>::all(client.clone()),
-        config.timeout(80),
+        config.timeout(50),
     )
     .reflect(writer);
     // That a list begins is no success: the backoff must see failures alone.

@@ -23,11 +23,11 @@ use crate::clock::{Clocks, sleep};
 use crate::desired::{Desired, Verdict, parse};
 
 /// A watch lives this long at most.
-const WATCH: Duration = Duration::from_secs(80);
+const WATCH: Duration = Duration::from_secs(50);
 /// A watch that lives no longer than this was none.
 const SHORT: Duration = Duration::from_secs(1);
 /// Without an event or an end for so long the connection is dead.
-const SILENCE: Duration = Duration::from_secs(90);
+const SILENCE: Duration = Duration::from_secs(60);
 /// Peers in one page of a list.
 const PAGE: u32 = 500;
 /// The time between a list that would remove much and the one that must agree.
@@ -150,7 +150,7 @@ async fn follow(peers: &Api<Guarded>, shared: &Shared, mut version: String) {
 }
 
 async fn watch(peers: &Api<Guarded>, shared: &Shared, version: &mut String) -> kube::Result<End> {
-    let params = WatchParams::default().timeout(u32::try_from(WATCH.as_secs()).unwrap_or(80));
+    let params = WatchParams::default().timeout(u32::try_from(WATCH.as_secs()).unwrap_or(50));
     let mut events = std::pin::pin!(peers.watch(&params, version).await?);
     loop {
         let event = match tokio::time::timeout(SILENCE, events.next()).await {

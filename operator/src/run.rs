@@ -4,6 +4,7 @@
 //! step never sees a world that changes under it. A clean end waits for the writes under way.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,8 +88,6 @@ pub async fn run(parts: Parts, stop: impl Future<Output = ()>) {
         health,
         metrics,
     } = parts;
-    let (sender, mut changes) = mpsc::channel(BACKLOG);
-    let mut watches = observe::start(&client, &metrics, &sender);
     let mut operator = Operator {
         events: Events::new(client.clone()),
         client,
@@ -104,44 +103,15 @@ pub async fn run(parts: Parts, stop: impl Future<Output = ()>) {
         counted: Duration::ZERO,
     };
     let mut stop = std::pin::pin!(stop);
-    let mut complete = false;
-    loop {
-        let now = operator.clock.now().mono;
-        health.beat(now);
-        operator.world.notice_serving(now);
-        operator.world.wake(now);
-        if operator.world.is_complete() {
-            if !complete {
-                complete = true;
-                health.set_ready(true);
-                tracing::info!("every kind has been listed, planning begins");
-            }
-            // Asked of the deadline, not of the election's task: that may have been frozen together with this one.
-            if election.is_leading(operator.clock.now().mono) {
-                operator.plan();
-            }
-        }
-        operator.metrics.set_leading(election.is_leading(now));
-        operator.count();
-        let beat = now + BEAT;
-        let next = operator.world.next_timer().map_or(beat, |next| next.min(beat));
-        tokio::select! {
-            () = &mut stop => break,
-            // A watch ends with its receiver only, so this one has panicked: blind is worse than down.
-            Some(Err(error)) = watches.join_next() => std::panic::resume_unwind(error.into_panic()),
-            Some(change) = changes.recv() => {
-                operator.take_in(change);
-                for _ in 0..GULP {
-                    let Ok(change) = changes.try_recv() else { break };
-                    operator.take_in(change);
-                }
-            }
-            Some(done) = operator.steps.join_next() => operator.learn(done),
-            () = election.changed() => {}
-            () = operator.clock.until(Some(next)) => {}
-        }
+    while operator.live(&mut election, &health, stop.as_mut()).await == End::Rewound {
+        tracing::warn!(
+            "the API's history has gone back, as after a restore from a backup; everything is listed again"
+        );
+        // What is under way was planned for a world that never was.
+        operator.steps.shutdown().await;
+        operator.forget();
+        health.set_ready(false);
     }
-    watches.abort_all();
     tracing::info!(under_way = operator.steps.len(), "stopping");
     let _ = tokio::time::timeout(GRACE, async {
         while operator.steps.join_next().await.is_some() {}
@@ -152,7 +122,73 @@ pub async fn run(parts: Parts, stop: impl Future<Output = ()>) {
     election.release().await;
 }
 
+/// Why a life has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The program is asked to stop.
+    Stopped,
+    /// What the world knows has not happened.
+    Rewound,
+}
+
 impl Operator {
+    /// From the first list until the world is of no use any more.
+    async fn live(
+        &mut self,
+        election: &mut Election,
+        health: &Health,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> End {
+        let (sender, mut changes) = mpsc::channel(BACKLOG);
+        // They end when they are dropped.
+        let mut watches = observe::start(&self.client, &self.metrics, &sender);
+        let mut complete = false;
+        loop {
+            let now = self.clock.now().mono;
+            health.beat(now);
+            self.world.notice_serving(now);
+            self.world.wake(now);
+            if self.world.is_complete() {
+                if !std::mem::replace(&mut complete, true) {
+                    health.set_ready(true);
+                    tracing::info!("every kind has been listed, planning begins");
+                }
+                // Asked of the deadline, not of the election's task: that may have been frozen together with this one.
+                if election.is_leading(self.clock.now().mono) {
+                    self.plan();
+                }
+            }
+            self.metrics.set_leading(election.is_leading(now));
+            self.count();
+            let beat = now + BEAT;
+            let next = self.world.next_timer().map_or(beat, |next| next.min(beat));
+            tokio::select! {
+                () = &mut stop => return End::Stopped,
+                // A watch ends with its receiver only, so this one has panicked: blind is worse than down.
+                Some(Err(error)) = watches.join_next() => std::panic::resume_unwind(error.into_panic()),
+                Some(change) = changes.recv() => {
+                    let more = std::iter::from_fn(|| changes.try_recv().ok());
+                    for change in std::iter::once(change).chain(more.take(GULP)) {
+                        if matches!(change, Change::Rewound) {
+                            return End::Rewound;
+                        }
+                        self.take_in(change);
+                    }
+                }
+                Some(done) = self.steps.join_next() => self.learn(done),
+                () = election.changed() => {}
+                () = self.clock.until(Some(next)) => {}
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        self.world = World::default();
+        self.promised = Promised::default();
+        self.attempts.clear();
+        self.unserved.clear();
+    }
+
     fn take_in(&mut self, change: Change) {
         let now = self.clock.now().mono;
         match &change {

@@ -110,6 +110,9 @@ pub enum Change {
     ServiceRange(Uid, Vec<IpNet>),
     /// A live list of a namespace's keys, asked for at this time.
     LiveKeys(Box<Proof>),
+    /// The API's history has gone back: nothing that is known counts any more. The world cannot take this in; whoever has
+    /// it starts another.
+    Rewound,
     /// An object that exists and cannot be read.
     Unreadable(Kind, Uid),
     /// An object of this uid is gone.
@@ -156,6 +159,8 @@ pub struct World {
     unreadable: HashMap<Kind, HashSet<Uid>>,
     queue: Queue,
     sweep: Option<Sweep>,
+    /// Whether it had the last turn.
+    sweeps: bool,
 }
 
 impl World {
@@ -193,14 +198,6 @@ impl World {
         if known.is_none_or(|known| known < version) {
             self.learned.entry(kind).or_default().insert(uid);
         }
-    }
-
-    /// Whether a version is no news of an object that is known in another. A list that names an older one than we have
-    /// seen is news: the API was restored from a backup. What a reply has taught since the list began is not in it.
-    fn is_old(&self, kind: Kind, uid: &Uid, known: u64, version: u64) -> bool {
-        let learned = self.learned.get(&kind).is_some_and(|set| set.contains(uid));
-        let rewound = self.listing.contains_key(&kind) && !learned;
-        known == version || (known > version && !rewound)
     }
 
     /// Takes in what a watch says.
@@ -242,6 +239,7 @@ impl World {
                 self.listed(Kind::ServiceRange, &uid);
             }
             Change::LiveKeys(proof) => self.apply_proof(*proof, now),
+            Change::Rewound => {}
             Change::Unreadable(kind, uid) => {
                 self.listed(kind, &uid);
                 self.unreadable.entry(kind).or_default().insert(uid);
@@ -345,9 +343,13 @@ impl World {
 
     /// Takes up to `most` targets that need planning and have nothing under way.
     pub fn take_due(&mut self, most: usize) -> Vec<Target> {
-        let mut taken = self.queue.take_due(most);
-        taken.extend(self.sweep(most - taken.len()));
-        taken
+        // In turn, never both at once: a target must not stand twice in one plan.
+        self.sweeps = self.sweep.is_some() && (!self.sweeps || !self.queue.has_due());
+        if self.sweeps {
+            self.sweep(most)
+        } else {
+            self.queue.take_due(most)
+        }
     }
 
     /// Whether something needs planning now.

@@ -10,7 +10,7 @@ use kube::{Client, Config};
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// How long a connection may be silent: longer than a watch lives, shorter than a person waits.
-const SILENCE: Duration = Duration::from_secs(90);
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why there is no cluster. What the client library says of it quotes the file, which holds credentials; so this names
 /// the file and no more.

@@ -4,6 +4,7 @@
 //! cargo xtask demo             shows the main job, from end to end
 //! cargo xtask setup            builds what the suites need, once, into a cache outside the checkout
 //! cargo xtask test [SUITE…]    runs the suites, setting up what they lack
+//! cargo xtask soak [FILTER…]   runs the fault proofs of the suite `api` in their long mode
 //! cargo xtask crds [--check]   writes, or compares, the generated custom resource definitions
 //! ```
 //!
@@ -13,6 +14,7 @@ mod crds;
 mod demo;
 mod run;
 mod setup;
+mod soak;
 mod test;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -42,6 +44,9 @@ enum Chore {
     /// Run test suites, setting up first what they need.
     Test(test::Arguments),
 
+    /// Run the fault proofs with large numbers: hundreds of kills, thousands of keys.
+    Soak(soak::Arguments),
+
     /// Write the custom resource definitions as YAML.
     Crds(crds::Arguments),
 }
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
         Chore::Demo => demo::main(),
         Chore::Setup(arguments) => setup::main(&arguments),
         Chore::Test(arguments) => Ok(test::main(&arguments)),
+        Chore::Soak(arguments) => soak::main(&arguments),
         Chore::Crds(arguments) => crds::main(&arguments),
     };
     match done {

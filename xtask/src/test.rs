@@ -10,7 +10,7 @@ pub mod artifact;
 pub mod kernel;
 mod lint;
 mod system;
-mod tally;
+pub mod tally;
 mod unit;
 
 use std::process::ExitCode;

@@ -10,11 +10,14 @@ use anyhow::Result;
 use super::ControlPlane;
 use crate::programs::Tool;
 
+/// Where etcd keeps its data, in the control plane's folder.
+pub(super) const ETCD_DATA: &str = "etcd";
+
 pub(super) fn etcd(plane: &ControlPlane) -> Result<Command> {
     let clients = format!("http://127.0.0.1:{}", plane.etcd_port);
     let mut command = Command::new(Tool::Etcd.find()?);
     command.current_dir(plane.folder()).args([
-        "--data-dir=etcd",
+        &format!("--data-dir={ETCD_DATA}"),
         // The data need not survive a power failure; a killed etcd finds them all the same.
         "--unsafe-no-fsync",
         &format!("--listen-client-urls={clients}"),

@@ -1,10 +1,21 @@
-//! Tests that need a real kube-apiserver and no kernel of their own: `cargo xtask test api`.
+//! Tests that need a real kube-apiserver and no kernel of their own: `cargo xtask test api`. Those whose names begin with
+//! `soak`, `outage`, `restore` and `crowd` have a long mode, too: `cargo xtask soak`.
 
 mod admit;
+mod allocator;
+mod churn;
 mod claim;
 mod crash;
+mod crowd;
 mod fixture;
 mod fleet;
 mod harness;
+mod invariants;
 mod lease;
+mod load;
+mod outage;
 mod probe;
+mod proxy;
+mod restore;
+mod scale;
+mod soak;

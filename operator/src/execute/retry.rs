@@ -20,6 +20,10 @@ pub enum Failure {
     #[error("the object does not exist")]
     NotFound,
 
+    /// The apiserver knows no such kind, or has forgotten it: that says nothing of any object.
+    #[error("the apiserver does not know the kind")]
+    NoSuchKind,
+
     /// The apiserver understood and will not do it; trying again helps only when something changes.
     #[error("the apiserver refused the request with code {0}")]
     Refused(u16),
@@ -39,7 +43,14 @@ impl Failure {
         match error {
             kube::Error::Api(status) if status.is_already_exists() => Self::AlreadyExists,
             kube::Error::Api(status) => match status.code {
-                404 => Self::NotFound,
+                404 if status
+                    .details
+                    .as_ref()
+                    .is_some_and(|about| !about.name.is_empty()) =>
+                {
+                    Self::NotFound
+                }
+                404 => Self::NoSuchKind,
                 409 => Self::Conflict,
                 code @ (408 | 429 | 500..) => Self::Unavailable(code),
                 code => Self::Refused(code),
@@ -56,7 +67,7 @@ impl Failure {
         let (first, most) = match self {
             // The watch is about to bring what this try did not know.
             Self::Conflict | Self::AlreadyExists | Self::NotFound => (50, 5_000),
-            Self::Unclear(_) | Self::Unavailable(_) => (200, 30_000),
+            Self::Unclear(_) | Self::Unavailable(_) | Self::NoSuchKind => (200, 30_000),
             Self::Refused(_) => (5_000, 300_000),
         };
         let factor = 1_u64 << attempt.saturating_sub(1).min(16);

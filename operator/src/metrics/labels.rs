@@ -109,7 +109,7 @@ impl From<&Failure> for StepResult {
         match failure {
             Failure::Conflict => Self::Conflict,
             Failure::AlreadyExists => Self::Exists,
-            Failure::NotFound => Self::NotFound,
+            Failure::NotFound | Failure::NoSuchKind => Self::NotFound,
             Failure::Refused(_) => Self::Refused,
             Failure::Unavailable(_) => Self::Unavailable,
             Failure::Unclear(_) => Self::Unclear,

@@ -28,7 +28,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 const PAGE: u32 = 500;
 
 /// First and longest pause after a failure.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(20));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// Why a watch has ended.
 enum End {
@@ -36,8 +36,10 @@ enum End {
     Broken(Failure),
     /// The time was up, and something was heard or not.
     Over { heard: bool },
-    /// Its place is no longer known to the apiserver, or history has changed: list again.
+    /// Its place is no longer known to the apiserver: list again.
     Lost,
+    /// History has gone back behind it.
+    Rewound,
     /// Nobody listens any more.
     Deaf,
 }
@@ -50,12 +52,20 @@ pub(super) async fn follow(client: Client, kind: Kind, metrics: Arc<Metrics>, ch
         kind,
         metrics,
         changes,
+        version: 0,
         pause: PAUSE.0,
         failed: false,
     };
     while !feed.changes.is_closed() {
         match feed.list().await {
-            Ok(Some(version)) => feed.stay(version).await,
+            Ok(Some(version)) if version < feed.version => {
+                feed.tell(Change::Rewound).await;
+                return;
+            }
+            Ok(Some(version)) => {
+                feed.version = version;
+                feed.stay().await;
+            }
             Ok(None) => return,
             Err(failure) => feed.fail(&failure).await,
         }
@@ -68,6 +78,8 @@ struct Feed {
     metrics: Arc<Metrics>,
     path: String,
     changes: Sender<Change>,
+    /// The newest version seen. Every version is one of the whole cluster's.
+    version: u64,
     pause: Duration,
     failed: bool,
 }
@@ -103,10 +115,10 @@ impl Feed {
         }
     }
 
-    /// Watches from `version` on, for as long as that is possible.
-    async fn stay(&mut self, mut version: u64) {
+    /// Watches from the newest version on, for as long as that is possible.
+    async fn stay(&mut self) {
         loop {
-            match self.watch(&mut version).await {
+            match self.watch().await {
                 Ok(End::Over { heard }) => {
                     self.recover();
                     if !heard {
@@ -116,11 +128,15 @@ impl Feed {
                 }
                 Ok(End::Broken(failure)) | Err(failure) => self.fail(&failure).await,
                 Ok(End::Lost | End::Deaf) => return,
+                Ok(End::Rewound) => {
+                    self.tell(Change::Rewound).await;
+                    return;
+                }
             }
-            // Every version is one of the whole cluster's: a small list tells where its history stands.
+            // A watch from the future is taken and stays silent: a small list tells where history stands.
             match page(&self.client, &path(Kind::Pool), &ListParams::default().limit(1)).await {
-                Ok(page) if page.metadata.resource_version < version => {
-                    tracing::warn!(kind = ?self.kind, "the API's history has gone back, as after a restore from a backup; everything is listed again");
+                Ok(page) if page.metadata.resource_version < self.version => {
+                    self.tell(Change::Rewound).await;
                     return;
                 }
                 Ok(_) => {}
@@ -129,9 +145,9 @@ impl Feed {
         }
     }
 
-    async fn watch(&mut self, version: &mut u64) -> Result<End, Failure> {
+    async fn watch(&mut self) -> Result<End, Failure> {
         let params = WatchParams::default().timeout(WATCH);
-        let request = Request::new(&self.path).watch(&params, &version.to_string());
+        let request = Request::new(&self.path).watch(&params, &self.version.to_string());
         let request = request.map_err(|_| Failure::Unclear("request failed"))?;
         let events = self.client.request_events::<Raw>(request);
         let events = tokio::time::timeout(SILENCE, events).await.map_err(|_| SILENT)?;
@@ -170,10 +186,10 @@ impl Feed {
             if told.is_none() {
                 return Ok(End::Deaf);
             }
-            if seen < *version {
-                return Ok(End::Lost);
+            if seen < self.version {
+                return Ok(End::Rewound);
             }
-            *version = seen;
+            self.version = seen;
         }
     }
 
@@ -222,7 +238,7 @@ pub(crate) async fn page(client: &Client, path: &str, params: &ListParams) -> Re
 /// What a person can do about a watch that fails.
 fn advice(error: &Failure) -> &'static str {
     match error {
-        Failure::NotFound => "the kind is not defined in this cluster: run `kubectl apply -f crds/yaml`",
+        Failure::NoSuchKind => "the kind is not defined in this cluster: run `kubectl apply -f crds/yaml`",
         Failure::Refused(401 | 403) => "grant this identity get, list and watch on the kind",
         _ => "see whether the apiserver can be reached with this kubeconfig",
     }

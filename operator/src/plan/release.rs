@@ -111,13 +111,13 @@ fn is_over(world: &World, claim: &ClaimView<'_>, key: KeyView<'_>, now: Now, pla
     if is_current {
         return subject.current.is_some_and(|kept| kept.uid != claim.uid);
     }
+    if subject.old.is_some_and(|old| old.uid != claim.uid) {
+        // Never more than one old peer, also while its successor waits for an address: it may be this one.
+        return true;
+    }
     let Some(current) = subject.current else {
         return false;
     };
-    if subject.old.is_some_and(|old| old.uid != claim.uid) {
-        // Never more than one old peer.
-        return true;
-    }
     let overlap = subject.pool.map(|pool| pool.overlap).unwrap_or_default();
     let Some(since) = current.programmed else {
         return false;

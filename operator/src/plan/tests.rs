@@ -160,6 +160,10 @@ impl Bed {
             bed.world.apply(Change::ListBegins(kind), now.mono);
             bed.world.apply(Change::ListComplete(kind), now.mono);
         }
+        // The sweep of the start, over nothing.
+        while bed.world.has_due() {
+            bed.world.take_due(usize::MAX);
+        }
         bed.put_pool(pool(v4));
         bed
     }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use culvert_crds::Reason;
+use culvert_wireguard::PublicKey;
 use jiff::SignedDuration;
 
 use super::{Promised, Subject};
 use crate::clock::Now;
 use crate::world::status::seconds;
-use crate::world::{ClaimView, KeyView, World};
+use crate::world::{ClaimView, KeyView, Uid, World};
 
 /// Ok when the key may hold addresses; otherwise why not.
 pub fn of(world: &World, subject: &Subject<'_>, now: Now) -> Result<(), Reason> {
@@ -17,19 +18,32 @@ pub fn of(world: &World, subject: &Subject<'_>, now: Now) -> Result<(), Reason> 
     let Some(public_key) = &key.public_key else {
         return Err(Reason::InvalidKey);
     };
-    match world.incumbent(public_key) {
-        Some(holder) if holder != key.uid => return Err(Reason::DuplicateKey),
-        Some(_) => {}
-        None => {
-            let first = world.keys_carrying(public_key).find(|other| {
-                other.uid == key.uid || of_itself(world, &Subject::of(world, *other), now).is_ok()
-            });
-            if first.is_some_and(|first| first.uid != key.uid) {
-                return Err(Reason::DuplicateKey);
-            }
-        }
+    let winner = world
+        .incumbent(public_key)
+        .or_else(|| heir(world, public_key, now));
+    if winner == Some(key.uid) {
+        Ok(())
+    } else {
+        Err(Reason::DuplicateKey)
     }
-    Ok(())
+}
+
+/// Who looks at more copies of a public key than this has other troubles.
+const MOST_COPIES: usize = 64;
+
+/// Who may have a public key that no claim holds: the oldest key that carries it. One whose status shows addresses for it
+/// comes first: it had it, and the claim was lost with a restore from a backup.
+fn heir(world: &World, public_key: &PublicKey, now: Now) -> Option<Uid> {
+    let mut free = world
+        .keys_carrying(public_key)
+        .filter(|key| of_itself(world, &Subject::of(world, *key), now).is_ok());
+    let oldest = free.next()?;
+    let had_it = |key: &KeyView<'_>| {
+        let shown = &key.status.shown;
+        !shown.addresses.is_empty() && shown.public_key == Some(*public_key)
+    };
+    let heir = std::iter::once(oldest).chain(free.take(MOST_COPIES)).find(had_it);
+    Some(heir.unwrap_or(oldest).uid)
 }
 
 /// Whether the key's namespace may have one more of its pool. Claims under way count, and what the key itself rotates

@@ -10,7 +10,7 @@ use super::keys::{KeyRecord, KeyView};
 use super::status::Shown;
 use super::symbols::Symbol;
 use super::table::{NOWHERE, Record, Slot, Table};
-use super::{Addresses, Kind, Target, Uid, World};
+use super::{Addresses, Target, Uid, World};
 
 /// A `WireGuardPeer` as observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -286,12 +286,7 @@ impl World {
         let (mut since, mut programmed) = (Moment::at(now), Moment::default());
         if let Some(slot) = self.claims.slot(&claim.uid) {
             let known = self.claims.at(slot);
-            if self.is_old(
-                Kind::Claim,
-                &claim.uid,
-                known.resource_version,
-                claim.resource_version,
-            ) {
+            if known.resource_version >= claim.resource_version {
                 return;
             }
             if known.released == claim.released {

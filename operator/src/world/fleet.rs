@@ -7,7 +7,7 @@ use std::time::Duration;
 use culvert_wireguard::PublicKey;
 use ipnet::IpNet;
 
-use super::{Kind, Target, Uid, World};
+use super::{Target, Uid, World};
 
 /// A node that has not reported for so long serves no more, and holds nobody up.
 pub const SERVING_LEASE: Duration = Duration::from_secs(60);
@@ -182,15 +182,8 @@ impl World {
 
     pub(super) fn apply_gateway(&mut self, gateway: Gateway, now: Duration) {
         let known = self.gateways.get(&gateway.name);
-        let is_old = |known: &Gateway| {
-            known.uid == gateway.uid
-                && self.is_old(
-                    Kind::Gateway,
-                    &gateway.uid,
-                    known.resource_version,
-                    gateway.resource_version,
-                )
-        };
+        let is_old =
+            |known: &Gateway| known.uid == gateway.uid && known.resource_version >= gateway.resource_version;
         if known.is_some_and(is_old) {
             return;
         }
@@ -225,12 +218,7 @@ impl World {
             .filter(|known| known.uid == node.uid)
             .cloned();
         if let Some(before) = &before {
-            if self.is_old(
-                Kind::GatewayNode,
-                &node.uid,
-                before.resource_version,
-                node.resource_version,
-            ) {
+            if before.resource_version >= node.resource_version {
                 return;
             }
             let renewed = |n: &GatewayNode| n.report.as_ref().map(|r| r.renew_time.clone());

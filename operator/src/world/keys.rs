@@ -151,12 +151,7 @@ impl World {
         let known = self.keys.slot(&key.uid);
         if let Some(slot) = known
             && self.keys.at(slot).exists
-            && self.is_old(
-                super::Kind::Key,
-                &key.uid,
-                self.keys.at(slot).resource_version,
-                key.resource_version,
-            )
+            && self.keys.at(slot).resource_version >= key.resource_version
         {
             return;
         }

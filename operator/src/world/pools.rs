@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rand::Rng;
 
 use super::free::{Free, FreeV4, FreeV6};
-use super::{Addresses, Kind, Target, Uid, World};
+use super::{Addresses, Target, Uid, World};
 
 /// An `IPPool` as observed.
 #[derive(Clone, Debug)]
@@ -127,15 +127,7 @@ impl World {
     }
 
     pub(super) fn apply_pool(&mut self, mut pool: Pool, now: Duration) {
-        let is_old = |known: &Pool| {
-            known.uid == pool.uid
-                && self.is_old(
-                    Kind::Pool,
-                    &pool.uid,
-                    known.resource_version,
-                    pool.resource_version,
-                )
-        };
+        let is_old = |known: &Pool| known.uid == pool.uid && known.resource_version >= pool.resource_version;
         if self.pools.get(&pool.name).is_some_and(is_old) {
             return;
         }

@@ -11,7 +11,8 @@ pub fn run(filter: &[String]) -> Result<Tally> {
     command
         .arg("test")
         .args(artifact::EVERYTHING)
-        .args(["--test", "api", "--"])
+        // What a test has counted is part of its result.
+        .args(["--test", "api", "--", "--show-output"])
         .args(filter);
     command.envs(programs);
     let mut tally = Tally::default();

@@ -225,3 +225,19 @@ fn a_list_proves_nothing_of_claims_that_were_seen_after_it_was_asked_for() {
         .any(|(_, step)| matches!(step, Step::ReleaseClaim(_)));
     assert!(!released, "{steps:?}");
 }
+
+#[test]
+fn a_key_rotated_twice_in_a_full_pool_gives_back_what_it_cannot_use() {
+    let mut bed = Bed::new("10.64.0.0/29");
+    for n in 0..4 {
+        bed.put_key(key(&format!("key{n}"), n));
+    }
+    bed.settle();
+    for n in [50, 51] {
+        bed.change_key("key0", |key| key.public_key = Some(public_key(n)));
+        bed.settle();
+    }
+    bed.pass(601);
+    bed.settle();
+    assert_eq!(bed.key("key0").status.shown.public_key, Some(public_key(51)));
+}

@@ -94,3 +94,26 @@ fn an_expired_key_stays_expired_across_a_restart() {
     assert_eq!(fresh.claims.len(), 0);
     assert_eq!(fresh.ready("laptop"), Some(Reason::Expired));
 }
+
+#[test]
+fn a_public_key_whose_claim_was_lost_goes_to_who_shows_addresses_for_it() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(Key {
+        created: 1_500,
+        ..key("user", 1)
+    });
+    bed.settle();
+    let before = bed.addresses("user");
+    bed.put_key(Key {
+        created: 900,
+        ..key("squatter", 1)
+    });
+    bed.settle();
+    let claim = bed.claim_of("user");
+    bed.claims.clear();
+    bed.world
+        .apply(Change::Gone(Kind::Claim, claim.uid), bed.now.mono);
+    bed.settle();
+    assert_eq!(bed.addresses("user"), before);
+    assert_eq!(bed.ready("squatter"), Some(Reason::DuplicateKey));
+}
