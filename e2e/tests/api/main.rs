@@ -19,3 +19,4 @@ mod proxy;
 mod restore;
 mod scale;
 mod soak;
+mod states;
