@@ -16,7 +16,7 @@ pub enum ConditionType {
     Accepted,
     /// Every serving gateway has the peer in its kernel (keys), or the node has all of them (nodes).
     ///
-    /// True: `Programmed`. False: `Pending`, `NoGateway`, `Refused`, `Suspended`, `Expired`,
+    /// True: `Programmed`. False: `NotAccepted`, `Pending`, `NoGateway`, `Refused`, `Suspended`, `Expired`,
     /// `InterfaceConflict`, `Unsupported`, `KernelError`, `Draining`.
     Programmed,
     /// The one condition to wait for: accepted and programmed.
@@ -95,6 +95,8 @@ reasons! {
     InvalidSpec => "the spec holds a value that this version cannot use; compare it with `kubectl explain`",
     /// Two want the same thing on one node.
     Conflict => "an older gateway, or another program, uses the same interface, port or pool on this node; choose another, or remove the other user",
+    /// There is nothing to program.
+    NotAccepted => "nothing is programmed for a key that is not accepted; the condition Accepted says what to do",
     /// Work is under way.
     Pending => "waiting for the gateways to program the peer",
     /// No gateway serves the pool.

@@ -29,6 +29,7 @@ use crate::schema;
     printcolumn(name = "Port", type_ = "integer", json_path = ".spec.listenPort"),
     printcolumn(name = "Nodes", type_ = "string", json_path = ".status.nodes", description = "Nodes that serve, of those selected."),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

@@ -45,7 +45,8 @@ use crate::schema;
     ),
     printcolumn(
         name = "Expires",
-        type_ = "date",
+        // Not `date`: kubectl shows the age of those, and a time to come has none.
+        type_ = "string",
         json_path = ".status.expiresAt",
         description = "When the addresses are released."
     ),

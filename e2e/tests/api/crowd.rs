@@ -83,6 +83,7 @@ async fn crowd_in_a_full_pool_does_not_keep_two_old_addresses_of_one_key() -> Re
     api.apply(&pool).await?;
     load.create_all((0..4).map(|n| (format!("key-{n}"), fresh_key(n))))
         .await?;
+    settle(&load, "four keys", false).await?;
     load.rotate("key-0", &fresh_key(10)).await?;
     let census = settle(&load, "filling the pool", false).await?;
     ensure!((census.served, census.old) == (4, 1), "{census}");

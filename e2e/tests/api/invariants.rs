@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -193,12 +194,22 @@ pub async fn settle(load: &Load, what: &str, may_wait: bool) -> Result<Census> {
     Ok(census)
 }
 
+/// So long after the last of them do writes that failed count as given up.
+const LAST_TRIES: Duration = Duration::from_secs(4);
+
 /// Nothing of ours is written for a while, and nobody tries to through the proxies.
 pub async fn nobody_writes(load: &Load, proxies: &[&FaultProxy]) -> Result<()> {
     let written = || proxies.iter().map(|proxy| proxy.written()).collect::<Vec<_>>();
     let quiet = scale().quiet;
     wait::until("the pools' last counts", scale().settle, || async {
         counted(&load.pools().await?, &load.peers().await?).map(Some)
+    })
+    .await?;
+    // A request that was refused or cut is tried again by the client library, whatever has become of its object.
+    wait::until("the last tries", scale().settle, || async {
+        let before = written();
+        wait::pass(LAST_TRIES).await;
+        Ok((before == written()).then_some(()))
     })
     .await?;
     let (before, tried) = (load.versions().await?, written());

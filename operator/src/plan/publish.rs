@@ -101,7 +101,7 @@ fn status(
         (Ok(()), Some(Programming::NoGateway)) => (Ok(()), Err(Reason::NoGateway)),
         (Ok(()), Some(Programming::Refused)) => (Ok(()), Err(Reason::Refused)),
         (Err(reason @ (Reason::Suspended | Reason::Expired)), _) => (Ok(()), Err(reason)),
-        (Err(reason), _) => (Err(reason), Err(Reason::Pending)),
+        (Err(reason), _) => (Err(reason), Err(Reason::NotAccepted)),
     };
     let excluded = subject
         .pool
