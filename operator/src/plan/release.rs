@@ -15,6 +15,9 @@ const COOLDOWN: Duration = Duration::from_secs(600);
 /// So long after a list was asked for do the other claims of its namespace look for it.
 const LISTED: Duration = Duration::from_secs(5);
 
+/// When a claim that has just been seen is old enough for a list.
+const SOON: Duration = Duration::from_millis(50);
+
 /// What is left to do about a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -59,7 +62,11 @@ pub fn plan_orphans(orphans: Vec<ClaimView<'_>>, now: Now, plan: &mut Plan) {
             plan.steps.extend(orphans.iter().map(read));
             continue;
         }
-        let mut orphans = orphans.iter().map(|claim| Target::Claim(claim.uid));
+        // A list speaks of what was seen before it was asked for.
+        let (seen, new): (Vec<_>, Vec<_>) = orphans.iter().partition(|claim| claim.since < now.mono);
+        let later = |claim: &ClaimView<'_>| (claim.since + SOON, Target::Claim(claim.uid));
+        plan.wakes.extend(new.into_iter().map(later));
+        let mut orphans = seen.into_iter().map(|claim| Target::Claim(claim.uid));
         let list = Step::ProveGone {
             namespace: namespace.to_owned(),
             asked: now.mono,

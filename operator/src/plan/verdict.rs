@@ -140,6 +140,7 @@ fn is_expired(subject: &Subject<'_>, now: Now) -> bool {
 /// The monotonic time at which the wall clock will show `at`.
 pub fn when(at: u32, now: Now) -> Duration {
     let left = i64::from(at).saturating_sub(now.wall.as_second()).max(0);
-    let left = SignedDuration::from_secs(left.saturating_add(1));
+    // The wall clock's whole seconds lie behind it, so this is never too early.
+    let left = SignedDuration::from_secs(left);
     now.mono.saturating_add(left.unsigned_abs())
 }
