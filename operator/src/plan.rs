@@ -280,7 +280,7 @@ struct Subject<'a> {
     pool: Option<&'a Pool>,
     /// Its unreleased claim for what it asks at present: the oldest, should there be more.
     current: Option<ClaimView<'a>>,
-    /// The youngest of its other unreleased claims: what it rotates away from.
+    /// Of its other unreleased claims the one that clients are likely to use: what it rotates away from.
     old: Option<ClaimView<'a>>,
 }
 
@@ -294,7 +294,12 @@ impl<'a> Subject<'a> {
         };
         for claim in world.claims_of(&key).filter(|claim| !claim.released) {
             if !verdict::is_current(&claim, &key) {
-                subject.old = Some(claim);
+                // One that works before one that is shown, and that before the youngest.
+                let use_of =
+                    |claim: &ClaimView<'_>| (claim.programmed.is_some(), claim.shown() == key.status.shown);
+                if subject.old.is_none_or(|old| use_of(&old) <= use_of(&claim)) {
+                    subject.old = Some(claim);
+                }
             } else if subject.current.is_none() {
                 subject.current = Some(claim);
             }

@@ -28,9 +28,13 @@ pub fn plan(world: &World, subject: &Subject<'_>, verdict: Result<(), Reason>, n
             plan.programmed.push(claim.uid);
         }
         let patient_until = claim.since + PATIENCE;
+        let shown = key.status.shown.addresses;
+        // What is shown meanwhile must be somebody's.
+        let backed = shown.is_empty() || subject.old.is_some_and(|old| old.addresses == shown);
         if verdict.is_ok()
+            && backed
             && programming == Some(Programming::Pending)
-            && key.status.shown.addresses != claim.addresses
+            && shown != claim.addresses
             && now.mono < patient_until
         {
             plan.wakes.push((patient_until, target));

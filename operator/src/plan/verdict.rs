@@ -28,9 +28,6 @@ pub fn of(world: &World, subject: &Subject<'_>, now: Now) -> Result<(), Reason> 
     }
 }
 
-/// Who looks at more copies of a public key than this has other troubles.
-const MOST_COPIES: usize = 64;
-
 /// Who may have a public key that no claim holds: the oldest key that carries it. One whose status shows addresses for it
 /// comes first: it had it, and the claim was lost with a restore from a backup.
 fn heir(world: &World, public_key: &PublicKey, now: Now) -> Option<Uid> {
@@ -42,7 +39,7 @@ fn heir(world: &World, public_key: &PublicKey, now: Now) -> Option<Uid> {
         let shown = &key.status.shown;
         !shown.addresses.is_empty() && shown.public_key == Some(*public_key)
     };
-    let heir = std::iter::once(oldest).chain(free.take(MOST_COPIES)).find(had_it);
+    let heir = std::iter::once(oldest).chain(free).find(had_it);
     Some(heir.unwrap_or(oldest).uid)
 }
 

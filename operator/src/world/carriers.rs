@@ -1,7 +1,7 @@
 //! Who carries a public key, oldest first.
 //!
 //! Nearly every public key has one carrier, which costs a slot number. The few that have more are kept in order, so that
-//! a hundred thousand copies of one public key cost no more per change than a few.
+//! a hundred thousand copies of one public key cost no more per change than a few: only the oldest of them are looked at.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -11,6 +11,9 @@ use hashbrown::HashTable;
 
 use super::Uid;
 use super::table::Slot;
+
+/// So many carriers of one public key are looked at, the oldest: who copies it more often harms the copies alone.
+const MOST: usize = 64;
 
 /// A place in the order of carriers: creation, uid; and where the record is.
 pub(super) type Place = (u32, Uid, Slot);
@@ -65,7 +68,12 @@ impl Carriers {
         }
     }
 
-    /// Every carrier, oldest first.
+    /// Whether more than one carries it.
+    pub fn is_shared(&self, public_key: &PublicKey) -> bool {
+        self.shared.contains_key(public_key)
+    }
+
+    /// The carriers, oldest first, of many the oldest [`MOST`].
     pub fn of<'a>(
         &'a self,
         public_key: &'a PublicKey,
@@ -77,6 +85,8 @@ impl Carriers {
             .find(hash, |other| look(*other).0 == *public_key)
             .copied();
         let shared = self.shared.get(public_key).into_iter().flatten();
-        alone.into_iter().chain(shared.map(|(_, _, slot)| *slot))
+        alone
+            .into_iter()
+            .chain(shared.take(MOST).map(|(_, _, slot)| *slot))
     }
 }

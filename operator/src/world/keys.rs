@@ -140,7 +140,7 @@ impl World {
         (record.uid, self.symbols.name(record.namespace), &record.name)
     }
 
-    /// Keys that carry this public key, oldest first.
+    /// Keys that carry this public key, oldest first; of very many the oldest.
     pub fn keys_carrying<'a>(&'a self, public_key: &'a PublicKey) -> impl Iterator<Item = KeyView<'a>> {
         self.carriers
             .of(public_key, &|slot| self.keys.at(slot).carried())
@@ -155,6 +155,9 @@ impl World {
         {
             return;
         }
+        let before = known
+            .filter(|slot| self.keys.at(*slot).exists)
+            .map(|slot| claims_on(&self.key_at(slot)));
         let (namespace, pool) = (self.symbols.hold(&key.namespace), self.symbols.hold(&key.pool));
         let mut record = KeyRecord {
             uid: key.uid,
@@ -201,8 +204,9 @@ impl World {
             slot
         };
         self.share_shown(slot);
-        if key.suspend || key.deleting {
-            self.touch_carriers(key.public_key);
+        // Whether it may have its public key decides about the others that carry it.
+        if before != Some(claims_on(&self.key_at(slot))) {
+            self.touch_rivals(key.public_key);
         }
         self.touch_claims_at(slot);
         self.touch(Target::Key(key.uid));
@@ -314,6 +318,13 @@ impl World {
         claims.into_iter().for_each(|uid| self.touch(Target::Claim(uid)));
     }
 
+    /// The same, where there is more than one.
+    pub(super) fn touch_rivals(&mut self, public_key: Option<PublicKey>) {
+        if public_key.is_some_and(|public_key| self.carriers.is_shared(&public_key)) {
+            self.touch_carriers(public_key);
+        }
+    }
+
     /// Remembers that a key waits for its pool.
     pub fn wait(&mut self, uid: &Uid, queue: Waiting) {
         if let Some(slot) = self.keys.slot(uid) {
@@ -376,6 +387,20 @@ impl Waiting {
     fn of(self, namespace: Symbol) -> Option<Symbol> {
         (self == Self::Share).then_some(namespace)
     }
+}
+
+/// What decides whether a key may have its public key, apart from its pool.
+fn claims_on(key: &KeyView<'_>) -> impl PartialEq + use<> {
+    let shown = &key.status.shown;
+    (
+        key.public_key,
+        key.suspend || key.deleting,
+        key.pool.clone(),
+        key.address_generation,
+        key.status.is_expired(),
+        shown.public_key,
+        shown.addresses.is_empty(),
+    )
 }
 
 impl KeyRecord {

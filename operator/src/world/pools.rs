@@ -1,9 +1,11 @@
 //! Pools and their free addresses.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use culvert_crds::Reason;
+use culvert_wireguard::PublicKey;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rand::Rng;
 
@@ -163,12 +165,18 @@ impl World {
     }
 
     pub(super) fn touch_keys_of(&mut self, pool: &str) {
-        let keys: Vec<Uid> = self
+        let keys: Vec<(Uid, Option<PublicKey>)> = self
             .keys()
             .filter(|key| **key.pool == *pool)
-            .map(|key| key.uid)
+            .map(|key| (key.uid, key.public_key))
             .collect();
-        keys.into_iter().for_each(|uid| self.touch(Target::Key(uid)));
+        let mut carried = HashSet::new();
+        for (uid, public_key) in keys {
+            self.touch(Target::Key(uid));
+            if carried.insert(public_key) {
+                self.touch_rivals(public_key);
+            }
+        }
     }
 
     pub(super) fn remove_pool(&mut self, uid: &Uid) {

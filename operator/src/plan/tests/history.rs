@@ -76,6 +76,8 @@ fn happen(bed: &mut Bed, dice: &mut SmallRng, names: &mut HashMap<usize, u8>) {
             });
         }
         9 => {
+            // A list proves nothing of what is seen in the same moment.
+            bed.pass(1);
             let mut names: Vec<_> = names.drain().collect();
             names.sort_unstable();
             for (which, _) in names {
@@ -89,7 +91,7 @@ fn happen(bed: &mut Bed, dice: &mut SmallRng, names: &mut HashMap<usize, u8>) {
 /// Random histories of pools and keys end at rest, with every invariant intact.
 #[test]
 fn random_histories_keep_every_invariant() {
-    for seed in 0..300 {
+    for seed in 0..400 {
         let mut dice = SmallRng::seed_from_u64(seed);
         let mut bed = Bed::new("10.64.0.0/28");
         bed.add_gateway();

@@ -241,3 +241,26 @@ fn a_key_rotated_twice_in_a_full_pool_gives_back_what_it_cannot_use() {
     bed.settle();
     assert_eq!(bed.key("key0").status.shown.public_key, Some(public_key(51)));
 }
+
+#[test]
+fn of_two_old_claims_the_one_that_works_is_kept() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.catch_up("a");
+    let working = bed.claim_of("laptop").uid;
+    // Twice within the second, before any gateway has the first of them.
+    for n in [2, 3] {
+        bed.change_key("laptop", |key| key.public_key = Some(public_key(n)));
+        bed.settle();
+    }
+    let key = bed.key("laptop");
+    let held: Vec<_> = bed
+        .world
+        .claims_of(&key)
+        .filter(|claim| !claim.released)
+        .collect();
+    assert_eq!(held.len(), 2);
+    assert!(held.iter().any(|claim| claim.uid == working));
+}
