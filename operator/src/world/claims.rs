@@ -319,11 +319,11 @@ impl World {
         self.share_shown(key);
         self.touch(Target::Key(claim.key));
         self.touch_claims_at(key);
-        if !claim.released {
-            self.touch_rivals(Some(claim.public_key));
-        } else {
+        if claim.released {
             self.touch_carriers(Some(claim.public_key));
             self.touch_waiting(&claim.pool, &claim.key_namespace);
+        } else {
+            self.touch_rivals(Some(claim.public_key));
         }
         self.touch(Target::Pool(claim.pool));
     }
