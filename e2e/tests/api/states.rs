@@ -91,10 +91,8 @@ async fn newest(api: &Api) -> Result<u64> {
         .unwrap_or(0))
 }
 
-#[tokio::test]
-async fn states_of_a_key_read_well() -> Result<()> {
-    let api = Api::start().await?;
-    let _operator = api.operator(&api.plane.kubeconfig())?;
+/// Pools that give addresses, and pools that do not.
+async fn pools(api: &Api, gateway_key: &str) -> Result<()> {
     let none = json!({});
     for pool in [
         pool("default", "10.64.0.0/24", &none),
@@ -110,8 +108,7 @@ async fn states_of_a_key_read_well() -> Result<()> {
     ] {
         api.apply(&pool).await?;
     }
-    let gateway_key = public_key(200);
-    gateway(&api, &gateway_key).await?;
+    gateway(api, gateway_key).await?;
     wait::until("the pools", SOON, || async {
         let pools = api.list("wgpool").await?;
         Ok(
@@ -123,8 +120,14 @@ async fn states_of_a_key_read_well() -> Result<()> {
     // Younger by a second at least: creation is counted in seconds.
     wait::pass(std::time::Duration::from_secs(1)).await;
     api.apply(&pool("beside", "10.64.0.128/25", &none)).await?;
+    Ok(())
+}
+
+/// A key in each state, with its name and the reason of its state.
+fn every_state() -> Vec<(&'static str, Value, &'static str)> {
+    let none = json!({});
     let in_pool = |name: &str| json!({ "poolRef": { "name": name } });
-    let states = [
+    vec![
         ("laptop", key_with("laptop", 1, &in_pool("served")), "Ready"),
         ("phone", key_with("phone", 2, &none), "NoGateway"),
         (
@@ -167,7 +170,16 @@ async fn states_of_a_key_read_well() -> Result<()> {
             key_with("guest", 12, &json!({ "expireAfter": "1m" })),
             "Expired",
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn states_of_a_key_read_well() -> Result<()> {
+    let api = Api::start().await?;
+    let _operator = api.operator(&api.plane.kubeconfig())?;
+    let gateway_key = public_key(200);
+    pools(&api, &gateway_key).await?;
+    let states = every_state();
     for (name, key, expected) in &states {
         api.apply(key).await?;
         if *expected == "NoGateway" {
