@@ -12,7 +12,7 @@ pub enum ConditionType {
     ///
     /// True: `Accepted`, `ExcludedAddress`. False: `InvalidKey`, `GatewayKey`, `DuplicateKey`, `PoolNotFound`,
     /// `NamespaceNotAllowed`, `QuotaExceeded`, `RateLimited`, `PoolExhausted`, `InvalidSpec`, `OverlappingPool`,
-    /// `ClusterRange`, `Conflict`.
+    /// `ClusterRange`.
     Accepted,
     /// Every serving gateway has the peer in its kernel (keys), or the node has all of them (nodes).
     ///

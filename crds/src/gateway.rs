@@ -24,6 +24,8 @@ use crate::schema;
     status = "WireGuardGatewayStatus",
     doc = "A fleet of nodes that serve the keys of some pools through one WireGuard interface each.",
     validation = Rule::new("size(self.metadata.name) <= 63").message("a gateway's name has at most 63 characters"),
+    // With a dot, two gateways' objects for two nodes could have one name.
+    validation = Rule::new("!self.metadata.name.contains('.')").message("a gateway's name has no dot; use `-`"),
     printcolumn(name = "Pools", type_ = "string", json_path = ".spec.poolRefs[*].name"),
     printcolumn(name = "Interface", type_ = "string", json_path = ".spec.interface"),
     printcolumn(name = "Port", type_ = "integer", json_path = ".spec.listenPort"),

@@ -81,7 +81,7 @@ impl Bench {
         };
         let mut world = World::default();
         for kind in Kind::ALL {
-            world.apply(Change::ListBegins(kind), now.mono);
+            world.apply(Change::ListBegins(kind, 1), now.mono);
         }
         Self {
             world,

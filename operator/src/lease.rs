@@ -85,13 +85,6 @@ impl Election {
         }
     }
 
-    /// Whether this replica leads, and when that changes.
-    ///
-    /// Its sender is gone when there is no election, so wait on [`Election::changed`], which does not return then.
-    pub fn leading(&self) -> watch::Receiver<bool> {
-        self.leading.clone()
-    }
-
     /// Waits until this replica has gained or lost the lease since the last call.
     ///
     /// # Panics

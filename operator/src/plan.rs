@@ -18,7 +18,7 @@ mod verdict;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,6 +179,8 @@ pub struct Promised {
     addresses: HashSet<IpAddr>,
     /// Pool and namespace of each. There are as many as writes at the same time.
     held: Vec<(Arc<str>, Arc<str>)>,
+    /// Claims that may have been made all the same: nobody knows what became of the request.
+    unclear: HashMap<Uid, NewClaim>,
 }
 
 impl Promised {
@@ -197,6 +199,26 @@ impl Promised {
         if let Some(place) = self.held.iter().position(is_it) {
             self.held.swap_remove(place);
         }
+    }
+
+    /// Nobody knows whether a claim has been made. What its key asks for next is this again: it is found under its name
+    /// then, and no second one is drawn.
+    pub fn doubt(&mut self, claim: NewClaim) {
+        self.unclear.insert(claim.key, claim);
+    }
+
+    /// It is known what became of the key's last claim.
+    pub fn settle(&mut self, key: &Uid) {
+        self.unclear.remove(key);
+    }
+
+    /// What may have been claimed for exactly this already.
+    fn doubted(&self, key: &KeyView<'_>) -> Option<Addresses> {
+        let claim = self.unclear.get(&key.uid)?;
+        let same = Some(claim.public_key) == key.public_key
+            && claim.address_generation == key.address_generation
+            && claim.pool == *key.pool;
+        same.then_some(claim.addresses)
     }
 
     fn has(&self, address: IpAddr) -> bool {
@@ -239,7 +261,7 @@ pub fn plan(world: &World, targets: Vec<Target>, promised: &Promised, now: Now, 
             Target::Fleet => fleet::plan(world, now, &mut plan),
         }
     }
-    release::plan_orphans(orphans, now, &mut plan);
+    release::plan_orphans(world, orphans, now, &mut plan);
     plan
 }
 

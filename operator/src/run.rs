@@ -35,12 +35,20 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest time between two beats of the loop.
 const BEAT: Duration = Duration::from_secs(10);
 
+/// How long the list of a namespace may take.
+const LIST_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// When there may be room for more writes.
+const LATER: Duration = Duration::from_millis(100);
+
 /// How long a clean end waits for writes under way.
 const GRACE: Duration = Duration::from_secs(5);
 
 struct Done {
     target: Target,
     kind: StepKind,
+    /// The namespace that was listed.
+    listed: Option<String>,
     claim: Option<NewClaim>,
     outcome: Outcome,
 }
@@ -142,11 +150,11 @@ impl Operator {
         let (sender, mut changes) = mpsc::channel(BACKLOG);
         // They end when they are dropped.
         let mut watches = observe::start(&self.client, &self.metrics, &sender);
-        let mut complete = false;
+        let (mut complete, mut led) = (false, true);
         loop {
             let now = self.clock.now().mono;
             health.beat(now);
-            self.world.notice_serving(now);
+            self.world.notice_silence(now);
             self.world.wake(now);
             if self.world.is_complete() {
                 if !std::mem::replace(&mut complete, true) {
@@ -154,9 +162,21 @@ impl Operator {
                     tracing::info!("every kind has been listed, planning begins");
                 }
                 // Asked of the deadline, not of the election's task: that may have been frozen together with this one.
-                if election.is_leading(self.clock.now().mono) {
-                    self.plan();
+                let leads = election.is_leading(self.clock.now().mono);
+                if leads && !std::mem::replace(&mut led, true) {
+                    self.world.touch_everything();
                 }
+                if leads {
+                    self.plan();
+                } else {
+                    // What is due is the leader's. The day this one leads, it looks at everything.
+                    led = false;
+                    self.world.leave_due();
+                    self.unserved.clear();
+                }
+            }
+            if self.world.is_rewound() {
+                return End::Rewound;
             }
             self.metrics.set_leading(election.is_leading(now));
             self.count();
@@ -239,7 +259,12 @@ impl Operator {
                 .iter()
                 .for_each(|(uid, queue)| self.world.wait(uid, *queue));
             for (target, step) in steps {
-                self.start(target, step);
+                // Of a fleet there may be more than there is room for.
+                if self.steps.len() < self.concurrency {
+                    self.start(target, step);
+                } else {
+                    self.world.touch_at(now.mono + LATER, target);
+                }
             }
         }
     }
@@ -250,16 +275,25 @@ impl Operator {
             _ => None,
         };
         claim.iter().for_each(|claim| self.promised.add(claim));
+        let (listed, timeout) = match &step {
+            // Its pages have timeouts of their own.
+            Step::ProveGone { namespace, .. } => (Some(namespace.clone()), LIST_TIMEOUT),
+            _ => (None, REQUEST_TIMEOUT),
+        };
+        listed
+            .iter()
+            .for_each(|namespace| self.world.prove(namespace, true));
         let kind = StepKind::from(&step);
         // Names stay out of logs: a claim's is an address.
         tracing::debug!(step = kind.as_str(), "writing");
         self.world.begin(&target);
         let (client, events) = (self.client.clone(), self.events.clone());
         self.steps.spawn(async move {
-            let outcome = tokio::time::timeout(REQUEST_TIMEOUT, execute(&client, &events, step)).await;
+            let outcome = tokio::time::timeout(timeout, execute(&client, &events, step)).await;
             Done {
                 target,
                 kind,
+                listed,
                 claim,
                 outcome: outcome.unwrap_or(Err(Failure::Unclear("timeout"))),
             }
@@ -274,19 +308,33 @@ impl Operator {
         };
         let now = self.clock.now().mono;
         done.claim.iter().for_each(|claim| self.promised.remove(claim));
+        done.listed
+            .iter()
+            .for_each(|namespace| self.world.prove(namespace, false));
         self.world.finish(&done.target);
         self.metrics.count_step(done.kind, (&done.outcome).into());
-        match done.outcome {
-            Ok(changes) => {
+        if let Some(claim) = &done.claim {
+            match &done.outcome {
+                Err(failure) if failure.is_unclear() => self.promised.doubt(claim.clone()),
+                _ => self.promised.settle(&claim.key),
+            }
+        }
+        let learned = done.outcome.and_then(|changes| {
+            let news = changes
+                .into_iter()
+                .fold(false, |news, change| self.world.learn(change, now) | news);
+            // Who has what was to be claimed was known before; so to draw again at once would find it again.
+            let idle = matches!(done.kind, StepKind::CreateClaim | StepKind::ReleaseOrphan) && !news;
+            if idle { Err(Failure::Conflict) } else { Ok(()) }
+        });
+        match learned {
+            Ok(()) => {
                 if let (StepKind::CreateClaim, Target::Key(uid)) = (done.kind, &done.target)
                     && let Some(since) = self.unserved.remove(uid)
                 {
                     self.metrics.observe_allocation(now.saturating_sub(since));
                 }
                 self.attempts.remove(&done.target);
-                changes
-                    .into_iter()
-                    .for_each(|change| self.world.learn(change, now));
                 self.world.touch(done.target);
             }
             Err(failure) => {

@@ -117,10 +117,17 @@ pub enum Change {
     Unreadable(Kind, Uid),
     /// An object of this uid is gone.
     Gone(Kind, Uid),
-    /// A list begins.
-    ListBegins(Kind),
+    /// A list of this version begins.
+    ListBegins(Kind, u64),
     /// The list that began is whole: what it did not name is gone.
     ListComplete(Kind),
+}
+
+/// A list under way.
+#[derive(Debug)]
+struct Listing {
+    version: u64,
+    named: HashSet<Uid>,
 }
 
 /// Everything the planner may look at.
@@ -128,7 +135,7 @@ pub enum Change {
 pub struct World {
     keys: Table<KeyRecord>,
     carriers: Carriers,
-    waiting: HashMap<(Symbol, Option<Symbol>), BTreeSet<Uid>>,
+    waiting: HashMap<(Symbol, Option<Symbol>), BTreeSet<(u32, Uid)>>,
 
     claims: Table<ClaimRecord>,
     incumbents: Carriers,
@@ -138,6 +145,8 @@ pub struct World {
     held_by_pool: HashMap<Symbol, i64>,
     awaiting: BTreeSet<(Symbol, u64, Slot)>,
     proofs: HashMap<String, Proof>,
+    /// Namespaces that are being listed for one.
+    proving: HashSet<String>,
     symbols: Symbols,
 
     pools: HashMap<String, Pool>,
@@ -146,12 +155,16 @@ pub struct World {
     nodes: HashMap<String, Node>,
     gateway_keys: HashMap<PublicKey, u32>,
     serving: HashSet<String>,
+    /// When the first of them may cease to.
+    serving_until: Duration,
     service_ranges: HashMap<Uid, Vec<IpNet>>,
 
     complete: HashSet<Kind>,
-    listing: HashMap<Kind, HashSet<Uid>>,
-    /// What only the reply to a write has shown so far: a list that began before it cannot know it.
-    learned: HashMap<Kind, HashSet<Uid>>,
+    listing: HashMap<Kind, Listing>,
+    /// What only the reply to a write has shown so far, and in which version: an older list cannot know it.
+    learned: HashMap<Kind, HashMap<Uid, u64>>,
+    /// A list has shown an object older than it was known: what is known has not happened.
+    rewound: bool,
     /// What went lately, and when: the reply to a write may still speak of it.
     gone: HashMap<Uid, Duration>,
     /// How many of those there may be before the old ones are looked for.
@@ -169,8 +182,8 @@ impl World {
         Kind::ALL.iter().all(|kind| self.complete.contains(kind))
     }
 
-    /// Takes in what the reply to a write of ours says. It may be ahead of the watch, and behind it.
-    pub fn learn(&mut self, change: Change, now: Duration) {
+    /// Takes in what the reply to a write of ours says. It may be ahead of the watch, and behind it; whether it was news.
+    pub fn learn(&mut self, change: Change, now: Duration) -> bool {
         let (kind, uid, version, known) = match &change {
             Change::Key(key) => {
                 let known = self.key(&key.uid).map(|known| known.resource_version);
@@ -188,16 +201,45 @@ impl World {
                     .map(|known| known.resource_version);
                 (Kind::GatewayNode, node.uid, node.resource_version, known)
             }
-            _ => return self.apply(change, now),
+            Change::Pool(pool) => {
+                let known = self.pools.get(&pool.name).filter(|known| known.uid == pool.uid);
+                let known = known.map(|known| known.resource_version);
+                (Kind::Pool, pool.uid, pool.resource_version, known)
+            }
+            Change::Gateway(gateway) => {
+                let known = self.gateways.get(&gateway.name);
+                let known = known.filter(|known| known.uid == gateway.uid);
+                let known = known.map(|known| known.resource_version);
+                (Kind::Gateway, gateway.uid, gateway.resource_version, known)
+            }
+            _ => {
+                self.apply(change, now);
+                return true;
+            }
         };
         // A uid never comes back: the watch was faster than the reply.
         if self.gone.contains_key(&uid) {
-            return;
+            return false;
         }
+        let news = known.is_none_or(|known| known < version);
         self.apply(change, now);
-        if known.is_none_or(|known| known < version) {
-            self.learned.entry(kind).or_default().insert(uid);
+        if news {
+            self.learned.entry(kind).or_default().insert(uid, version);
         }
+        news
+    }
+
+    /// Whether the API's history has gone back: whoever has this world starts another.
+    pub fn is_rewound(&self) -> bool {
+        self.rewound
+    }
+
+    /// Whether a version is no news of an object that is known in another. A list that is itself newer than what is
+    /// known of an object, and shows it older, is of another history: etcd was restored from a backup.
+    fn is_old(&mut self, kind: Kind, known: u64, version: u64) -> bool {
+        let listing = self.listing.get(&kind);
+        self.rewound |= listing.is_some_and(|listing| version < known && known <= listing.version);
+        known >= version
     }
 
     /// Takes in what a watch says.
@@ -245,19 +287,29 @@ impl World {
                 self.unreadable.entry(kind).or_default().insert(uid);
             }
             Change::Gone(kind, uid) => self.remove(kind, &uid, now),
-            Change::ListBegins(kind) => {
-                self.listing.insert(kind, HashSet::new());
+            Change::ListBegins(kind, version) => {
+                let listing = Listing {
+                    version,
+                    named: HashSet::new(),
+                };
+                self.listing.insert(kind, listing);
             }
             Change::ListComplete(kind) => {
-                let Some(mut named) = self.listing.remove(&kind) else {
+                let Some(Listing { version, named }) = self.listing.remove(&kind) else {
                     return;
                 };
-                // For this list only: the next one will have begun after it.
-                named.extend(self.learned.remove(&kind).unwrap_or_default());
+                // What is newer than the list cannot be in it.
+                let mut newer = self.learned.remove(&kind).unwrap_or_default();
+                newer.retain(|_, learned| *learned > version);
                 for uid in self.uids(kind) {
-                    if !named.contains(&uid) {
+                    if !named.contains(&uid) && !newer.contains_key(&uid) {
                         self.remove(kind, &uid, now);
                     }
+                }
+                self.learned.insert(kind, newer);
+                if kind == Kind::Claim {
+                    // An address that went with one claim may have come with another.
+                    self.take_all();
                 }
                 let first = self.complete.insert(kind);
                 if first && self.is_complete() {
@@ -268,8 +320,8 @@ impl World {
     }
 
     fn listed(&mut self, kind: Kind, uid: &Uid) {
-        if let Some(named) = self.listing.get_mut(&kind) {
-            named.insert(*uid);
+        if let Some(listing) = self.listing.get_mut(&kind) {
+            listing.named.insert(*uid);
         }
         if let Some(unreadable) = self.unreadable.get_mut(&kind) {
             unreadable.remove(uid);
@@ -334,7 +386,8 @@ impl World {
         self.unreadable.get(&kind).is_some_and(|set| !set.is_empty())
     }
 
-    fn touch_everything(&mut self) {
+    /// Plans everything there is.
+    pub fn touch_everything(&mut self) {
         let pools: Vec<_> = self.pools.keys().cloned().map(Target::Pool).collect();
         let few = [Target::Fleet].into_iter().chain(pools);
         few.for_each(|target| self.touch(target));
@@ -350,6 +403,12 @@ impl World {
         } else {
             self.queue.take_due(most)
         }
+    }
+
+    /// Plans nothing of what is due: somebody else does.
+    pub fn leave_due(&mut self) {
+        self.queue.leave_due();
+        self.sweep = None;
     }
 
     /// Whether something needs planning now.

@@ -74,6 +74,11 @@ impl Failure {
         Duration::from_millis(most.min(factor.saturating_mul(first)))
     }
 
+    /// Whether the request may have been carried out, or may still be.
+    pub fn is_unclear(&self) -> bool {
+        matches!(self, Self::Unclear(_) | Self::Unavailable(_))
+    }
+
     /// Whether it is an everyday race that needs no line in the log.
     pub fn is_expected(&self) -> bool {
         matches!(self, Self::Conflict | Self::AlreadyExists | Self::NotFound)

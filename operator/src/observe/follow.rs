@@ -58,10 +58,6 @@ pub(super) async fn follow(client: Client, kind: Kind, metrics: Arc<Metrics>, ch
     };
     while !feed.changes.is_closed() {
         match feed.list().await {
-            Ok(Some(version)) if version < feed.version => {
-                feed.tell(Change::Rewound).await;
-                return;
-            }
             Ok(Some(version)) => {
                 feed.version = version;
                 feed.stay().await;
@@ -78,7 +74,7 @@ struct Feed {
     metrics: Arc<Metrics>,
     path: String,
     changes: Sender<Change>,
-    /// The newest version seen. Every version is one of the whole cluster's.
+    /// The newest version seen of this kind.
     version: u64,
     pause: Duration,
     failed: bool,
@@ -96,10 +92,15 @@ impl Feed {
         loop {
             let page = page(&self.client, &self.path, &params).await?;
             // A list says that it begins when it has begun: one that fails at once is none.
-            if !std::mem::replace(&mut begun, true)
-                && self.tell(Change::ListBegins(self.kind)).await.is_none()
-            {
-                return Ok(None);
+            if !std::mem::replace(&mut begun, true) {
+                let version = page.metadata.resource_version;
+                if version < self.version {
+                    self.tell(Change::Rewound).await;
+                    return Ok(None);
+                }
+                if self.tell(Change::ListBegins(self.kind, version)).await.is_none() {
+                    return Ok(None);
+                }
             }
             for object in &page.items {
                 if self.now_is(object).await.is_none() {
@@ -107,7 +108,7 @@ impl Feed {
                 }
             }
             let Some(token) = page.metadata.more.filter(|token| !token.is_empty()) else {
-                self.recover();
+                self.announce();
                 let told = self.tell(Change::ListComplete(self.kind)).await;
                 return Ok(told.map(|()| page.metadata.resource_version));
             };
@@ -127,19 +128,30 @@ impl Feed {
                     }
                 }
                 Ok(End::Broken(failure)) | Err(failure) => self.fail(&failure).await,
-                Ok(End::Lost | End::Deaf) => return,
+                Ok(End::Deaf) => return,
+                Ok(End::Lost) => {
+                    // Once may be; always would be a list after a list.
+                    self.rest().await;
+                    return;
+                }
                 Ok(End::Rewound) => {
                     self.tell(Change::Rewound).await;
                     return;
                 }
             }
-            // A watch from the future is taken and stays silent: a small list tells where history stands.
-            match page(&self.client, &path(Kind::Pool), &ListParams::default().limit(1)).await {
-                Ok(page) if page.metadata.resource_version < self.version => {
-                    self.tell(Change::Rewound).await;
-                    return;
-                }
-                Ok(_) => {}
+            if !self.is_same_history().await {
+                self.tell(Change::Rewound).await;
+                return;
+            }
+        }
+    }
+
+    /// A watch from the future is taken and stays silent: a small list tells where history stands. Versions of one kind
+    /// alone can be compared.
+    async fn is_same_history(&mut self) -> bool {
+        loop {
+            match page(&self.client, &self.path, &ListParams::default().limit(1)).await {
+                Ok(page) => return page.metadata.resource_version >= self.version,
                 Err(failure) => self.fail(&failure).await,
             }
         }
@@ -212,6 +224,11 @@ impl Feed {
             let advice = advice(failure);
             tracing::warn!(kind = ?self.kind, error = %failure, advice, "unable to watch, trying again");
         }
+        self.rest().await;
+    }
+
+    /// Waits, each time longer until something is heard.
+    async fn rest(&mut self) {
         let jitter = UnwrapErr(SysRng).random_range(0.8..1.2);
         crate::clock::pause(self.pause.mul_f64(jitter)).await;
         self.pause = PAUSE.1.min(self.pause * 2);
@@ -219,6 +236,10 @@ impl Feed {
 
     fn recover(&mut self) {
         self.pause = PAUSE.0;
+        self.announce();
+    }
+
+    fn announce(&mut self) {
         if std::mem::take(&mut self.failed) {
             tracing::info!(kind = ?self.kind, "watch resumed");
         }

@@ -11,8 +11,8 @@ use super::{Plan, Step};
 use crate::clock::Now;
 use crate::world::{Pool, Target, World};
 
-/// Counts change with every key; they are written no more often than this.
-const COUNTS_EVERY: Duration = Duration::from_secs(5);
+/// Counts change with every key, and a full pool with every release; they are written no more often than this.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Plans what a pool needs.
 pub fn plan(world: &World, pool: &Pool, now: Now, plan: &mut Plan) {
@@ -31,15 +31,9 @@ pub fn plan(world: &World, pool: &Pool, now: Now, plan: &mut Plan) {
     if status == pool.status {
         return;
     }
-    let counts_only = IPPoolStatus {
-        allocated: None,
-        ..status.clone()
-    } == IPPoolStatus {
-        allocated: None,
-        ..pool.status.clone()
-    };
-    let next = pool.published + COUNTS_EVERY;
-    if counts_only && now.mono < next {
+    let answered = pool.status.observed_generation == pool.generation && !pool.deleting;
+    let next = pool.published + PAUSE;
+    if answered && now.mono < next {
         plan.wakes.push((next, target));
         return;
     }

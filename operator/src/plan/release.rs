@@ -7,6 +7,7 @@ use culvert_crds::Reason;
 
 use super::{MANY_ORPHANS, Plan, Step, Subject, verdict};
 use crate::clock::Now;
+use crate::world::status::seconds;
 use crate::world::{ClaimView, KeyView, Target, World};
 
 /// The cooldown of claims whose pool is gone.
@@ -48,7 +49,7 @@ pub fn plan(world: &World, claim: &ClaimView<'_>, now: Now, plan: &mut Plan) -> 
 }
 
 /// Plans the live reads that prove keys gone: one a claim, or one list for many claims of a namespace.
-pub fn plan_orphans(orphans: Vec<ClaimView<'_>>, now: Now, plan: &mut Plan) {
+pub fn plan_orphans(world: &World, orphans: Vec<ClaimView<'_>>, now: Now, plan: &mut Plan) {
     let mut by_namespace: HashMap<&str, Vec<ClaimView<'_>>> = HashMap::new();
     for claim in orphans {
         by_namespace.entry(claim.key_namespace).or_default().push(claim);
@@ -60,6 +61,12 @@ pub fn plan_orphans(orphans: Vec<ClaimView<'_>>, now: Now, plan: &mut Plan) {
                 (Target::Claim(claim.uid), step)
             };
             plan.steps.extend(orphans.iter().map(read));
+            continue;
+        }
+        if world.is_proving(namespace) {
+            // Its end plans them again.
+            let later = |claim: &ClaimView<'_>| (now.mono + LISTED, Target::Claim(claim.uid));
+            plan.wakes.extend(orphans.iter().map(later));
             continue;
         }
         // A list speaks of what was seen before it was asked for.
@@ -112,11 +119,19 @@ fn is_over(world: &World, claim: &ClaimView<'_>, key: KeyView<'_>, now: Now, pla
         Err(Reason::Suspended) => return true,
         // Said first, done afterwards: what was published is what remembers it.
         Err(Reason::Expired) => return key.status.is_expired(),
-        Err(Reason::DuplicateKey | Reason::GatewayKey) if is_current => return true,
+        Err(Reason::DuplicateKey) if is_current => return true,
         _ => {}
     }
     if is_current {
         return subject.current.is_some_and(|kept| kept.uid != claim.uid);
+    }
+    // What it rotates away from has an age of its own: a key that gets nothing new must not keep the old for ever.
+    if let Some(end) = verdict::end_of(world, &key, claim) {
+        if end <= seconds(now.wall) {
+            return true;
+        }
+        plan.wakes
+            .push((verdict::when(end, now), Target::Claim(claim.uid)));
     }
     if subject.old.is_some_and(|old| old.uid != claim.uid) {
         // Never more than one old peer, also while its successor waits for an address: it may be this one.

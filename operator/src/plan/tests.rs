@@ -36,6 +36,8 @@ struct Bed {
     rng: SmallRng,
     /// What people were told.
     events: Vec<Reason>,
+    /// What became of no request is known.
+    promised: Promised,
 }
 
 /// A key as the API would show it.
@@ -155,9 +157,10 @@ impl Bed {
             now,
             rng: SmallRng::seed_from_u64(9),
             events: Vec::new(),
+            promised: Promised::default(),
         };
         for kind in Kind::ALL {
-            bed.world.apply(Change::ListBegins(kind), now.mono);
+            bed.world.apply(Change::ListBegins(kind, 1), now.mono);
             bed.world.apply(Change::ListComplete(kind), now.mono);
         }
         // The sweep of the start, over nothing.
@@ -288,16 +291,10 @@ impl Bed {
     }
 
     fn plan(&mut self) -> Plan {
-        self.world.notice_serving(self.now.mono);
+        self.world.notice_silence(self.now.mono);
         self.world.wake(self.now.mono);
         let targets = self.world.take_due(usize::MAX);
-        let plan = plan(
-            &self.world,
-            targets,
-            &Promised::default(),
-            self.now,
-            &mut self.rng,
-        );
+        let plan = plan(&self.world, targets, &self.promised, self.now, &mut self.rng);
         for (at, target) in &plan.wakes {
             self.world.touch_at(*at, target.clone());
         }

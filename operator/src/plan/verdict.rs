@@ -115,6 +115,14 @@ pub fn expiry(subject: &Subject<'_>, claim: &ClaimView<'_>) -> Option<u32> {
     )
 }
 
+/// When the time of a claim is over that its key rotates away from, by the rules of the claim's own pool.
+pub fn end_of(world: &World, key: &KeyView<'_>, claim: &ClaimView<'_>) -> Option<u32> {
+    let policy = world.pool(claim.pool).and_then(|pool| pool.max_age);
+    let limit = key.expire_after.into_iter().chain(policy).min()?;
+    let limit = u32::try_from(limit.as_secs()).unwrap_or(u32::MAX);
+    Some(claim.created.saturating_add(limit))
+}
+
 /// How long a key may hold its addresses.
 pub fn lifetime(subject: &Subject<'_>) -> Option<Duration> {
     let policy = subject.pool.and_then(|pool| pool.max_age);

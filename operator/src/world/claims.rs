@@ -10,7 +10,7 @@ use super::keys::{KeyRecord, KeyView};
 use super::status::Shown;
 use super::symbols::Symbol;
 use super::table::{NOWHERE, Record, Slot, Table};
-use super::{Addresses, Target, Uid, World};
+use super::{Addresses, Kind, Target, Uid, World};
 
 /// A `WireGuardPeer` as observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,10 +285,11 @@ impl World {
     pub(super) fn apply_claim(&mut self, claim: Claim, now: Duration) {
         let (mut since, mut programmed) = (Moment::at(now), Moment::default());
         if let Some(slot) = self.claims.slot(&claim.uid) {
-            let known = self.claims.at(slot);
-            if known.resource_version >= claim.resource_version {
+            let known = self.claims.at(slot).resource_version;
+            if self.is_old(Kind::Claim, known, claim.resource_version) {
                 return;
             }
+            let known = self.claims.at(slot);
             if known.released == claim.released {
                 since = known.since;
             }
@@ -330,6 +331,7 @@ impl World {
 
     pub(super) fn remove_claim(&mut self, uid: &Uid) {
         let Some(slot) = self.claims.slot(uid) else { return };
+        self.queue.forget(&Target::Claim(*uid));
         let claim = self.claim_at(slot).to_claim();
         let key = self.claims.at(slot).key;
         self.touch_claims_at(key);
@@ -341,6 +343,15 @@ impl World {
         self.touch_carriers(Some(claim.public_key));
         self.touch_waiting(&claim.pool, &claim.key_namespace);
         self.touch(Target::Pool(claim.pool));
+    }
+
+    /// Marks every address again that a claim holds.
+    pub(super) fn take_all(&mut self) {
+        for pool in self.pools.values_mut() {
+            for (_, claim) in self.claims.iter() {
+                claim.addresses.iter().for_each(|address| pool.take(address));
+            }
+        }
     }
 
     fn index_claim(&mut self, slot: Slot) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use culvert_wireguard::PublicKey;
 use ipnet::IpNet;
 
-use super::{Target, Uid, World};
+use super::{Kind, Target, Uid, World};
 
 /// A node that has not reported for so long serves no more, and holds nobody up.
 pub const SERVING_LEASE: Duration = Duration::from_secs(60);
@@ -182,11 +182,12 @@ impl World {
 
     pub(super) fn apply_gateway(&mut self, gateway: Gateway, now: Duration) {
         let known = self.gateways.get(&gateway.name);
-        let is_old =
-            |known: &Gateway| known.uid == gateway.uid && known.resource_version >= gateway.resource_version;
-        if known.is_some_and(is_old) {
+        let version = known.filter(|known| known.uid == gateway.uid);
+        let version = version.map(|known| known.resource_version);
+        if version.is_some_and(|known| self.is_old(Kind::Gateway, known, gateway.resource_version)) {
             return;
         }
+        let known = self.gateways.get(&gateway.name);
         let mut pools = gateway.pools.clone();
         pools.extend(known.into_iter().flat_map(|known| known.pools.clone()));
         self.gateways.insert(gateway.name.clone(), gateway);
@@ -218,7 +219,8 @@ impl World {
             .filter(|known| known.uid == node.uid)
             .cloned();
         if let Some(before) = &before {
-            if before.resource_version >= node.resource_version {
+            let known = before.resource_version;
+            if self.is_old(Kind::GatewayNode, known, node.resource_version) {
                 return;
             }
             let renewed = |n: &GatewayNode| n.report.as_ref().map(|r| r.renew_time.clone());
@@ -268,8 +270,20 @@ impl World {
         self.notice_serving(now);
     }
 
+    /// Plans again what depends on a node that has fallen silent.
+    pub fn notice_silence(&mut self, now: Duration) {
+        if now > self.serving_until {
+            self.notice_serving(now);
+        }
+    }
+
     /// Plans again what depends on a node that has begun or ceased to serve.
-    pub fn notice_serving(&mut self, now: Duration) {
+    fn notice_serving(&mut self, now: Duration) {
+        let renewed = self.gateway_nodes.values().filter(|n| n.serves(now));
+        self.serving_until = renewed
+            .map(|n| n.renewed + SERVING_LEASE)
+            .min()
+            .unwrap_or(Duration::MAX);
         let serving: HashSet<String> = self
             .gateway_nodes
             .values()

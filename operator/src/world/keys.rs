@@ -11,7 +11,7 @@ use culvert_wireguard::PublicKey;
 use super::status::{KeyStatus, Packed, Shown};
 use super::symbols::Symbol;
 use super::table::{NOWHERE, Record, Slot};
-use super::{Target, Uid, World};
+use super::{Kind, Target, Uid, World};
 
 /// A `WireGuardKey` as observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,7 +151,11 @@ impl World {
         let known = self.keys.slot(&key.uid);
         if let Some(slot) = known
             && self.keys.at(slot).exists
-            && self.keys.at(slot).resource_version >= key.resource_version
+            && self.is_old(
+                Kind::Key,
+                self.keys.at(slot).resource_version,
+                key.resource_version,
+            )
         {
             return;
         }
@@ -182,12 +186,13 @@ impl World {
         let slot = if let Some(slot) = known {
             let before = self.keys.at(slot);
             record.first_claim = before.first_claim;
-            let (existed, carried, asked) = (before.exists, before.public_key, before.pool);
+            let (existed, carried) = (before.exists, before.public_key);
             let turned = carried != key.public_key;
             if existed && turned {
                 self.stop_carrying(slot);
             }
-            if existed && asked != pool {
+            if existed {
+                // Whether it still does is about to be planned.
                 self.stop_waiting(slot);
             }
             if turned {
@@ -297,6 +302,7 @@ impl World {
 
     pub(super) fn remove_key(&mut self, uid: &Uid) {
         let Some(slot) = self.keys.slot(uid) else { return };
+        self.queue.forget(&Target::Key(*uid));
         if self.keys.at(slot).exists {
             self.stop_waiting(slot);
             self.stop_carrying(slot);
@@ -330,7 +336,8 @@ impl World {
         if let Some(slot) = self.keys.slot(uid) {
             let record = self.keys.at(slot);
             let place = (record.pool, queue.of(record.namespace));
-            self.waiting.entry(place).or_default().insert(*uid);
+            let turn = (record.created, *uid);
+            self.waiting.entry(place).or_default().insert(turn);
         }
     }
 
@@ -339,7 +346,7 @@ impl World {
         for queue in [Waiting::Address, Waiting::Share] {
             let place = (record.pool, queue.of(record.namespace));
             if let Some(waiting) = self.waiting.get_mut(&place) {
-                waiting.remove(&record.uid);
+                waiting.remove(&(record.created, record.uid));
                 if waiting.is_empty() {
                     self.waiting.remove(&place);
                 }
@@ -347,8 +354,8 @@ impl World {
         }
     }
 
-    /// Plans keys again that wait for an address of this pool, or for this namespace's share of it: as many as can get
-    /// one, and some in the place of those that no longer want it. The others cost nothing.
+    /// Plans keys again that wait for an address of this pool, or for this namespace's share of it, the oldest first: as
+    /// many as can get one, and some in the place of those that no longer may. The others cost nothing.
     pub fn touch_waiting(&mut self, pool: &str, namespace: &str) {
         let available = self.pools.get(pool).map_or(i64::MAX, super::Pool::available);
         let most = usize::try_from(available)
@@ -362,14 +369,16 @@ impl World {
             let Some(waiting) = self.waiting.get_mut(&place) else {
                 continue;
             };
-            let first: Vec<Uid> = waiting.iter().take(most).copied().collect();
-            first.iter().for_each(|uid| {
-                waiting.remove(uid);
+            let first: Vec<(u32, Uid)> = waiting.iter().take(most).copied().collect();
+            first.iter().for_each(|turn| {
+                waiting.remove(turn);
             });
             if waiting.is_empty() {
                 self.waiting.remove(&place);
             }
-            first.into_iter().for_each(|uid| self.touch(Target::Key(uid)));
+            first
+                .into_iter()
+                .for_each(|(_, uid)| self.touch(Target::Key(uid)));
         }
     }
 }

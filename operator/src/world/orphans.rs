@@ -31,6 +31,20 @@ impl World {
             .is_some_and(|proof| claim.since < proof.asked && !proof.present.contains(&claim.key))
     }
 
+    /// Whether a namespace is being listed for a proof.
+    pub fn is_proving(&self, namespace: &str) -> bool {
+        self.proving.contains(namespace)
+    }
+
+    /// A namespace is being listed, or no more.
+    pub fn prove(&mut self, namespace: &str, under_way: bool) {
+        if under_way {
+            self.proving.insert(namespace.to_owned());
+        } else {
+            self.proving.remove(namespace);
+        }
+    }
+
     pub(super) fn apply_proof(&mut self, proof: Proof, now: Duration) {
         self.proofs.retain(|_, old| now.saturating_sub(old.asked) < KEPT);
         let namespace = proof.namespace.clone();

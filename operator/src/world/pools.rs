@@ -10,7 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rand::Rng;
 
 use super::free::{Free, FreeV4, FreeV6};
-use super::{Addresses, Target, Uid, World};
+use super::{Addresses, Kind, Target, Uid, World};
 
 /// An `IPPool` as observed.
 #[derive(Clone, Debug)]
@@ -129,8 +129,9 @@ impl World {
     }
 
     pub(super) fn apply_pool(&mut self, mut pool: Pool, now: Duration) {
-        let is_old = |known: &Pool| known.uid == pool.uid && known.resource_version >= pool.resource_version;
-        if self.pools.get(&pool.name).is_some_and(is_old) {
+        let known = self.pools.get(&pool.name).filter(|known| known.uid == pool.uid);
+        let known = known.map(|known| known.resource_version);
+        if known.is_some_and(|known| self.is_old(Kind::Pool, known, pool.resource_version)) {
             return;
         }
         let known = self.pools.remove(&pool.name);

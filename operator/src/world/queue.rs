@@ -109,6 +109,20 @@ impl Queue {
         self.under_way.contains_key(target) || self.queued.contains(target)
     }
 
+    /// Forgets everything that is due.
+    pub fn leave_due(&mut self) {
+        self.lanes = HashMap::new();
+        self.turns = VecDeque::new();
+        self.queued = HashSet::new();
+    }
+
+    /// Forgets when to plan what is no more.
+    pub fn forget(&mut self, target: &Target) {
+        if let Some(at) = self.timer_of.remove(target) {
+            self.timers.remove(&(at, target.clone()));
+        }
+    }
+
     pub fn begin(&mut self, target: &Target) {
         *self.under_way.entry(target.clone()).or_default() += 1;
     }

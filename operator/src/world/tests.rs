@@ -271,9 +271,73 @@ fn what_a_reply_has_taught_is_not_undone_by_a_list_that_began_before_it() {
     let older = picture.change(&put(1), 40);
     let newer = picture.change(&put(2), 90);
     world.apply(older.clone(), now);
-    world.apply(Change::ListBegins(Kind::Key), now);
+    world.apply(Change::ListBegins(Kind::Key, 60), now);
     world.learn(newer, now);
     world.apply(older, now);
     world.apply(Change::ListComplete(Kind::Key), now);
     assert_eq!(world.key(&uid_of(1, 1)).unwrap().public_key, Some(public_key(2)));
+}
+
+#[test]
+fn a_list_that_shows_an_object_older_than_it_was_known_is_of_another_history() {
+    let mut picture = Picture::default();
+    let put = |carries| Move::PutKey {
+        key: 1,
+        public_key: Some(carries),
+        pool: 0,
+        shows: None,
+    };
+    let now = Duration::from_secs(1);
+    let older = picture.change(&put(1), 40);
+    let newer = picture.change(&put(2), 90);
+    // A list of version 60 cannot know what came with 90; one of version 1000, as after a restore that raises versions, must.
+    for (list, rewound) in [(60, false), (1000, true)] {
+        let mut world = World::default();
+        world.apply(newer.clone(), now);
+        world.apply(older.clone(), now);
+        assert!(!world.is_rewound());
+        world.apply(Change::ListBegins(Kind::Key, list), now);
+        world.apply(older.clone(), now);
+        assert_eq!(world.is_rewound(), rewound);
+    }
+}
+
+#[test]
+fn a_key_that_a_reply_has_shown_is_gone_when_a_newer_list_lacks_it() {
+    let mut picture = Picture::default();
+    let mut world = World::default();
+    let now = Duration::from_secs(1);
+    let put = Move::PutKey {
+        key: 1,
+        public_key: Some(1),
+        pool: 0,
+        shows: None,
+    };
+    assert!(world.learn(picture.change(&put, 90), now));
+    for (list, left) in [(80, 1), (95, 0)] {
+        world.apply(Change::ListBegins(Kind::Key, list), now);
+        world.apply(Change::ListComplete(Kind::Key), now);
+        assert_eq!(world.keys().count(), left);
+    }
+}
+
+#[test]
+fn nothing_waits_for_what_is_no_more() {
+    let mut picture = Picture::default();
+    let mut world = World::default();
+    let now = Duration::from_secs(1);
+    for kind in Kind::ALL {
+        world.apply(Change::ListBegins(kind, 1), now);
+        world.apply(Change::ListComplete(kind), now);
+    }
+    let put = Move::PutKey {
+        key: 1,
+        public_key: Some(1),
+        pool: 0,
+        shows: None,
+    };
+    world.apply(picture.change(&put, 2), now);
+    world.touch_at(Duration::from_hours(8760), Target::Key(uid_of(1, 1)));
+    world.apply(picture.change(&Move::DropKey(1), 3), now);
+    assert_eq!(world.next_timer(), None);
 }

@@ -86,6 +86,9 @@ fn an_exhausted_pool_costs_no_writes_while_it_lasts() {
     bed.put_key(key("laptop", 1));
     bed.put_key(key("phone", 2));
     bed.settle();
+    // The pool's last counts.
+    bed.pass(5);
+    bed.settle();
     for _ in 0..10 {
         bed.pass(60);
         assert_eq!(bed.settle(), 0);
@@ -242,4 +245,53 @@ fn a_namespace_that_makes_and_deletes_keys_cannot_use_up_a_pool() {
     bed.pass(601);
     bed.settle();
     assert_eq!(bed.addresses("churn").len(), 2);
+}
+
+#[test]
+fn a_claim_whose_reply_was_lost_is_asked_for_again_and_not_drawn_anew() {
+    let mut bed = Bed::new("10.64.0.0/16");
+    bed.put_key(key("laptop", 1));
+    let claim = |steps: &[(Target, Step)]| {
+        steps.iter().find_map(|(_, step)| match step {
+            Step::CreateClaim(claim) => Some(claim.clone()),
+            _ => None,
+        })
+    };
+    let first = claim(&bed.plan().steps).unwrap();
+    bed.promised.doubt(first.clone());
+    bed.world.touch(Target::Key(uid("laptop")));
+    assert_eq!(claim(&bed.plan().steps), Some(first.clone()));
+    // Unless the key wants something else by now, or it is known what became of the request.
+    bed.change_key("laptop", |key| key.public_key = Some(public_key(9)));
+    assert_ne!(claim(&bed.plan().steps).unwrap().addresses, first.addresses);
+    bed.change_key("laptop", |key| key.public_key = Some(public_key(1)));
+    bed.promised.settle(&uid("laptop"));
+    assert_ne!(claim(&bed.plan().steps).unwrap().addresses, first.addresses);
+}
+
+#[test]
+fn those_who_wait_are_served_oldest_first() {
+    let mut bed = Bed::new("10.64.0.0/30");
+    bed.put_key(key("holder", 1));
+    bed.settle();
+    for (n, created) in [(2, 5_000), (3, 4_000), (4, 6_000)] {
+        bed.put_key(Key {
+            created,
+            ..key(&format!("key{n}"), n)
+        });
+    }
+    bed.settle();
+    for n in 100..140 {
+        bed.put_key(Key {
+            created: 3_000,
+            suspend: true,
+            ..key(&format!("key{n}"), n)
+        });
+    }
+    bed.settle();
+    bed.delete_key("holder");
+    bed.settle();
+    bed.pass(601);
+    bed.settle();
+    assert!(!bed.addresses("key3").is_empty());
 }

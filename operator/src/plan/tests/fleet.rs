@@ -76,7 +76,8 @@ fn nobody_is_sent_away_for_a_gateway_that_cannot_be_read() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.add_gateway();
     bed.settle();
-    bed.world.apply(Change::ListBegins(Kind::Gateway), bed.now.mono);
+    bed.world
+        .apply(Change::ListBegins(Kind::Gateway, 1), bed.now.mono);
     bed.world
         .apply(Change::Unreadable(Kind::Gateway, uid("gateway")), bed.now.mono);
     bed.world.apply(Change::ListComplete(Kind::Gateway), bed.now.mono);

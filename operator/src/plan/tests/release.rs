@@ -94,7 +94,7 @@ fn a_claim_whose_key_cannot_be_read_is_left_alone() {
     bed.settle();
     bed.pass(10);
     bed.settle();
-    bed.world.apply(Change::ListBegins(Kind::Key), bed.now.mono);
+    bed.world.apply(Change::ListBegins(Kind::Key, 1), bed.now.mono);
     bed.world
         .apply(Change::Unreadable(Kind::Key, uid("laptop")), bed.now.mono);
     bed.world.apply(Change::ListComplete(Kind::Key), bed.now.mono);
@@ -108,7 +108,7 @@ fn a_list_under_way_proves_nobody_gone() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.put_key(key("laptop", 1));
     bed.settle();
-    bed.world.apply(Change::ListBegins(Kind::Key), bed.now.mono);
+    bed.world.apply(Change::ListBegins(Kind::Key, 1), bed.now.mono);
     assert_eq!(bed.settle(), 0);
     bed.world.apply(Change::ListComplete(Kind::Key), bed.now.mono);
     bed.settle();
@@ -128,9 +128,11 @@ fn a_claim_that_only_a_reply_has_shown_survives_a_list_that_began_before_it() {
         uid: uid("another"),
         ..claim
     };
+    let version = claim.resource_version;
     bed.world.learn(Change::Claim(Box::new(claim)), bed.now.mono);
-    for survivors in [1, 0] {
-        bed.world.apply(Change::ListBegins(Kind::Claim), bed.now.mono);
+    for (list, survivors) in [(version - 1, 1), (version, 0)] {
+        bed.world
+            .apply(Change::ListBegins(Kind::Claim, list), bed.now.mono);
         bed.world.apply(Change::ListComplete(Kind::Claim), bed.now.mono);
         assert_eq!(bed.world.claims().count(), survivors);
     }
@@ -263,4 +265,31 @@ fn of_two_old_claims_the_one_that_works_is_kept() {
         .collect();
     assert_eq!(held.len(), 2);
     assert!(held.iter().any(|claim| claim.uid == working));
+}
+
+#[test]
+fn what_a_key_rotates_away_from_ends_with_its_own_age() {
+    for strand in [
+        (|key: &mut Key| key.pool = "nowhere".to_owned()) as fn(&mut Key),
+        |key| key.public_key = Some(public_key(2)),
+    ] {
+        let mut bed = Bed::new("10.64.0.0/24");
+        bed.put_pool(Pool {
+            max_age: Some(Duration::from_hours(24)),
+            ..pool("10.64.0.0/24")
+        });
+        bed.put_key(key("laptop", 1));
+        bed.put_key(key("phone", 2));
+        bed.settle();
+        bed.change_key("laptop", strand);
+        bed.settle();
+        let old = |bed: &Bed| {
+            let held = bed.claims.values().filter(|claim| !claim.released);
+            held.filter(|claim| claim.public_key == public_key(1)).count()
+        };
+        assert_eq!(old(&bed), 1);
+        bed.pass(24 * 3600);
+        bed.settle();
+        assert_eq!(old(&bed), 0);
+    }
 }
