@@ -59,9 +59,9 @@ pub fn start(args: &LogArgs) -> Result<(), BadFilter> {
         LogFormat::Text => logs.with(lines.with_filter(asked)).init(),
         LogFormat::Json => logs.with(lines.json().with_filter(asked)).init(),
     }
-    std::panic::set_hook(Box::new(|panic| match panic.location() {
-        Some(place) => tracing::error!(place = %place, "panicked"),
-        None => tracing::error!("panicked"),
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panicked");
     }));
     Ok(())
 }
