@@ -49,8 +49,13 @@ pub enum Step {
     },
     /// Release a claim if a live read says that its key is gone.
     ReleaseOrphan(Box<Claim>),
-    /// Release a claim that its key no longer has a right to.
-    ReleaseClaim(Box<Claim>),
+    /// Release a claim that its key no longer has a right to, if a live read says that nothing about the key is newer.
+    ReleaseClaim {
+        /// The claim.
+        claim: Box<Claim>,
+        /// The version of the key that was planned for; `None` when it is proven gone.
+        key_version: Option<u64>,
+    },
     /// Delete a released claim: its addresses are free again.
     DeleteClaim {
         /// Uid of the claim.
@@ -122,6 +127,9 @@ pub struct KeyNews {
     pub resource_version: u64,
     /// The status.
     pub status: KeyStatus,
+    /// Addresses that are taken back though it is not known what became of their claim: only if a live read says that it
+    /// is this key's no longer.
+    pub unless_held: Option<Addresses>,
     /// What a person should hear of.
     pub event: Option<Reason>,
 }
@@ -268,6 +276,10 @@ fn plan_key(
         }
         verdict = Err(Reason::PoolExhausted);
     }
+    // Another allocator may have made an older claim for this key: only the watch can tell.
+    if verdict.is_ok() && claims.current.is_some_and(|claim| world.is_ahead(&claim.uid)) {
+        return;
+    }
     let waiting = match verdict {
         Err(Reason::PoolExhausted) => Some(Waiting::Address),
         Err(Reason::QuotaExceeded | Reason::RateLimited) => Some(Waiting::Share),
@@ -281,7 +293,7 @@ fn plan_key(
 struct KeyClaims<'a> {
     /// For what the key asks at present: the oldest, should there be more.
     current: Option<ClaimView<'a>>,
-    /// The youngest of the others: what the key rotates away from.
+    /// The one of the others that is published, or the youngest: what the key rotates away from.
     old: Option<ClaimView<'a>>,
 }
 
@@ -291,9 +303,13 @@ impl<'a> KeyClaims<'a> {
             current: None,
             old: None,
         };
+        let shown = key.status.shown.addresses;
         for claim in world.claims_of(key).filter(|claim| !claim.released) {
             if !verdict::is_current(&claim, key) {
-                claims.old = Some(claim);
+                // A lost reply can have left two for what was asked before: the published one is what works.
+                if claims.old.is_none_or(|old| old.addresses != shown) {
+                    claims.old = Some(claim);
+                }
             } else if claims.current.is_none() {
                 claims.current = Some(claim);
             }

@@ -147,6 +147,8 @@ pub struct World {
     listing: HashMap<Kind, HashSet<Uid>>,
     /// What only the reply to a write has shown so far: a list that began before it cannot know it.
     learned: HashMap<Kind, HashSet<Uid>>,
+    /// Claims that the watch has yet to come to.
+    ahead: HashSet<Uid>,
     /// What went lately, and when: the reply to a write may still speak of it.
     gone: HashMap<Uid, Duration>,
     /// How many of those there may be before the old ones are looked for.
@@ -189,6 +191,9 @@ impl World {
         self.apply(change, now);
         if known.is_none_or(|known| known < version) {
             self.learned.entry(kind).or_default().insert(uid);
+            if kind == Kind::Claim {
+                self.ahead.insert(uid);
+            }
         }
     }
 
@@ -212,6 +217,10 @@ impl World {
                 let uid = claim.uid;
                 self.apply_claim(*claim, now);
                 self.listed(Kind::Claim, &uid);
+                // Of a list under way the rest is to come.
+                if !self.listing.contains_key(&Kind::Claim) {
+                    self.caught_up(&uid);
+                }
             }
             Change::Pool(pool) => {
                 let uid = pool.uid;
@@ -251,6 +260,9 @@ impl World {
                 let Some(mut named) = self.listing.remove(&kind) else {
                     return;
                 };
+                if kind == Kind::Claim {
+                    named.iter().for_each(|uid| self.caught_up(uid));
+                }
                 // For this list only: the next one will have begun after it.
                 named.extend(self.learned.remove(&kind).unwrap_or_default());
                 for uid in self.uids(kind) {
@@ -263,6 +275,19 @@ impl World {
                     self.touch_everything();
                 }
             }
+        }
+    }
+
+    /// Whether only the reply to a request has shown this claim so far. Of claims that were made before it some may be
+    /// unknown then, or not known to be released; once the watch has brought it, none is.
+    pub fn is_ahead(&self, claim: &Uid) -> bool {
+        self.ahead.contains(claim)
+    }
+
+    /// The watch has come to a claim: it may be no news, and what waited for it has to be planned all the same.
+    fn caught_up(&mut self, claim: &Uid) {
+        if self.ahead.remove(claim) {
+            self.touch_claim(claim);
         }
     }
 
@@ -307,7 +332,10 @@ impl World {
         }
         match kind {
             Kind::Key => self.remove_key(uid),
-            Kind::Claim => self.remove_claim(uid),
+            Kind::Claim => {
+                self.ahead.remove(uid);
+                self.remove_claim(uid);
+            }
             Kind::Pool => self.remove_pool(uid),
             Kind::Gateway => self.remove_gateway(uid, now),
             Kind::GatewayNode => self.remove_gateway_node(uid, now),

@@ -26,16 +26,19 @@ pub enum Next {
 
 /// Plans the end of a claim, if it has come.
 pub fn plan(world: &World, claim: &ClaimView<'_>, now: Now, plan: &mut Plan) -> Next {
-    let release = || Step::ReleaseClaim(Box::new(claim.to_claim()));
+    let release = |key_version| Step::ReleaseClaim {
+        claim: Box::new(claim.to_claim()),
+        key_version,
+    };
     let step = if claim.released {
         delete(world, claim, now, plan)
     } else if let Some(key) = world.key_of(claim) {
-        is_over(world, claim, &key, now, plan).then(release)
+        is_over(world, claim, &key, now, plan).then(|| release(Some(key.resource_version)))
     } else if world.knows_key(&claim.key) {
         // It is there and cannot be read.
         None
     } else if world.is_proven_orphan(claim) {
-        Some(release())
+        Some(release(None))
     } else {
         return Next::Prove;
     };
@@ -99,6 +102,10 @@ fn is_over(world: &World, claim: &ClaimView<'_>, key: &KeyView<'_>, now: Now, pl
     if key.deleting {
         return true;
     }
+    // What it would have to give way to may be gone already.
+    if world.is_ahead(&claim.uid) {
+        return false;
+    }
     let claims = KeyClaims::of(world, key);
     let is_current = verdict::is_current(claim, key);
     match verdict::of(world, key, &claims, now) {
@@ -111,13 +118,13 @@ fn is_over(world: &World, claim: &ClaimView<'_>, key: &KeyView<'_>, now: Now, pl
     if is_current {
         return claims.current.is_some_and(|kept| kept.uid != claim.uid);
     }
+    if claims.old.is_some_and(|old| old.uid != claim.uid) {
+        // Never more than one old peer, least of all while the key waits for an address that the other holds.
+        return true;
+    }
     let Some(current) = claims.current else {
         return false;
     };
-    if claims.old.is_some_and(|old| old.uid != claim.uid) {
-        // Never more than one old peer.
-        return true;
-    }
     let overlap = world.pool(key.pool).map(|pool| pool.overlap).unwrap_or_default();
     let Some(since) = current.programmed else {
         return false;

@@ -340,6 +340,14 @@ impl World {
         self.touch(Target::Pool(claim.pool));
     }
 
+    /// Plans a claim and its key again.
+    pub(super) fn touch_claim(&mut self, uid: &Uid) {
+        if let Some(key) = self.claim(uid).map(|claim| claim.key) {
+            self.touch(Target::Key(key));
+            self.touch(Target::Claim(*uid));
+        }
+    }
+
     pub(super) fn remove_claim(&mut self, uid: &Uid) {
         let Some(slot) = self.claims.slot(uid) else { return };
         let claim = self.claim_at(slot).to_claim();
