@@ -39,7 +39,7 @@ use state::Model;
 
 /// So many states are looked at in all, at least; more in the long mode.
 const STATES: usize = 1_000_000;
-const LONG: usize = 50_000_000;
+const LONG: usize = 20_000_000;
 
 fn explore(bounds: Bounds, mutation: Mutation, effort: Effort) -> (Found, Option<String>) {
     let mut model = Model::new(bounds, mutation);
