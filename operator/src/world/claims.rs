@@ -293,6 +293,7 @@ impl World {
 
     pub(super) fn apply_claim(&mut self, claim: Claim, now: Duration) {
         let (mut since, mut programmed) = (Moment::at(now), Moment::default());
+        let is_new = self.claims.slot(&claim.uid).is_none();
         if let Some(slot) = self.claims.slot(&claim.uid) {
             let known = self.claims.at(slot);
             if self.is_old(
@@ -333,8 +334,11 @@ impl World {
         self.share_shown(key);
         self.touch(Target::Key(claim.key));
         self.touch_claims_at(key);
-        if claim.released {
+        // Whoever else has the public key, and waits for an address, waits in vain from now on.
+        if is_new || claim.released {
             self.touch_carriers(Some(claim.public_key));
+        }
+        if claim.released {
             self.touch_waiting(&claim.pool, &claim.key_namespace);
         }
         self.touch(Target::Pool(claim.pool));
