@@ -34,13 +34,16 @@ pub async fn execute(client: &Client, events: &Events, step: Step) -> Outcome {
         Step::CreateClaim(new) => claim::create(client, new).await,
         Step::ProveGone { namespace, asked } => claim::prove(client, namespace, asked).await,
         Step::ReleaseOrphan(orphan) => claim::release_orphan(client, *orphan).await,
-        Step::ReleaseClaim(held) => claim::release(client, *held).await,
+        Step::ReleaseClaim { claim, key_version } => claim::release_of(client, *claim, key_version).await,
         Step::DeleteClaim {
             uid,
             name,
             resource_version,
         } => all(Kind::Claim).delete(&name, uid, resource_version).await,
         Step::PublishKey(news) => {
+            if let Some(held) = claim::still_held(client, &news).await? {
+                return Ok(vec![held]);
+            }
             let metadata = json!({
                 "name": news.name,
                 "namespace": &*news.namespace,

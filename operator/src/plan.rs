@@ -49,8 +49,13 @@ pub enum Step {
     },
     /// Release a claim if a live read says that its key is gone.
     ReleaseOrphan(Box<Claim>),
-    /// Release a claim that its key no longer has a right to.
-    ReleaseClaim(Box<Claim>),
+    /// Release a claim that its key no longer has a right to, if a live read says that nothing about the key is newer.
+    ReleaseClaim {
+        /// The claim.
+        claim: Box<Claim>,
+        /// The version of the key that was planned for; `None` when it is proven gone.
+        key_version: Option<u64>,
+    },
     /// Delete a released claim: its addresses are free again.
     DeleteClaim {
         /// Uid of the claim.
@@ -122,6 +127,9 @@ pub struct KeyNews {
     pub resource_version: u64,
     /// The status.
     pub status: KeyStatus,
+    /// Addresses that are taken back though it is not known what became of their claim: only if a live read says that it
+    /// is this key's no longer.
+    pub unless_held: Option<Addresses>,
     /// What a person should hear of.
     pub event: Option<Reason>,
 }
@@ -285,6 +293,10 @@ fn plan_key(
             return;
         }
         verdict = Err(Reason::PoolExhausted);
+    }
+    // Another allocator may have made an older claim for this key: only the watch can tell.
+    if verdict.is_ok() && subject.current.is_some_and(|claim| world.is_ahead(&claim.uid)) {
+        return;
     }
     let waiting = match verdict {
         Err(Reason::PoolExhausted) => Some(Waiting::Address),

@@ -165,6 +165,8 @@ pub struct World {
     learned: HashMap<Kind, HashMap<Uid, u64>>,
     /// A list has shown an object older than it was known: what is known has not happened.
     rewound: bool,
+    /// Claims that the watch has yet to come to.
+    ahead: HashSet<Uid>,
     /// What went lately, and when: the reply to a write may still speak of it.
     gone: HashMap<Uid, Duration>,
     /// How many of those there may be before the old ones are looked for.
@@ -225,6 +227,9 @@ impl World {
         self.apply(change, now);
         if news {
             self.learned.entry(kind).or_default().insert(uid, version);
+            if kind == Kind::Claim {
+                self.ahead.insert(uid);
+            }
         }
         news
     }
@@ -254,6 +259,10 @@ impl World {
                 let uid = claim.uid;
                 self.apply_claim(*claim, now);
                 self.listed(Kind::Claim, &uid);
+                // Of a list under way the rest is to come.
+                if !self.listing.contains_key(&Kind::Claim) {
+                    self.caught_up(&uid);
+                }
             }
             Change::Pool(pool) => {
                 let uid = pool.uid;
@@ -298,6 +307,9 @@ impl World {
                 let Some(Listing { version, named }) = self.listing.remove(&kind) else {
                     return;
                 };
+                if kind == Kind::Claim {
+                    named.iter().for_each(|uid| self.caught_up(uid));
+                }
                 // What is newer than the list cannot be in it.
                 let mut newer = self.learned.remove(&kind).unwrap_or_default();
                 newer.retain(|_, learned| *learned > version);
@@ -316,6 +328,19 @@ impl World {
                     self.touch_everything();
                 }
             }
+        }
+    }
+
+    /// Whether only the reply to a request has shown this claim so far. Of claims that were made before it some may be
+    /// unknown then, or not known to be released; once the watch has brought it, none is.
+    pub fn is_ahead(&self, claim: &Uid) -> bool {
+        self.ahead.contains(claim)
+    }
+
+    /// The watch has come to a claim: it may be no news, and what waited for it has to be planned all the same.
+    fn caught_up(&mut self, claim: &Uid) {
+        if self.ahead.remove(claim) {
+            self.touch_claim(claim);
         }
     }
 
@@ -360,7 +385,10 @@ impl World {
         }
         match kind {
             Kind::Key => self.remove_key(uid),
-            Kind::Claim => self.remove_claim(uid),
+            Kind::Claim => {
+                self.ahead.remove(uid);
+                self.remove_claim(uid);
+            }
             Kind::Pool => self.remove_pool(uid),
             Kind::Gateway => self.remove_gateway(uid, now),
             Kind::GatewayNode => self.remove_gateway_node(uid, now),

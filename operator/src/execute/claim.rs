@@ -12,7 +12,7 @@ use super::Outcome;
 use super::api::{Objects, keys_path};
 use super::retry::Failure;
 use crate::observe::page;
-use crate::plan::NewClaim;
+use crate::plan::{KeyNews, NewClaim};
 use crate::world::{Change, Claim, Kind, Proof};
 
 /// Creates a claim. When the name is taken, whoever has it is what the world learns: the lost reply to
@@ -42,6 +42,37 @@ pub async fn create(client: &Client, new: NewClaim) -> Outcome {
             Ok(taken) => Ok(vec![peers.read(&taken).ok_or(Failure::AlreadyExists)?]),
         },
         outcome => outcome,
+    }
+}
+
+/// Releases a claim unless something about its key is newer than what was planned for: the claims' watch can run ahead of
+/// the keys', and then a new claim looks like one that nobody wants.
+pub async fn release_of(client: &Client, claim: Claim, key_version: Option<u64>) -> Outcome {
+    let Some(version) = key_version else {
+        return release(client, claim).await;
+    };
+    let keys = Objects::keys(client, &claim.key_namespace);
+    match keys.get(&claim.key_name).await {
+        Ok(key) if key.metadata.uid == Some(claim.key) && key.metadata.resource_version != version => {
+            Ok(keys.read(&key).into_iter().collect())
+        }
+        Ok(_) | Err(Failure::NotFound) => release(client, claim).await,
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The claim, if it is there, of the addresses that the news would take back.
+pub async fn still_held(client: &Client, news: &KeyNews) -> Result<Option<Change>, Failure> {
+    let Some(name) = news.unless_held.and_then(|held| held.first()).map(peer_name) else {
+        return Ok(None);
+    };
+    let peers = Objects::all(client, Kind::Claim);
+    match peers.get(&name).await {
+        Ok(found) => Ok(peers.read(&found).filter(
+            |found| matches!(found, Change::Claim(claim) if claim.key == news.uid && !claim.released),
+        )),
+        Err(Failure::NotFound) => Ok(None),
+        Err(failure) => Err(failure),
     }
 }
 

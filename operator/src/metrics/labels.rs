@@ -72,7 +72,7 @@ impl From<&Step> for StepKind {
             Step::PublishKey(_) => Self::PublishKey,
             Step::ProveGone { .. } => Self::ProveGone,
             Step::ReleaseOrphan(_) => Self::ReleaseOrphan,
-            Step::ReleaseClaim(_) => Self::ReleaseClaim,
+            Step::ReleaseClaim { .. } => Self::ReleaseClaim,
             Step::DeleteClaim { .. } => Self::DeleteClaim,
             Step::CreateGatewayNode(_) => Self::CreateGatewayNode,
             Step::DrainGatewayNode { .. } => Self::DrainGatewayNode,

@@ -7,7 +7,7 @@ use culvert_crds::Reason;
 use super::{KeyNews, Plan, Step, Subject, expiring, verdict};
 use crate::clock::Now;
 use crate::world::status::{KeyStatus, Shown};
-use crate::world::{ClaimView, KeyView, Programming, Target, World};
+use crate::world::{Addresses, ClaimView, KeyView, Programming, Target, World};
 
 /// How long new addresses wait for the gateways' answer, so that both go out in one write.
 pub const PATIENCE: Duration = Duration::from_millis(250);
@@ -45,16 +45,54 @@ pub fn plan(world: &World, subject: &Subject<'_>, verdict: Result<(), Reason>, n
     if status == key.status {
         return;
     }
+    let Ok(unless_held) = taken_back(world, key, verdict, &status) else {
+        return;
+    };
     let step = Step::PublishKey(Box::new(KeyNews {
         uid: key.uid,
         namespace: key.namespace.clone(),
         name: key.name.to_owned(),
         resource_version: key.resource_version,
         status,
+        unless_held,
         event: event(&key.status, &status),
     }));
     plan.steps.push((target, step));
 }
+
+/// What was published for what the key still asks is taken back only when its claim is known to be over: our claims may
+/// be behind those of whoever published it. Ok says what a live read has to prove, if anything.
+fn taken_back(
+    world: &World,
+    key: &KeyView<'_>,
+    verdict: Result<(), Reason>,
+    status: &KeyStatus,
+) -> Result<Option<Addresses>, StillHeld> {
+    let shown = &key.status.shown;
+    let its_own_doing = matches!(
+        verdict,
+        Err(Reason::Suspended | Reason::Expired | Reason::GatewayKey)
+    );
+    if its_own_doing
+        || shown.addresses.is_empty()
+        || shown.addresses == status.shown.addresses
+        || shown.public_key != key.public_key
+        || shown.address_generation != Some(key.address_generation)
+    {
+        return Ok(None);
+    }
+    match world
+        .claims_of(key)
+        .find(|claim| claim.addresses == shown.addresses)
+    {
+        // Its release comes first, and plans this key again.
+        Some(claim) if !claim.released && verdict::is_current(&claim, key) => Err(StillHeld),
+        Some(_) => Ok(None),
+        None => Ok(Some(shown.addresses)),
+    }
+}
+
+struct StillHeld;
 
 /// A key that has been programmed once stays so: a gateway that joins later turns nothing back.
 fn programming(world: &World, key: &KeyView<'_>, claim: &ClaimView<'_>, now: Now) -> Programming {

@@ -30,16 +30,19 @@ pub enum Next {
 
 /// Plans the end of a claim, if it has come.
 pub fn plan(world: &World, claim: &ClaimView<'_>, now: Now, plan: &mut Plan) -> Next {
-    let release = || Step::ReleaseClaim(Box::new(claim.to_claim()));
+    let release = |key_version| Step::ReleaseClaim {
+        claim: Box::new(claim.to_claim()),
+        key_version,
+    };
     let step = if claim.released {
         delete(world, claim, now, plan)
     } else if let Some(key) = world.key_of(claim) {
-        is_over(world, claim, key, now, plan).then(release)
+        is_over(world, claim, key, now, plan).then(|| release(Some(key.resource_version)))
     } else if world.knows_key(&claim.key) {
         // It is there and cannot be read.
         None
     } else if world.is_proven_orphan(claim) {
-        Some(release())
+        Some(release(None))
     } else {
         return Next::Prove;
     };
@@ -112,6 +115,10 @@ fn delete(world: &World, claim: &ClaimView<'_>, now: Now, plan: &mut Plan) -> Op
 fn is_over(world: &World, claim: &ClaimView<'_>, key: KeyView<'_>, now: Now, plan: &mut Plan) -> bool {
     if key.deleting {
         return true;
+    }
+    // What it would have to give way to may be gone already.
+    if world.is_ahead(&claim.uid) {
+        return false;
     }
     let subject = Subject::of(world, key);
     let is_current = verdict::is_current(claim, &key);

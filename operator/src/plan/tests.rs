@@ -347,7 +347,7 @@ impl Bed {
                 };
                 self.world.apply(Change::LiveKeys(Box::new(proof)), self.now.mono);
             }
-            Step::ReleaseClaim(claim) | Step::ReleaseOrphan(claim) => {
+            Step::ReleaseClaim { claim, .. } | Step::ReleaseOrphan(claim) => {
                 self.put_claim(Claim {
                     released: true,
                     ..*claim

@@ -284,6 +284,7 @@ impl World {
 
     pub(super) fn apply_claim(&mut self, claim: Claim, now: Duration) {
         let (mut since, mut programmed) = (Moment::at(now), Moment::default());
+        let is_new = self.claims.slot(&claim.uid).is_none();
         if let Some(slot) = self.claims.slot(&claim.uid) {
             let known = self.claims.at(slot).resource_version;
             if self.is_old(Kind::Claim, known, claim.resource_version) {
@@ -320,13 +321,24 @@ impl World {
         self.share_shown(key);
         self.touch(Target::Key(claim.key));
         self.touch_claims_at(key);
-        if claim.released {
+        // Whoever else has the public key, and waits for an address, waits in vain from now on.
+        if is_new || claim.released {
             self.touch_carriers(Some(claim.public_key));
+        }
+        if claim.released {
             self.touch_waiting(&claim.pool, &claim.key_namespace);
         } else {
             self.touch_rivals(Some(claim.public_key));
         }
         self.touch(Target::Pool(claim.pool));
+    }
+
+    /// Plans a claim and its key again.
+    pub(super) fn touch_claim(&mut self, uid: &Uid) {
+        if let Some(key) = self.claim(uid).map(|claim| claim.key) {
+            self.touch(Target::Key(key));
+            self.touch(Target::Claim(*uid));
+        }
     }
 
     pub(super) fn remove_claim(&mut self, uid: &Uid) {

@@ -190,3 +190,57 @@ fn one_nodes_report_puts_no_client_off_that_is_in_use() {
     bed.settle();
     assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
 }
+
+#[test]
+fn a_claim_is_published_when_the_watch_has_come_to_it_and_not_before() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    let made = bed.plan().steps.into_iter().find_map(|(_, step)| match step {
+        Step::CreateClaim(new) => Some(new),
+        _ => None,
+    });
+    let new = made.unwrap();
+    let publishes = |bed: &mut Bed| {
+        let steps = bed.plan().steps;
+        steps.iter().any(|(_, step)| matches!(step, Step::PublishKey(_)))
+    };
+    let claim = Claim {
+        uid: uid("claim"),
+        resource_version: bed.next_version(),
+        created: 2_000,
+        public_key: new.public_key,
+        addresses: new.addresses,
+        pool: new.pool.to_string(),
+        key: uid("laptop"),
+        key_namespace: new.namespace.to_string(),
+        key_name: new.name,
+        address_generation: 0,
+        released: false,
+    };
+    let shown = Change::Claim(Box::new(claim));
+    bed.world.learn(shown.clone(), bed.now.mono);
+    bed.pass(1);
+    assert!(!publishes(&mut bed), "an older claim may be on its way");
+    bed.world.apply(shown, bed.now.mono);
+    assert!(publishes(&mut bed));
+}
+
+#[test]
+fn a_published_address_whose_claim_is_unknown_is_taken_back_only_after_a_live_read() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("old", 1));
+    bed.settle();
+    // Somebody else knows that the old holder has given way, and has published for the new one.
+    let mut heir = key("heir", 1);
+    heir.created += 1;
+    heir.status.shown.addresses = Addresses::new(["10.64.0.99".parse::<IpAddr>().unwrap()]).unwrap();
+    heir.status.shown.public_key = heir.public_key;
+    heir.status.shown.address_generation = Some(0);
+    let shown = heir.status.shown.addresses;
+    bed.put_key(heir);
+    let steps = bed.plan().steps;
+    let [(_, Step::PublishKey(news))] = &steps[..] else {
+        panic!("the duplicate is not told")
+    };
+    assert_eq!(news.unless_held, Some(shown));
+}

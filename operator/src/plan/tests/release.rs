@@ -192,7 +192,7 @@ fn one_list_proves_the_keys_of_a_namespace_gone() {
     let releases = bed.plan().steps;
     let released = releases
         .iter()
-        .filter(|(_, step)| matches!(step, Step::ReleaseClaim(_)));
+        .filter(|(_, step)| matches!(step, Step::ReleaseClaim { .. }));
     assert_eq!(released.count(), 50);
 }
 
@@ -224,7 +224,7 @@ fn a_list_proves_nothing_of_claims_that_were_seen_after_it_was_asked_for() {
     let steps = bed.plan().steps;
     let released = steps
         .iter()
-        .any(|(_, step)| matches!(step, Step::ReleaseClaim(_)));
+        .any(|(_, step)| matches!(step, Step::ReleaseClaim { .. }));
     assert!(!released, "{steps:?}");
 }
 
@@ -292,4 +292,57 @@ fn what_a_key_rotates_away_from_ends_with_its_own_age() {
         bed.settle();
         assert_eq!(old(&bed), 0);
     }
+}
+
+#[test]
+fn of_two_claims_that_a_key_rotates_away_from_the_published_one_stays_though_the_pool_is_full() {
+    // Two addresses for keys.
+    let mut bed = Bed::new("10.64.0.0/29");
+    let excluded = ["10.64.0.4/31", "10.64.0.6/32"];
+    let mut narrow = pool("10.64.0.0/29");
+    narrow.generation += 1;
+    if let Some(ranges) = &mut narrow.ranges {
+        ranges.exclude = excluded.iter().map(|range| range.parse().unwrap()).collect();
+    }
+    bed.put_pool(narrow);
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    let first = bed.claim_of("laptop");
+    // A reply was lost, and the key drew again, just before its user rotated it.
+    let other = ["10.64.0.2", "10.64.0.3"].map(|text| text.parse::<IpAddr>().unwrap());
+    let other = other
+        .into_iter()
+        .find(|a| first.addresses.first() != Some(*a))
+        .unwrap();
+    bed.change_key("laptop", |key| key.public_key = Some(public_key(9)));
+    bed.put_claim(Claim {
+        uid: uid("extra"),
+        addresses: Addresses::new([other]).unwrap(),
+        created: first.created + 1,
+        ..first.clone()
+    });
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::PoolExhausted));
+    assert_eq!(
+        bed.addresses("laptop"),
+        first.addresses.iter().collect::<Vec<_>>()
+    );
+    bed.pass(601);
+    bed.settle();
+    assert_eq!(bed.addresses("laptop").first(), Some(&other));
+}
+
+#[test]
+fn a_release_says_which_version_of_the_key_has_no_right_to_the_claim() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.change_key("laptop", |key| key.suspend = true);
+    let version = bed.key("laptop").resource_version;
+    let steps = bed.plan().steps;
+    let said = steps.iter().find_map(|(_, step)| match step {
+        Step::ReleaseClaim { key_version, .. } => *key_version,
+        _ => None,
+    });
+    assert_eq!(said, Some(version));
 }

@@ -117,3 +117,26 @@ fn a_public_key_whose_claim_was_lost_goes_to_who_shows_addresses_for_it() {
     assert_eq!(bed.addresses("user"), before);
     assert_eq!(bed.ready("squatter"), Some(Reason::DuplicateKey));
 }
+
+#[test]
+fn a_key_that_waits_for_an_address_is_told_when_another_gets_its_public_key() {
+    let mut bed = Bed::new("10.64.0.0/30");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    let held = bed.claim_of("laptop");
+    bed.change_key("laptop", |key| key.public_key = Some(public_key(2)));
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::PoolExhausted));
+    // Made by somebody who had not heard of the rotation.
+    bed.put_key(key("phone", 2));
+    bed.put_claim(Claim {
+        uid: uid("phone's"),
+        public_key: public_key(2),
+        addresses: Addresses::new(["10.64.9.9".parse::<IpAddr>().unwrap()]).unwrap(),
+        key: uid("phone"),
+        key_name: "phone".to_owned(),
+        ..held
+    });
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::DuplicateKey));
+}
