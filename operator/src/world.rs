@@ -123,6 +123,12 @@ pub enum Change {
     ListComplete(Kind),
 }
 
+/// Pool, and namespace where its share is what is waited for.
+type WaitingFor = (Symbol, Option<Symbol>);
+
+/// Oldest first.
+type Turn = (u32, Uid);
+
 /// A list under way.
 #[derive(Debug)]
 struct Listing {
@@ -135,7 +141,7 @@ struct Listing {
 pub struct World {
     keys: Table<KeyRecord>,
     carriers: Carriers,
-    waiting: HashMap<(Symbol, Option<Symbol>), BTreeSet<(u32, Uid)>>,
+    waiting: HashMap<WaitingFor, BTreeSet<Turn>>,
 
     claims: Table<ClaimRecord>,
     incumbents: Carriers,
