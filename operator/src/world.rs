@@ -17,6 +17,7 @@ pub mod free;
 mod keys;
 mod orphans;
 mod pools;
+mod programming;
 mod queue;
 mod ranges;
 pub mod status;
@@ -35,7 +36,7 @@ use culvert_wireguard::PublicKey;
 pub use addresses::Addresses;
 use carriers::Carriers;
 use claims::ClaimRecord;
-pub use claims::{Claim, ClaimView, Programming, Share};
+pub use claims::{Claim, ClaimView, Share};
 pub use figures::Figures;
 pub use fleet::{Gateway, GatewayNode, Node, Report, SERVING_LEASE};
 use hashbrown::HashTable;
@@ -44,6 +45,7 @@ use keys::KeyRecord;
 pub use keys::{Key, KeyView, Waiting};
 pub use orphans::Proof;
 pub use pools::{Pool, Ranges};
+pub use programming::Programming;
 pub use queue::Target;
 use queue::{Lane, Queue};
 use sweep::Sweep;
@@ -463,7 +465,7 @@ impl World {
     fn lane(&self, target: &Target) -> Lane {
         let key = match target {
             Target::Key(uid) => self.keys.slot(uid),
-            Target::Claim(uid) => self.claims.get(uid).map(ClaimRecord::key),
+            Target::Claim(uid) => self.claims.get(uid).map(|claim| claim.key),
             Target::Pool(_) | Target::Fleet => None,
         };
         key.map(|slot| self.keys.at(slot).namespace)

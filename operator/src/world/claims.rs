@@ -63,32 +63,32 @@ pub struct ClaimView<'a> {
 
 #[derive(Debug)]
 pub(super) struct ClaimRecord {
-    uid: Uid,
-    resource_version: u64,
+    pub uid: Uid,
+    pub resource_version: u64,
     /// Unless it is its key's.
     public_key: Option<Box<PublicKey>>,
     addresses: Addresses,
-    key: Slot,
+    pub key: Slot,
     /// The next younger claim of the key.
     pub next: Slot,
-    pool: Symbol,
+    pub pool: Symbol,
     created: u32,
     address_generation: u32,
-    since: Moment,
-    programmed: Moment,
+    pub since: Moment,
+    pub programmed: Moment,
     released: bool,
 }
 
 /// A time since the start in 32nds of a second, rounded up, in four bytes: four years of it. 0 is never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Moment(u32);
+pub(super) struct Moment(u32);
 
 impl Moment {
-    fn at(time: Duration) -> Self {
+    pub fn at(time: Duration) -> Self {
         Self(u32::try_from((time.as_millis() * 32).div_ceil(1000) + 1).unwrap_or(u32::MAX))
     }
 
-    fn time(self) -> Option<Duration> {
+    pub fn time(self) -> Option<Duration> {
         let ticks = self.0.checked_sub(1)?;
         Some(Duration::from_micros(u64::from(ticks) * 31_250))
     }
@@ -112,19 +112,6 @@ impl Share {
         };
         *count = count.saturating_add_signed(by);
     }
-}
-
-/// Whether the gateways of a pool have a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Programming {
-    /// No gateway serves the pool.
-    NoGateway,
-    /// At least one has not got so far.
-    Pending,
-    /// At least one cannot program it.
-    Refused,
-    /// Every serving gateway has it.
-    Done,
 }
 
 impl ClaimView<'_> {
@@ -164,13 +151,6 @@ impl Claim {
     /// The name of the object.
     pub fn name(&self) -> String {
         self.addresses.first().map(peer_name).unwrap_or_default()
-    }
-}
-
-impl ClaimRecord {
-    /// Where its key is, or the key's stand-in.
-    pub fn key(&self) -> Slot {
-        self.key
     }
 }
 
@@ -465,69 +445,6 @@ impl World {
             record.public_key = (next != Some(own)).then(|| Box::new(own));
             slot = record.next;
         }
-    }
-
-    /// Whether the gateways that serve the claim's pool have it in their kernels.
-    pub fn programming(&self, claim: &ClaimView<'_>, now: Duration) -> Programming {
-        let mut any = false;
-        let mut done = true;
-        for node in self.serving(claim.pool, now) {
-            any = true;
-            let Some(report) = &node.report else { continue };
-            if report.refused.contains(&claim.uid) {
-                return Programming::Refused;
-            }
-            // What is refused beyond the names in the list may be any newer peer.
-            let overflow = report.refused_count > report.refused.len() && claim.programmed.is_none();
-            done &= report
-                .applied
-                .is_some_and(|applied| applied >= claim.resource_version)
-                && !overflow;
-        }
-        match (any, done) {
-            (false, _) => Programming::NoGateway,
-            (true, false) => Programming::Pending,
-            (true, true) => Programming::Done,
-        }
-    }
-
-    /// Plans the owners of claims again that wait for a watermark of this pool.
-    pub(super) fn touch_awaiting(&mut self, pool: &str, upto: Option<u64>) {
-        let (Some(upto), Some(pool)) = (upto, self.symbols.find(pool)) else {
-            return;
-        };
-        let upto = (pool, 0, 0)..=(pool, upto, NOWHERE);
-        let due: Vec<Slot> = self.awaiting.range(upto).map(|(_, _, slot)| *slot).collect();
-        for slot in due {
-            let claim = self.claims.at(slot);
-            let (key, claim) = (self.keys.at(claim.key).uid(), claim.uid);
-            self.touch(Target::Key(key));
-            self.touch(Target::Claim(claim));
-        }
-    }
-
-    /// When the oldest claim of a pool was first seen that is newer than a watermark.
-    pub(super) fn oldest_awaiting(&self, pool: &str, applied: u64) -> Option<Duration> {
-        let pool = self.symbols.find(pool)?;
-        let newer = (pool, applied.saturating_add(1), 0)..=(pool, u64::MAX, NOWHERE);
-        let since = |slot: Slot| self.claims.at(slot).since.time();
-        self.awaiting
-            .range(newer)
-            .filter_map(|(_, _, slot)| since(*slot))
-            .min()
-    }
-
-    /// Notes that every serving gateway has the claim: it waits for no watermark any more.
-    pub fn mark_programmed(&mut self, uid: &Uid, now: Duration) {
-        let Some(slot) = self.claims.slot(uid) else { return };
-        let record = self.claims.at_mut(slot);
-        if record.programmed == Moment::default() {
-            record.programmed = Moment::at(now);
-        }
-        let (key, place) = (record.key, (record.pool, record.resource_version, slot));
-        self.awaiting.remove(&place);
-        // The overlap with what it replaces begins now.
-        self.touch_claims_at(key);
     }
 }
 
