@@ -240,6 +240,12 @@ impl Operator {
         done.claim.iter().for_each(|claim| self.promised.remove(claim));
         self.world.finish(&done.target);
         self.metrics.count_step(done.kind, (&done.outcome).into());
+        if done.outcome.as_ref().map_or(true, Vec::is_empty) {
+            // What it counted for is open to others again.
+            done.claim
+                .iter()
+                .for_each(|claim| self.world.touch_waiting(&claim.pool, &claim.key.namespace));
+        }
         match done.outcome {
             Ok(changes) => {
                 if let (StepKind::CreateClaim, Target::Key(uid)) = (done.kind, &done.target)
@@ -254,10 +260,6 @@ impl Operator {
                 self.world.touch(done.target);
             }
             Err(failure) => {
-                // What it counted for is open to others again.
-                done.claim
-                    .iter()
-                    .for_each(|claim| self.world.touch_waiting(&claim.pool, &claim.key.namespace));
                 let attempt = self.attempts.entry(done.target.clone()).or_default();
                 *attempt += 1;
                 if !failure.is_expected() || *attempt > 5 {
