@@ -371,13 +371,12 @@ impl Model {
                     ..flight
                 };
             }
-            Next::Learn(None) => self.fail(core, which),
             Next::Learn(Some(news)) => {
                 core.flights.remove(which);
                 self.learn(core, time, news);
                 touch(core, 1 << flight.target);
             }
-            Next::Fail => self.fail(core, which),
+            Next::Learn(None) | Next::Fail => self.fail(core, which),
         }
     }
 }
