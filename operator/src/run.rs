@@ -300,6 +300,12 @@ impl Operator {
         });
     }
 
+    /// Whether this is a claim that has not been released.
+    fn holds(&self, target: &Target) -> bool {
+        let Target::Claim(uid) = target else { return false };
+        self.world.claim(uid).is_some_and(|claim| !claim.released)
+    }
+
     fn learn(&mut self, done: Result<Done, tokio::task::JoinError>) {
         let done = match done {
             Ok(done) => done,
@@ -320,11 +326,19 @@ impl Operator {
             }
         }
         let learned = done.outcome.and_then(|changes| {
+            let own = |change: &Change| {
+                matches!((change, &done.target), (Change::Claim(claim), Target::Key(uid)) if claim.key == *uid)
+            };
+            let own = changes.iter().any(own);
             let news = changes
                 .into_iter()
                 .fold(false, |news, change| self.world.learn(change, now) | news);
-            // Who has what was to be claimed was known before; so to draw again at once would find it again.
-            let idle = matches!(done.kind, StepKind::CreateClaim | StepKind::ReleaseOrphan) && !news;
+            // Another try at once would find what this one has found, which was known before.
+            let idle = match done.kind {
+                StepKind::CreateClaim => !news && !own,
+                StepKind::ReleaseOrphan | StepKind::ReleaseClaim => !news && self.holds(&done.target),
+                _ => false,
+            };
             if idle { Err(Failure::Conflict) } else { Ok(()) }
         });
         match learned {

@@ -306,7 +306,12 @@ async fn states_of_pools_say_why_they_give_nothing() -> Result<()> {
 #[tokio::test]
 async fn states_are_explained() -> Result<()> {
     let api = Api::start().await?;
-    let text = api.kubectl(&["explain", "wgk.spec", "--recursive"], None).await?;
+    // What is defined is discovered a moment later.
+    let text = wait::until("the kinds to be discovered", SOON, || async {
+        let words = ["explain", "wgk.spec", "--recursive"];
+        api.kubectl(&words, None).await.map(Some)
+    })
+    .await?;
     ensure!(
         text.contains("publicKey") && text.contains("addressGeneration"),
         "{text}"

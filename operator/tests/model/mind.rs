@@ -62,6 +62,11 @@ impl Knowledge {
         self.keys_listed && self.claims_listed
     }
 
+    /// Keys that wait for an address wait no more.
+    pub fn wake_waiting(&mut self) -> Targets {
+        std::mem::take(&mut self.waiting)
+    }
+
     pub fn watermark(&self) -> u8 {
         self.watermark
     }

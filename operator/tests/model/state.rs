@@ -172,13 +172,13 @@ impl Model {
             Deed::Reply => self.take_reply(&mut core, which, state.time),
             Deed::Lose | Deed::LoseReply => {
                 state.faults += 1;
-                fail(&mut core, which);
+                self.fail(&mut core, which);
             }
             Deed::GiveUp => {
                 state.faults += 1;
                 let request = core.flights[which].request;
                 self.keep_late(&mut state, [request]);
-                fail(&mut core, which);
+                self.fail(&mut core, which);
             }
             Deed::Late => {
                 let mut lates = self.lates.get(state.late).clone();
@@ -348,6 +348,18 @@ impl Model {
         touch(core, due);
     }
 
+    /// A step has failed: its target is planned again, sooner or later, and what it counted on is open to others.
+    fn fail(&mut self, core: &mut Core, which: usize) {
+        let flight = core.flights.remove(which);
+        if flight.promises() != 0 {
+            let mut knowledge = self.mind.known.get(core.knowledge).clone();
+            let waiting = knowledge.wake_waiting();
+            core.knowledge = self.mind.known.put(knowledge);
+            touch(core, waiting);
+        }
+        touch(core, 1 << flight.target);
+    }
+
     fn take_reply(&mut self, core: &mut Core, which: usize, time: u8) {
         let flight = core.flights[which];
         let Some(reply) = flight.reply else { return };
@@ -359,22 +371,14 @@ impl Model {
                     ..flight
                 };
             }
-            Next::Learn(news) => {
+            Next::Learn(Some(news)) => {
                 core.flights.remove(which);
-                if let Some(news) = news {
-                    self.learn(core, time, news);
-                }
+                self.learn(core, time, news);
                 touch(core, 1 << flight.target);
             }
-            Next::Fail => fail(core, which),
+            Next::Learn(None) | Next::Fail => self.fail(core, which),
         }
     }
-}
-
-/// A step has failed: its target is planned again, sooner or later.
-fn fail(core: &mut Core, which: usize) {
-    let flight = core.flights.remove(which);
-    touch(core, 1 << flight.target);
 }
 
 /// What has a step under way is planned again when that has ended, and not before.
