@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
+use k8s_openapi::jiff::Timestamp;
 
 /// The first pause between two looks; it doubles up to [`LONGEST`].
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -76,6 +77,15 @@ pub async fn pass(time: Duration) {
 )]
 fn sleep(time: Duration) {
     thread::sleep(time);
+}
+
+/// The time of day, for what is written to the API; durations are a [`Stopwatch`]'s.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests' one place that reads a clock"
+)]
+pub fn wall() -> Timestamp {
+    Timestamp::now()
 }
 
 fn overdue(what: &str, within: Duration, last: Option<anyhow::Error>) -> anyhow::Error {

@@ -5,11 +5,13 @@
 //! cargo xtask setup            builds what the suites need, once, into a cache outside the checkout
 //! cargo xtask test [SUITE…]    runs the suites, setting up what they lack
 //! cargo xtask soak [FILTER…]   runs the fault proofs of the suite `api` in their long mode
+//! cargo xtask bench operator   measures the operator, with its goals, into the target folder's `bench`
 //! cargo xtask crds [--check]   writes, or compares, the generated custom resource definitions
 //! ```
 //!
 //! A chore that fails exits with 1 and says what to do; nothing is left running or half-built.
 
+mod bench;
 mod crds;
 mod demo;
 mod run;
@@ -47,6 +49,9 @@ enum Chore {
     /// Run the fault proofs with large numbers: hundreds of kills, thousands of keys.
     Soak(soak::Arguments),
 
+    /// Measure programs as they are shipped, each figure with its goal.
+    Bench(bench::Arguments),
+
     /// Write the custom resource definitions as YAML.
     Crds(crds::Arguments),
 }
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
         Chore::Setup(arguments) => setup::main(&arguments),
         Chore::Test(arguments) => Ok(test::main(&arguments)),
         Chore::Soak(arguments) => soak::main(&arguments),
+        Chore::Bench(arguments) => bench::main(&arguments),
         Chore::Crds(arguments) => crds::main(&arguments),
     };
     match done {

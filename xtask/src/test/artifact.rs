@@ -1,6 +1,9 @@
 //! What cargo built, as cargo itself says: paths are never guessed, so any target folder will do.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -63,12 +66,44 @@ pub const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
 /// Builds every program and test, and collects those of one kind, by name.
 fn built(kind: &str) -> Result<Vec<(String, Artifact)>> {
     let mut command = run::cargo()?;
-    command.arg("build").args(EVERYTHING).args([
-        "--bins",
-        "--tests",
-        "--message-format=json-render-diagnostics",
-    ]);
+    command.arg("build").args(EVERYTHING).args(["--bins", "--tests"]);
+    Ok(of_kind(&messages(command)?, kind))
+}
+
+/// Builds with the release profile what benchmarks need and nothing else, which takes minutes as it is: two programs,
+/// and the planner's benchmark.
+pub fn released() -> Result<Released> {
+    let mut command = run::cargo()?;
+    command
+        .args([
+            "build",
+            "--release",
+            "--package=culvert-operator",
+            "--package=culvert-e2e",
+        ])
+        .args(["--bin=culvert-operator", "--bin=culvert-bench", "--bench=planner"]);
+    let built = messages(command)?;
+    let one = |kind, name| only(of_kind(&built, kind), name);
+    Ok(Released {
+        operator: one("bin", "culvert-operator")?,
+        bench: one("bin", "culvert-bench")?,
+        planner: one("bench", "planner")?,
+    })
+}
+
+/// Programs as they are shipped.
+pub struct Released {
+    pub operator: Artifact,
+    /// What measures the operator.
+    pub bench: Artifact,
+    /// What measures the planner alone.
+    pub planner: Artifact,
+}
+
+/// Runs a build and gives cargo's messages about it.
+fn messages(mut command: Command) -> Result<Vec<Value>> {
     let output = command
+        .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -77,14 +112,19 @@ fn built(kind: &str) -> Result<Vec<(String, Artifact)>> {
         bail!("the build failed");
     }
     let text = String::from_utf8(output.stdout).context("cargo's messages are no text")?;
+    Ok(text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
+}
+
+/// What was built of one kind, by name.
+fn of_kind(messages: &[Value], kind: &str) -> Vec<(String, Artifact)> {
     let mut artifacts = Vec::new();
-    for line in text.lines() {
-        let Ok(message) = serde_json::from_str::<Value>(line) else {
-            continue;
-        };
+    for message in messages {
         let kinds = message["target"]["kind"].as_array();
-        // A program's own unit tests go by the program's name.
-        if message["profile"]["test"] != (kind == "test") {
+        // A program's own unit tests go by the program's name. A benchmark is built as a test is.
+        if message["profile"]["test"] != (kind != "bin") {
             continue;
         }
         if !kinds.is_some_and(|kinds| kinds.iter().any(|one| one == kind)) {
@@ -107,5 +147,5 @@ fn built(kind: &str) -> Result<Vec<(String, Artifact)>> {
             },
         ));
     }
-    Ok(artifacts)
+    artifacts
 }
