@@ -3,7 +3,7 @@
 //! A queue of a million targets would take more memory than the keys themselves, so the sweep is a place in the tables.
 //! What changes while it goes on is queued as ever.
 
-use super::table::{Record, Slot, Table};
+use super::table::{NOWHERE, Record, Slot, Table};
 use super::{Target, World};
 
 /// How far it has come.
@@ -33,8 +33,9 @@ impl World {
     }
 }
 
+/// The next record; a table that has no more is not looked through again.
 fn next<T: Record>(table: &Table<T>, place: &mut Slot) -> Option<super::Uid> {
-    let (slot, record) = table.from(*place)?;
-    *place = slot + 1;
-    Some(record.uid())
+    let found = table.from(*place);
+    *place = found.map_or(NOWHERE, |(slot, _)| slot + 1);
+    found.map(|(_, record)| record.uid())
 }
