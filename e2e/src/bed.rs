@@ -100,22 +100,9 @@ impl Bed {
             logs,
             folder,
         };
-        bed.apply_definitions().await?;
+        bed.plane.define(&definitions()).await?;
         bed.make_node().await?;
         Ok(bed)
-    }
-
-    async fn apply_definitions(&self) -> Result<()> {
-        self.kubectl(&["apply", "-f", &definitions()]).await?;
-        self.kubectl(&[
-            "wait",
-            "--for=condition=Established",
-            "--timeout=60s",
-            "crd",
-            "--all",
-        ])
-        .await?;
-        Ok(())
     }
 
     async fn make_node(&self) -> Result<()> {

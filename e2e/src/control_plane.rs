@@ -254,6 +254,20 @@ impl ControlPlane {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Applies a file or folder with definitions, and waits until their kinds are served.
+    pub async fn define(&self, files: &str) -> Result<()> {
+        self.kubectl_text(&["apply", "-f", files], None).await?;
+        // Policies in the same folder have no such condition: so it is asked of all definitions, not of the files.
+        let established = [
+            "wait",
+            "--for=condition=Established",
+            "--timeout=60s",
+            "crd",
+            "--all",
+        ];
+        self.kubectl_text(&established, None).await.map(drop)
+    }
+
     /// Runs kubectl with the given kubeconfig.
     pub async fn kubectl_as(
         &self,

@@ -26,19 +26,7 @@ async fn plane() -> Result<&'static ControlPlane> {
 
 /// Gives an apiserver the definitions and policies, in one go, and waits until all of them are in force.
 async fn define(plane: &ControlPlane) -> Result<()> {
-    plane.kubectl_text(&["apply", "-f", &definitions()], None).await?;
-    plane
-        .kubectl_text(
-            &[
-                "wait",
-                "--for=condition=Established",
-                "--timeout=60s",
-                "crd",
-                "--all",
-            ],
-            None,
-        )
-        .await?;
+    plane.define(&definitions()).await?;
     // The apiserver takes up policies and bindings in the order in which they were stored, and this one is the last.
     wait::until("the policies to be in force", SOON, || async {
         let (taken, said) = attempt(plane, &plane.kubeconfig(), CREATE, &metadata::labelled(33)).await?;

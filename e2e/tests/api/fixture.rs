@@ -1,6 +1,6 @@
 //! What the tests of this suite share: definitions, an operator, and objects to give it.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use culvert_e2e::{
     ControlPlane, Program, Scratch,
     bed::{definitions, example},
@@ -50,7 +50,7 @@ impl Api {
     /// One of its own.
     pub async fn start() -> Result<Self> {
         let plane = ControlPlane::start().await?;
-        define(&plane).await?;
+        plane.define(&definitions()).await?;
         Ok(Self {
             plane,
             folder: Scratch::new("culvert-operator-")?,
@@ -117,28 +117,6 @@ impl Api {
         })
         .await
     }
-}
-
-/// Gives an apiserver Culvert's kinds.
-pub async fn define(plane: &ControlPlane) -> Result<()> {
-    for arguments in [
-        &["apply", "-f", &definitions()][..],
-        &[
-            "wait",
-            "--for=condition=Established",
-            "--timeout=60s",
-            "crd",
-            "--all",
-        ],
-    ] {
-        let output = plane.kubectl(arguments, None).await?;
-        ensure!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(())
 }
 
 /// The examples' folder.

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use super::{Promised, Subject};
 use crate::clock::Now;
 use crate::world::status::seconds;
-use crate::world::{ClaimView, KeyView, Uid, World};
+use crate::world::{ClaimView, KeyView, Pool, Uid, World};
 
 /// Ok when the key may hold addresses; otherwise why not.
 pub fn of(world: &World, subject: &Subject<'_>, now: Now) -> Result<(), Reason> {
@@ -107,26 +107,28 @@ pub fn is_current(claim: &ClaimView<'_>, key: &KeyView<'_>) -> bool {
 
 /// When the claim's time is over, seconds since the epoch; `None` when nothing limits it.
 pub fn expiry(subject: &Subject<'_>, claim: &ClaimView<'_>) -> Option<u32> {
-    let limit = lifetime(subject)?;
-    Some(
-        claim
-            .created
-            .saturating_add(u32::try_from(limit.as_secs()).unwrap_or(u32::MAX)),
-    )
+    Some(end(claim, lifetime(subject)?))
 }
 
 /// When the time of a claim is over that its key rotates away from, by the rules of the claim's own pool.
 pub fn end_of(world: &World, key: &KeyView<'_>, claim: &ClaimView<'_>) -> Option<u32> {
-    let policy = world.pool(claim.pool).and_then(|pool| pool.max_age);
-    let limit = key.expire_after.into_iter().chain(policy).min()?;
-    let limit = u32::try_from(limit.as_secs()).unwrap_or(u32::MAX);
-    Some(claim.created.saturating_add(limit))
+    Some(end(claim, lifetime_in(world.pool(claim.pool), key)?))
+}
+
+fn end(claim: &ClaimView<'_>, lifetime: Duration) -> u32 {
+    claim
+        .created
+        .saturating_add(u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX))
 }
 
 /// How long a key may hold its addresses.
 pub fn lifetime(subject: &Subject<'_>) -> Option<Duration> {
-    let policy = subject.pool.and_then(|pool| pool.max_age);
-    subject.key.expire_after.into_iter().chain(policy).min()
+    lifetime_in(subject.pool, &subject.key)
+}
+
+fn lifetime_in(pool: Option<&Pool>, key: &KeyView<'_>) -> Option<Duration> {
+    let policy = pool.and_then(|pool| pool.max_age);
+    key.expire_after.into_iter().chain(policy).min()
 }
 
 /// Whether the time of the key's present public key is over: by its claim while there is one, later by what

@@ -53,19 +53,7 @@ impl Stage {
             ..Options::default()
         })
         .await?;
-        plane.kubectl_text(&["apply", "-f", &definitions()], None).await?;
-        plane
-            .kubectl_text(
-                &[
-                    "wait",
-                    "--for=condition=Established",
-                    "--timeout=60s",
-                    "crd",
-                    "--all",
-                ],
-                None,
-            )
-            .await?;
+        plane.define(&definitions()).await?;
         let group = Some("system:masters");
         Ok(Self {
             user: plane.client().await?,

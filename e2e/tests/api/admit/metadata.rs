@@ -89,21 +89,7 @@ async fn admit_lets_keys_older_than_a_bound_be_changed_and_deleted() -> Result<(
     let plane = ControlPlane::start().await?;
     let admin = plane.kubeconfig();
     let folder = definitions();
-    plane
-        .kubectl_text(&["apply", "-f", &format!("{folder}/wireguardkeys.yaml")], None)
-        .await?;
-    plane
-        .kubectl_text(
-            &[
-                "wait",
-                "--for=condition=Established",
-                "--timeout=60s",
-                "crd",
-                "--all",
-            ],
-            None,
-        )
-        .await?;
+    plane.define(&format!("{folder}/wireguardkeys.yaml")).await?;
     let mut object = labelled(33);
     object["metadata"]["finalizers"] = json!(["example.com/held"]);
     plane
