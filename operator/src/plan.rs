@@ -31,7 +31,7 @@ use rand::Rng;
 
 use crate::clock::Now;
 use crate::world::status::KeyStatus;
-use crate::world::{Addresses, Claim, ClaimView, KeyView, Pool, Target, Uid, Waiting, World};
+use crate::world::{Addresses, Claim, ClaimView, KeyView, Place, Pool, Target, Uid, Waiting, World};
 
 /// One effect on the API.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,7 +184,7 @@ pub struct Plan {
 /// Claims whose creation is under way: nobody else may count on what they ask for.
 #[derive(Clone, Debug, Default)]
 pub struct Promised {
-    addresses: HashSet<IpAddr>,
+    addresses: HashSet<IpAddr, foldhash::fast::RandomState>,
     /// Pool and namespace of each. There are as many as writes at the same time.
     held: Vec<(Arc<str>, Arc<str>)>,
     /// Claims that may have been made all the same: nobody knows what became of the request.
@@ -247,10 +247,12 @@ pub fn plan(world: &World, targets: Vec<Target>, promised: &Promised, now: Now, 
     let mut plan = Plan::default();
     let mut promised = Cow::Borrowed(promised);
     let mut orphans = Vec::new();
-    for target in targets {
-        match &target {
-            Target::Key(uid) => {
-                if let Some(key) = world.key(uid) {
+    // All of them first: so the processor waits for many records at a time, and not for one after another.
+    let places: Vec<Option<Place>> = targets.iter().map(|target| world.place(target)).collect();
+    for (target, place) in targets.iter().zip(places) {
+        match target {
+            Target::Key(_) => {
+                if let Some(key) = place.and_then(|place| world.key_of_place(place)) {
                     plan_key(world, key, &mut promised, now, rng, &mut plan);
                 }
             }

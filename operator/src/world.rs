@@ -42,7 +42,7 @@ pub use fleet::{Gateway, GatewayNode, Node, Report, SERVING_LEASE};
 use hashbrown::HashTable;
 use ipnet::IpNet;
 use keys::KeyRecord;
-pub use keys::{Key, KeyView, Waiting};
+pub use keys::{Key, KeyView, Place, Waiting};
 pub use orphans::Proof;
 pub use pools::{Pool, Ranges};
 pub use programming::Programming;
@@ -50,7 +50,11 @@ pub use queue::Target;
 use queue::{Lane, Queue};
 use sweep::Sweep;
 use symbols::{Symbol, Symbols};
-use table::{Slot, Table};
+use table::{Record, Slot, Table};
+
+/// How everything is hashed whose names users do not choose: uids are the apiserver's, pools and gateways the
+/// administrators'. Public keys and names of namespaces could be chosen to collide, and are hashed with SipHash.
+type Quick = foldhash::fast::RandomState;
 
 /// Uid of an object: Kubernetes makes them as UUIDs.
 pub type Uid = uuid::Uuid;
@@ -92,6 +96,9 @@ const GONE_FOR: Duration = Duration::from_secs(60);
 
 /// As many of them are kept in any case.
 const GONE_LEAST: usize = 1024;
+
+/// Of so many turns the sweep has one, while there is something else to plan.
+const SWEEP_TURN: u32 = 8;
 
 /// What changed in the API.
 #[derive(Clone, Debug)]
@@ -135,6 +142,7 @@ type Turn = (u32, Uid);
 #[derive(Debug)]
 struct Listing {
     version: u64,
+    /// What it has named; keys and claims are marked in their tables.
     named: HashSet<Uid>,
 }
 
@@ -149,16 +157,16 @@ pub struct World {
     incumbents: Carriers,
     by_v6: HashTable<Slot>,
     hasher: RandomState,
-    shares: HashMap<(Symbol, Symbol), Share>,
-    held_by_pool: HashMap<Symbol, i64>,
+    shares: HashMap<(Symbol, Symbol), Share, Quick>,
+    held_by_pool: HashMap<Symbol, i64, Quick>,
     awaiting: BTreeSet<(Symbol, u64, Slot)>,
     proofs: HashMap<String, Proof>,
     /// Namespaces that are being listed for one.
     proving: HashSet<String>,
     symbols: Symbols,
 
-    pools: HashMap<String, Pool>,
-    gateways: HashMap<String, Gateway>,
+    pools: HashMap<String, Pool, Quick>,
+    gateways: HashMap<String, Gateway, Quick>,
     gateway_nodes: HashMap<String, GatewayNode>,
     nodes: HashMap<String, Node>,
     gateway_keys: HashMap<PublicKey, u32>,
@@ -167,29 +175,29 @@ pub struct World {
     serving_until: Duration,
     service_ranges: HashMap<Uid, Vec<IpNet>>,
 
-    complete: HashSet<Kind>,
-    listing: HashMap<Kind, Listing>,
+    complete: [bool; Kind::ALL.len()],
+    listing: HashMap<Kind, Listing, Quick>,
     /// What only the reply to a write has shown so far, and in which version: an older list cannot know it.
-    learned: HashMap<Kind, HashMap<Uid, u64>>,
+    learned: HashMap<Kind, HashMap<Uid, u64>, Quick>,
     /// A list has shown an object older than it was known: what is known has not happened.
     rewound: bool,
     /// Claims that the watch has yet to come to.
-    ahead: HashSet<Uid>,
+    ahead: HashSet<Uid, Quick>,
     /// What went lately, and when: the reply to a write may still speak of it.
     gone: HashMap<Uid, Duration>,
     /// How many of those there may be before the old ones are looked for.
     gone_most: usize,
-    unreadable: HashMap<Kind, HashSet<Uid>>,
+    unreadable: HashMap<Kind, HashSet<Uid>, Quick>,
     queue: Queue,
     sweep: Option<Sweep>,
-    /// Whether it had the last turn.
-    sweeps: bool,
+    /// How often something was taken.
+    turns: u32,
 }
 
 impl World {
     /// Whether every kind has been listed whole once.
     pub fn is_complete(&self) -> bool {
-        Kind::ALL.iter().all(|kind| self.complete.contains(kind))
+        self.complete.iter().all(|complete| *complete)
     }
 
     /// Takes in what the reply to a write of ours says. It may be ahead of the watch, and behind it; whether it was news.
@@ -300,6 +308,10 @@ impl World {
             Change::LiveKeys(proof) => self.apply_proof(*proof, now),
             Change::Rewound => {}
             Change::Unreadable(kind, uid) => {
+                // It need not have a record.
+                if let Some(listing) = self.listing.get_mut(&kind) {
+                    listing.named.insert(uid);
+                }
                 self.listed(kind, &uid);
                 self.unreadable.entry(kind).or_default().insert(uid);
             }
@@ -310,19 +322,31 @@ impl World {
                     named: HashSet::new(),
                 };
                 self.listing.insert(kind, listing);
+                match kind {
+                    Kind::Key => self.keys.name_none(),
+                    Kind::Claim => self.claims.name_none(),
+                    _ => {}
+                }
             }
             Change::ListComplete(kind) => {
                 let Some(Listing { version, named }) = self.listing.remove(&kind) else {
                     return;
                 };
                 if kind == Kind::Claim {
-                    named.iter().for_each(|uid| self.caught_up(uid));
+                    let ahead = self.ahead.iter().copied();
+                    let caught_up: Vec<Uid> = ahead
+                        .filter(|uid| {
+                            let slot = self.claims.slot(uid);
+                            named.contains(uid) || slot.is_some_and(|slot| self.claims.is_named(slot))
+                        })
+                        .collect();
+                    caught_up.iter().for_each(|uid| self.caught_up(uid));
                 }
                 // What is newer than the list cannot be in it.
                 let mut newer = self.learned.remove(&kind).unwrap_or_default();
                 newer.retain(|_, learned| *learned > version);
-                for uid in self.uids(kind) {
-                    if !named.contains(&uid) && !newer.contains_key(&uid) {
+                for uid in self.unnamed(kind, &named) {
+                    if !newer.contains_key(&uid) {
                         self.remove(kind, &uid, now);
                     }
                 }
@@ -331,7 +355,7 @@ impl World {
                     // An address that went with one claim may have come with another.
                     self.take_all();
                 }
-                let first = self.complete.insert(kind);
+                let first = !std::mem::replace(&mut self.complete[kind as usize], true);
                 if first && self.is_complete() {
                     self.touch_everything();
                 }
@@ -354,7 +378,21 @@ impl World {
 
     fn listed(&mut self, kind: Kind, uid: &Uid) {
         if let Some(listing) = self.listing.get_mut(&kind) {
-            listing.named.insert(*uid);
+            match kind {
+                Kind::Key => self
+                    .keys
+                    .slot(uid)
+                    .into_iter()
+                    .for_each(|slot| self.keys.name(slot)),
+                Kind::Claim => self
+                    .claims
+                    .slot(uid)
+                    .into_iter()
+                    .for_each(|slot| self.claims.name(slot)),
+                _ => {
+                    listing.named.insert(*uid);
+                }
+            }
         }
         if let Some(unreadable) = self.unreadable.get_mut(&kind) {
             unreadable.remove(uid);
@@ -364,10 +402,22 @@ impl World {
         }
     }
 
-    fn uids(&self, kind: Kind) -> Vec<Uid> {
+    /// Everything of a kind that a whole list has not named.
+    fn unnamed(&self, kind: Kind, named: &HashSet<Uid>) -> Vec<Uid> {
         let readable: Vec<Uid> = match kind {
-            Kind::Key => self.keys().map(|key| key.uid).collect(),
-            Kind::Claim => self.claims().map(|claim| claim.uid).collect(),
+            Kind::Key => {
+                let keys = self.keys.iter().filter(|(_, key)| key.exists);
+                keys.filter(|(slot, _)| !self.keys.is_named(*slot))
+                    .map(|(_, key)| key.uid())
+                    .collect()
+            }
+            Kind::Claim => {
+                let claims = self
+                    .claims
+                    .iter()
+                    .filter(|(slot, _)| !self.claims.is_named(*slot));
+                claims.map(|(_, claim)| claim.uid).collect()
+            }
             Kind::Pool => self.pools.values().map(|pool| pool.uid).collect(),
             Kind::Gateway => self.gateways.values().map(|gateway| gateway.uid).collect(),
             Kind::GatewayNode => self.gateway_nodes.values().map(|node| node.uid).collect(),
@@ -375,7 +425,8 @@ impl World {
             Kind::ServiceRange => self.service_ranges.keys().copied().collect(),
         };
         let unreadable = self.unreadable.get(&kind).into_iter().flatten().copied();
-        readable.into_iter().chain(unreadable).collect()
+        let all = readable.into_iter().chain(unreadable);
+        all.filter(|uid| !named.contains(uid)).collect()
     }
 
     fn remove(&mut self, kind: Kind, uid: &Uid, now: Duration) {
@@ -432,9 +483,11 @@ impl World {
 
     /// Takes up to `most` targets that need planning and have nothing under way.
     pub fn take_due(&mut self, most: usize) -> Vec<Target> {
-        // In turn, never both at once: a target must not stand twice in one plan.
-        self.sweeps = self.sweep.is_some() && (!self.sweeps || !self.queue.has_due());
-        if self.sweeps {
+        // In turn, never both at once: a target must not stand twice in one plan. Each key that the sweep serves queues
+        // some targets of its own; with turns alike the queue would grow to several times what there is.
+        self.turns = self.turns.wrapping_add(1);
+        let sweeps = self.turns.is_multiple_of(SWEEP_TURN) || !self.queue.has_due();
+        if self.sweep.is_some() && sweeps {
             self.sweep(most)
         } else {
             self.queue.take_due(most)

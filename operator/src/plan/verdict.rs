@@ -15,12 +15,15 @@ use crate::world::{ClaimView, KeyView, Pool, Uid, World};
 pub fn of(world: &World, subject: &Subject<'_>, now: Now) -> Result<(), Reason> {
     of_itself(world, subject, now)?;
     let key = &subject.key;
+    if world.is_undisputed(key, subject.current.is_some()) {
+        return Ok(());
+    }
     let Some(public_key) = &key.public_key else {
         return Err(Reason::InvalidKey);
     };
     let winner = world
         .incumbent(public_key)
-        .or_else(|| heir(world, public_key, now));
+        .or_else(|| heir(world, key.uid, public_key, now));
     if winner == Some(key.uid) {
         Ok(())
     } else {
@@ -29,11 +32,11 @@ pub fn of(world: &World, subject: &Subject<'_>, now: Now) -> Result<(), Reason> 
 }
 
 /// Who may have a public key that no claim holds: the oldest key that carries it. One whose status shows addresses for it
-/// comes first: it had it, and the claim was lost with a restore from a backup.
-fn heir(world: &World, public_key: &PublicKey, now: Now) -> Option<Uid> {
+/// comes first: it had it, and the claim was lost with a restore from a backup. `able` is a key that is known to be able.
+fn heir(world: &World, able: Uid, public_key: &PublicKey, now: Now) -> Option<Uid> {
     let mut free = world
         .keys_carrying(public_key)
-        .filter(|key| of_itself(world, &Subject::of(world, *key), now).is_ok());
+        .filter(|key| key.uid == able || of_itself(world, &Subject::of(world, *key), now).is_ok());
     let oldest = free.next()?;
     let had_it = |key: &KeyView<'_>| {
         let shown = &key.status.shown;

@@ -73,10 +73,30 @@ pub(super) struct ClaimRecord {
     pub next: Slot,
     pub pool: Symbol,
     created: u32,
-    address_generation: u32,
+    turn: Turn,
     pub since: Moment,
     pub programmed: Moment,
-    released: bool,
+}
+
+/// An address generation, and whether the claim is released, in four bytes: the API bounds generations at 2^31 - 1.
+#[derive(Clone, Copy, Debug)]
+struct Turn(u32);
+
+impl Turn {
+    const RELEASED: u32 = 1 << 31;
+
+    fn new(address_generation: u32, released: bool) -> Self {
+        let generation = address_generation.min(Self::RELEASED - 1);
+        Self(generation | if released { Self::RELEASED } else { 0 })
+    }
+
+    fn generation(self) -> u32 {
+        self.0 & !Self::RELEASED
+    }
+
+    fn is_released(self) -> bool {
+        self.0 & Self::RELEASED != 0
+    }
 }
 
 /// A time since the start in 32nds of a second, rounded up, in four bytes: four years of it. 0 is never.
@@ -184,8 +204,8 @@ impl World {
             key,
             key_namespace,
             key_name,
-            address_generation: record.address_generation,
-            released: record.released,
+            address_generation: record.turn.generation(),
+            released: record.turn.is_released(),
             since: record.since.time().unwrap_or_default(),
             programmed: record.programmed.time(),
             slot,
@@ -202,7 +222,7 @@ impl World {
         Shown {
             addresses: record.addresses,
             public_key: Some(self.claimed_key(record)),
-            address_generation: Some(record.address_generation),
+            address_generation: Some(record.turn.generation()),
         }
     }
 
@@ -271,7 +291,7 @@ impl World {
                 return;
             }
             let known = self.claims.at(slot);
-            if known.released == claim.released {
+            if known.turn.is_released() == claim.released {
                 since = known.since;
             }
             programmed = known.programmed;
@@ -292,10 +312,9 @@ impl World {
             next: NOWHERE,
             pool,
             created: claim.created,
-            address_generation: claim.address_generation,
+            turn: Turn::new(claim.address_generation, claim.released),
             since,
             programmed,
-            released: claim.released,
         });
         self.index_claim(slot);
         self.share_shown(key);
@@ -348,7 +367,7 @@ impl World {
 
     fn index_claim(&mut self, slot: Slot) {
         let record = self.claims.at(slot);
-        let (key, pool, released) = (record.key, record.pool, record.released);
+        let (key, pool, released) = (record.key, record.pool, record.turn.is_released());
         let place = (record.created, record.uid);
         // Oldest first; there are hardly ever more than two.
         let (mut before, mut after) = (NOWHERE, self.keys.at(key).first_claim);
@@ -405,7 +424,7 @@ impl World {
             }
         }
         self.awaiting.remove(&(pool, record.resource_version, slot));
-        let (released, place) = (record.released, (pool, self.keys.at(key).namespace));
+        let (released, place) = (record.turn.is_released(), (pool, self.keys.at(key).namespace));
         if let Some(held) = self.held_by_pool.get_mut(&pool) {
             *held -= 1;
             if *held == 0 {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_wireguard::PublicKey;
+use smol_str::SmolStr;
 
 use super::status::{KeyStatus, Packed, Shown};
 use super::symbols::Symbol;
@@ -64,11 +65,15 @@ pub struct KeyView<'a> {
     pub(super) slot: Slot,
 }
 
+/// Where a key is, as long as the world does not change.
+#[derive(Clone, Copy, Debug)]
+pub struct Place(Slot);
+
 #[derive(Debug)]
 pub(super) struct KeyRecord {
     uid: Uid,
     pub resource_version: u64,
-    name: Box<str>,
+    name: SmolStr,
     status: Packed,
     /// Of a stand-in: what its claims carry, if they agree.
     pub public_key: Option<PublicKey>,
@@ -102,6 +107,29 @@ impl World {
             .slot(uid)
             .filter(|slot| self.keys.at(*slot).exists)
             .map(|slot| self.key_at(slot))
+    }
+
+    /// Where the key of a target is.
+    pub fn place(&self, target: &Target) -> Option<Place> {
+        let Target::Key(uid) = target else { return None };
+        self.keys.slot(uid).map(Place)
+    }
+
+    /// The key in a place.
+    pub fn key_of_place(&self, place: Place) -> Option<KeyView<'_>> {
+        self.keys.at(place.0).exists.then(|| self.key_at(place.0))
+    }
+
+    /// Whether nobody else has to do with the public key of a key, as far as that can be told at once. `holds` says that
+    /// the key has an unreleased claim of it.
+    pub fn is_undisputed(&self, key: &KeyView<'_>, holds: bool) -> bool {
+        key.public_key.is_some_and(|public_key| {
+            if holds {
+                !self.incumbents.is_shared(&public_key)
+            } else {
+                !self.carriers.is_shared(&public_key) && self.claims_carrying(&public_key).next().is_none()
+            }
+        })
     }
 
     /// Every key.

@@ -6,8 +6,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use super::Uid;
 use super::symbols::Symbol;
+use super::{Quick, Uid};
 
 /// Something that is planned as a whole, and not again before its steps have ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,9 @@ pub enum Target {
     Fleet,
 }
 
+/// Room for so many targets is kept when none is left.
+const IDLE: usize = 1024;
+
 /// A namespace's lane; the other one is for what belongs to none.
 pub(super) type Lane = Option<Symbol>;
 
@@ -31,11 +34,11 @@ pub(super) struct Queue {
     lanes: HashMap<Lane, VecDeque<Target>>,
     /// The lanes that hold something, the next one first.
     turns: VecDeque<Lane>,
-    queued: HashSet<Target>,
-    under_way: HashMap<Target, usize>,
+    queued: HashSet<Target, Quick>,
+    under_way: HashMap<Target, usize, Quick>,
     /// At most one for each target, the earliest: a plan that comes too early asks again.
     timers: BTreeSet<(Duration, Target)>,
-    timer_of: HashMap<Target, Duration>,
+    timer_of: HashMap<Target, Duration, Quick>,
 }
 
 impl Queue {
@@ -97,6 +100,10 @@ impl Queue {
             if waiting.is_empty() {
                 // Its number may be another namespace's tomorrow.
                 self.lanes.remove(&lane);
+                if self.lanes.is_empty() {
+                    // A flood is over.
+                    self.queued.shrink_to(IDLE);
+                }
             } else {
                 self.turns.push_back(lane);
             }
@@ -113,7 +120,7 @@ impl Queue {
     pub fn leave_due(&mut self) {
         self.lanes = HashMap::new();
         self.turns = VecDeque::new();
-        self.queued = HashSet::new();
+        self.queued = HashSet::default();
     }
 
     /// Forgets when to plan what is no more.
