@@ -96,18 +96,15 @@ mod tests {
         all.ok().map(|body| body.unwrap().to_bytes().to_vec())
     }
 
-    fn body() -> Body {
-        Body::from(b"text".to_vec())
-    }
-
-    fn watched() -> Option<String> {
-        Some("secrets".to_owned())
+    /// A body on its way through: of a watch of this kind, or of no watch.
+    fn text(gate: &Gate, watched: Option<&str>) -> Guarded {
+        gate.guard(Body::from(b"text".to_vec()), watched.map(str::to_owned))
     }
 
     #[tokio::test]
     async fn a_closed_gate_holds_everything_until_it_opens() {
         let gate = Gate::open();
-        let (before, during) = (gate.guard(body(), None), gate.guard(body(), watched()));
+        let (before, during) = (text(&gate, None), text(&gate, Some("secrets")));
         gate.close(true);
         assert_eq!(read(before).await, None);
         gate.close(false);
@@ -118,20 +115,17 @@ mod tests {
     #[tokio::test]
     async fn only_watches_that_are_open_are_silenced() {
         let gate = Gate::open();
-        let (watch, other) = (gate.guard(body(), watched()), gate.guard(body(), None));
+        let (watch, other) = (text(&gate, Some("secrets")), text(&gate, None));
         gate.silence_watches(None);
         assert_eq!(read(watch).await, None);
         assert_eq!(read(other).await.unwrap(), b"text");
-        assert_eq!(read(gate.guard(body(), watched())).await.unwrap(), b"text");
+        assert_eq!(read(text(&gate, Some("secrets"))).await.unwrap(), b"text");
     }
 
     #[tokio::test]
     async fn watches_of_one_kind_are_silenced_and_those_of_another_go_on() {
         let gate = Gate::open();
-        let (watch, other) = (
-            gate.guard(body(), watched()),
-            gate.guard(body(), Some("pods".to_owned())),
-        );
+        let (watch, other) = (text(&gate, Some("secrets")), text(&gate, Some("pods")));
         gate.silence_watches(Some("secrets"));
         assert_eq!(read(watch).await, None);
         assert_eq!(read(other).await.unwrap(), b"text");
