@@ -16,6 +16,11 @@
 //! So no account is named here, and a backup tool is let in by a role. `*` in a cluster role grants all of them. Every
 //! verb is asked for in the whole cluster: `*` within a namespace's role is not enough.
 //!
+//! An update of a claim or a gateway node that changes nothing needs none of them: that is how a storage version is
+//! migrated. Nothing means nothing: not even who manages a field may change, because each change is another version, and
+//! a version that keeps changing keeps the operator from releasing a claim. (Of a status nothing is written by such an
+//! update, so for statuses there is no exception.)
+//!
 //! Whatever goes wrong in an expression refuses the request (`failurePolicy: Fail`). The policies run within the
 //! apiserver and depend on nothing else. They become active a moment after they are stored.
 
@@ -27,6 +32,9 @@ use k8s_openapi::api::admissionregistration::v1::{
 use kube::core::ObjectMeta;
 
 use crate::GROUP;
+
+/// An update that changes nothing.
+const UNCHANGED: &str = "request.operation == 'UPDATE' && object == oldObject";
 
 /// All policies, in the order in which they are applied.
 pub fn policies() -> Vec<ValidatingAdmissionPolicy> {
@@ -41,8 +49,9 @@ pub fn bindings() -> Vec<ValidatingAdmissionPolicyBinding> {
 /// Claims are the operator's.
 fn claims() -> ValidatingAdmissionPolicy {
     Policy::on(&["wireguardpeers"], &["CREATE", "UPDATE", "DELETE"])
+        .variable("unchanged", UNCHANGED)
         .forbid(
-            verb("wireguardpeers", "claim"),
+            format!("variables.unchanged || {}", verb("wireguardpeers", "claim")),
             "WireGuardPeers are made by Culvert's operator; apply a WireGuardKey instead. A backup tool needs the verb `claim` on wireguardpeers.culvert.dev in a cluster role",
         )
         .named("wireguardpeers")
@@ -70,6 +79,7 @@ fn gateway_nodes() -> ValidatingAdmissionPolicy {
         .join(" && ");
     Policy::on(&["gatewaynodes"], &["CREATE", "UPDATE", "DELETE"])
         // As variables, which are evaluated when they are asked for: one expression may not cost three questions.
+        .variable("unchanged", UNCHANGED)
         .variable("enlists", &verb("gatewaynodes", "enlist"))
         .variable(
             "collects",
@@ -83,7 +93,7 @@ fn gateway_nodes() -> ValidatingAdmissionPolicy {
             ),
         )
         .forbid(
-            "variables.enlists || variables.collects || variables.drains".to_owned(),
+            "variables.unchanged || variables.enlists || variables.collects || variables.drains".to_owned(),
             "GatewayNodes are made by Culvert's operator from gateways and nodes; change a WireGuardGateway or a node's labels instead. The verb `drain` on gatewaynodes.culvert.dev in a cluster role lets change spec.drain, the verb `enlist` all",
         )
         .named("gatewaynodes")

@@ -9,7 +9,7 @@
 //! ```text
 //! arm             one fault, at the n-th write
 //! expose, calm    faults by chance, at every write, until calm
-//! stall_watches   the watches that are open go silent for ever; new ones work
+//! stall_watches   the watches that are open, or those of one kind, go silent for ever; new ones work
 //! black_hole, heal   nothing passes, in neither direction, until healed
 //! delay           every request waits first
 //! ```
@@ -138,7 +138,13 @@ impl FaultProxy {
     /// The watches that are open at this moment go silent for ever, without being closed, as after a firewall forgot
     /// their connections. What begins later works.
     pub fn stall_watches(&self) {
-        self.shared.gate.silence_watches();
+        self.shared.gate.silence_watches(None);
+    }
+
+    /// The same for the watches of one kind, by its plural: what a program knows of it gets old, of the others it does
+    /// not.
+    pub fn stall_watches_of(&self, kind: &str) {
+        self.shared.gate.silence_watches(Some(kind));
     }
 
     /// From now on nothing passes, in neither direction: connections come about and stay silent.

@@ -185,6 +185,8 @@ pub struct Plan {
 #[derive(Clone, Debug, Default)]
 pub struct Promised {
     addresses: HashSet<IpAddr, foldhash::fast::RandomState>,
+    /// Of two claims that are made within one second nobody knows which is the older: one at a time.
+    public_keys: HashSet<PublicKey>,
     /// Pool and namespace of each. There are as many as writes at the same time.
     held: Vec<(Arc<str>, Arc<str>)>,
     /// Claims that may have been made all the same: nobody knows what became of the request.
@@ -195,6 +197,7 @@ impl Promised {
     /// Counts a claim.
     pub fn add(&mut self, claim: &NewClaim) {
         self.addresses.extend(claim.addresses.iter());
+        self.public_keys.insert(claim.public_key);
         self.held.push((claim.pool.clone(), claim.namespace.clone()));
     }
 
@@ -203,6 +206,7 @@ impl Promised {
         claim.addresses.iter().for_each(|address| {
             self.addresses.remove(&address);
         });
+        self.public_keys.remove(&claim.public_key);
         let is_it = |held: &(Arc<str>, Arc<str>)| held.0 == claim.pool && held.1 == claim.namespace;
         if let Some(place) = self.held.iter().position(is_it) {
             self.held.swap_remove(place);
@@ -231,6 +235,11 @@ impl Promised {
 
     fn has(&self, address: IpAddr) -> bool {
         self.addresses.contains(&address)
+    }
+
+    /// Whether a claim for this public key is under way, for another key: what has one itself is not planned.
+    fn has_key(&self, public_key: &PublicKey) -> bool {
+        self.public_keys.contains(public_key)
     }
 
     fn held(&self, pool: &str, namespace: &str) -> u32 {
@@ -285,6 +294,15 @@ fn plan_key(
 ) {
     let subject = Subject::of(world, key);
     let mut verdict = verdict::of(world, &subject, now);
+    if verdict.is_ok()
+        && subject.current.is_none()
+        && key
+            .public_key
+            .is_some_and(|public_key| promised.has_key(&public_key))
+    {
+        // The end of that claim plans this key again.
+        return;
+    }
     if verdict.is_ok() && subject.current.is_none() {
         verdict = verdict::share(world, &subject, promised);
     }

@@ -313,7 +313,15 @@ impl Operator {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         let now = self.clock.now().mono;
-        done.claim.iter().for_each(|claim| self.promised.remove(claim));
+        if let Some(claim) = &done.claim {
+            self.promised.remove(claim);
+            // Another key may have waited to see what becomes of its public key.
+            let carriers = self.world.keys_carrying(&claim.public_key).map(|key| key.uid);
+            let rivals: Vec<Uid> = carriers.filter(|uid| *uid != claim.key).collect();
+            rivals
+                .into_iter()
+                .for_each(|uid| self.world.touch(Target::Key(uid)));
+        }
         done.listed
             .iter()
             .for_each(|namespace| self.world.prove(namespace, false));

@@ -13,6 +13,7 @@ mod table;
 
 use std::{
     fs,
+    path::Path,
     process::{Command, ExitCode},
 };
 
@@ -34,6 +35,34 @@ pub struct Arguments {
     /// How many keys there are at the end; the names of figures say it.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2000..))]
     keys: u32,
+
+    /// Only these parts; the figures of the others are left as they were.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The planner alone.
+    Planner,
+    /// One key at a time.
+    Idle,
+    /// Many keys at once.
+    Burst,
+    /// A full API: start and memory.
+    Size,
+}
+
+impl Part {
+    /// What `culvert-bench` calls it.
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Planner => None,
+            Self::Idle => Some("idle"),
+            Self::Burst => Some("burst"),
+            Self::Size => Some("size"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -44,32 +73,59 @@ enum Subject {
 
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     match arguments.subject {
-        Subject::Operator => operator(arguments.keys),
+        Subject::Operator => operator(arguments.keys, &arguments.only),
     }
 }
 
-fn operator(keys: u32) -> Result<ExitCode> {
+fn operator(keys: u32, only: &[Part]) -> Result<ExitCode> {
     setup::ensure(&[Need::ControlPlane])?;
     println!("building with the release profile …");
     let built = artifact::released()?;
     let watch = Stopwatch::start();
+    let parts: Vec<&str> = only.iter().filter_map(|part| part.name()).collect();
+    let mut found = Vec::new();
     // First: it is alone then, and its memory is a process's own.
-    println!("the planner alone …");
-    let mut figures = figures(&mut Command::new(built.planner.executable))?;
-    let mut bench = Command::new(built.bench.executable);
-    bench
-        .arg(keys.to_string())
-        .env("CULVERT_OPERATOR", built.operator.executable);
-    figures.splice(0..0, self::figures(&mut bench)?);
+    if only.is_empty() || only.contains(&Part::Planner) {
+        println!("the planner alone …");
+        found = figures(&mut Command::new(built.planner.executable))?;
+    }
+    if only.is_empty() || !parts.is_empty() {
+        let mut bench = Command::new(built.bench.executable);
+        bench
+            .arg(keys.to_string())
+            .args(parts)
+            .env("CULVERT_OPERATOR", built.operator.executable);
+        found.splice(0..0, figures(&mut bench)?);
+    }
 
     let folder = artifact::target()?.join("bench");
     fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let path = folder.join("operator.json");
+    let figures = if only.is_empty() {
+        found
+    } else {
+        merged(&path, found)
+    };
     let text = serde_json::to_string_pretty(&figures).context("failed to write the figures")?;
     fs::write(&path, text + "\n").with_context(|| format!("failed to write {}", path.display()))?;
     print!("\n{}", table::table(&figures));
     println!("{} s; figures: {}", watch.elapsed().as_secs(), path.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The figures of an earlier run, with those of this one in their places.
+fn merged(path: &Path, found: Vec<Value>) -> Vec<Value> {
+    let earlier = fs::read_to_string(path).ok();
+    let mut all: Vec<Value> = earlier
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    for figure in found {
+        match all.iter_mut().find(|known| known["name"] == figure["name"]) {
+            Some(known) => *known = figure,
+            None => all.push(figure),
+        }
+    }
+    all
 }
 
 /// Runs a program that prints figures.

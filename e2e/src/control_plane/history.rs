@@ -2,7 +2,8 @@
 //!
 //! A snapshot is a copy of etcd's folder, taken and put back while both programs are down; so a restore looks to
 //! clients as a restore from a backup does: the resourceVersions are older than those they have seen, and will be given
-//! a second time.
+//! a second time. Or they are raised, as Kubernetes advises for a restore: newer than all that anybody has seen, of
+//! objects that are as they were.
 
 use std::{
     fs, io,
@@ -11,16 +12,23 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use futures::{StreamExt, TryStreamExt, stream};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
 use super::{ControlPlane, flags, lock, take};
-use crate::process::Program;
+use crate::{process::Program, wait};
 
 /// How long etcd may take to end or to answer.
 const WITHIN: Duration = Duration::from_mins(1);
+
+/// How far a raised restore goes beyond the newest revision that was ever given.
+const BEYOND: u64 = 1_000;
+
+/// How many writes that raise the revision are under way at once.
+const AT_ONCE: usize = 16;
 
 /// The state of a control plane at one moment; good for as long as the [`ControlPlane`] lives.
 #[derive(Debug)]
@@ -42,23 +50,48 @@ impl ControlPlane {
 
     /// Puts a snapshot back, on the same ports. Everything since is forgotten.
     pub async fn restore(&self, snapshot: &Snapshot) -> Result<()> {
-        self.stop_both().await?;
-        let data = self.data();
-        fs::remove_dir_all(&data).with_context(|| format!("failed to remove {}", data.display()))?;
-        copy(&snapshot.folder, &data)?;
+        self.put_back(snapshot).await?;
         self.start_both().await
+    }
+
+    /// As [`Self::restore`], with the revisions raised above all that were ever given and everything below them
+    /// compacted: what `etcdutl snapshot restore --bump-revision … --mark-compacted` leaves. It is done with etcd alone,
+    /// by as many writes to a key of nobody's, because envtest's programs do not have etcdutl.
+    pub async fn restore_raised(&self, snapshot: &Snapshot) -> Result<()> {
+        let given = self.revision().await?;
+        self.put_back(snapshot).await?;
+        self.start_etcd()?;
+        let restored = wait::until("etcd to answer", WITHIN, || async {
+            self.revision().await.map(Some)
+        })
+        .await?;
+        ensure!(restored < given, "nothing was written since the snapshot");
+        let nobodys = json!({ "key": STANDARD.encode("/raise"), "value": STANDARD.encode("") });
+        stream::iter(restored..given + BEYOND)
+            .map(|_| self.etcd("/v3/kv/put", &nobodys))
+            .buffer_unordered(AT_ONCE)
+            .try_for_each(|_| async { Ok(()) })
+            .await?;
+        self.compact().await?;
+        self.start_apiserver().await
     }
 
     /// Makes etcd forget every version but the present ones. The apiserver's own memory of events is not touched:
     /// [`Self::kill_apiserver`] empties it.
     pub async fn compact(&self) -> Result<()> {
+        let revision = self.revision().await?.to_string();
+        let compaction = json!({ "revision": revision, "physical": true });
+        self.etcd("/v3/kv/compaction", &compaction).await.map(drop)
+    }
+
+    /// The newest revision that etcd has given.
+    async fn revision(&self) -> Result<u64> {
         // Any key will do: the reply's head has the revision.
         let range = json!({ "key": STANDARD.encode("/"), "limit": 1 });
         let reply = self.etcd("/v3/kv/range", &range).await?;
-        let revision = &reply["header"]["revision"];
-        let revision = revision.as_str().context("etcd's reply has no revision")?;
-        let compaction = json!({ "revision": revision, "physical": true });
-        self.etcd("/v3/kv/compaction", &compaction).await.map(drop)
+        let revision = reply["header"]["revision"].as_str();
+        let revision = revision.context("etcd's reply has no revision")?;
+        revision.parse().context("etcd's revision is no number")
     }
 
     /// One call of etcd's JSON gateway.
@@ -85,9 +118,22 @@ impl ControlPlane {
         }
     }
 
-    async fn start_both(&self) -> Result<()> {
+    /// Ends both programs and puts the snapshot in the place of etcd's data.
+    async fn put_back(&self, snapshot: &Snapshot) -> Result<()> {
+        self.stop_both().await?;
+        let data = self.data();
+        fs::remove_dir_all(&data).with_context(|| format!("failed to remove {}", data.display()))?;
+        copy(&snapshot.folder, &data)
+    }
+
+    fn start_etcd(&self) -> Result<()> {
         let etcd = Program::start("etcd", &flags::etcd(self)?, self.folder())?;
         *lock(&self.etcd) = Some(etcd);
+        Ok(())
+    }
+
+    async fn start_both(&self) -> Result<()> {
+        self.start_etcd()?;
         self.start_apiserver().await
     }
 }

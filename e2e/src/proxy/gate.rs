@@ -12,13 +12,24 @@ use tokio::sync::watch;
 pub(super) type Guarded = UnsyncBoxBody<Bytes, kube::Error>;
 
 /// What passes at present.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct State {
     /// Nothing passes, in neither direction.
     closed: bool,
 
-    /// How often watches have been silenced: a watch that began before the last time says no more.
-    silenced: u64,
+    /// Each time that watches have been silenced, and whose: a watch that began before says no more.
+    silenced: Vec<Whose>,
+}
+
+/// The kind of the watches that are meant; `None` for all.
+type Whose = Option<String>;
+
+impl State {
+    /// Whether a watch of this kind has been silenced since it began.
+    fn silences(&self, kind: &str, began: usize) -> bool {
+        let mut since = self.silenced.iter().skip(began);
+        since.any(|whose| whose.as_deref().is_none_or(|whose| whose == kind))
+    }
 }
 
 /// Lets replies through, or holds them.
@@ -39,9 +50,10 @@ impl Gate {
         self.state.send_modify(|state| state.closed = closed);
     }
 
-    /// From now on the watches that are open say nothing, for ever.
-    pub(super) fn silence_watches(&self) {
-        self.state.send_modify(|state| state.silenced += 1);
+    /// From now on the watches of this kind, or all, that are open say nothing, for ever.
+    pub(super) fn silence_watches(&self, whose: Option<&str>) {
+        let whose = whose.map(str::to_owned);
+        self.state.send_modify(|state| state.silenced.push(whose));
     }
 
     /// Waits until it is open.
@@ -50,23 +62,23 @@ impl Gate {
         let _ = self.state.subscribe().wait_for(|state| !state.closed).await;
     }
 
-    /// The same body, each piece of which has to pass. A watch can be silenced, too.
-    pub(super) fn guard(&self, body: Body, is_watch: bool) -> Guarded {
+    /// The same body, each piece of which has to pass. A watch, which says of what kind, can be silenced, too.
+    pub(super) fn guard(&self, body: Body, watched: Option<String>) -> Guarded {
         let state = self.state.subscribe();
-        let began = state.borrow().silenced;
+        let began = state.borrow().silenced.len();
         let pieces = stream::unfold(
-            (body.into_data_stream(), state),
-            move |(mut body, mut state)| async move {
+            (body.into_data_stream(), state, watched),
+            move |(mut body, mut state, watched)| async move {
                 let piece = body.next().await?;
                 let silenced = match state.wait_for(|state| !state.closed).await {
-                    Ok(state) => is_watch && state.silenced != began,
+                    Ok(state) => watched.as_ref().is_some_and(|kind| state.silences(kind, began)),
                     // The proxy is gone, and this connection is about to.
                     Err(_) => true,
                 };
                 if silenced {
                     return pending().await;
                 }
-                Some((piece.map(Frame::data), (body, state)))
+                Some((piece.map(Frame::data), (body, state, watched)))
             },
         );
         StreamBody::new(pieces).boxed_unsync()
@@ -84,14 +96,15 @@ mod tests {
         all.ok().map(|body| body.unwrap().to_bytes().to_vec())
     }
 
-    fn body() -> Body {
-        Body::from(b"text".to_vec())
+    /// A body on its way through: of a watch of this kind, or of no watch.
+    fn text(gate: &Gate, watched: Option<&str>) -> Guarded {
+        gate.guard(Body::from(b"text".to_vec()), watched.map(str::to_owned))
     }
 
     #[tokio::test]
     async fn a_closed_gate_holds_everything_until_it_opens() {
         let gate = Gate::open();
-        let (before, during) = (gate.guard(body(), false), gate.guard(body(), true));
+        let (before, during) = (text(&gate, None), text(&gate, Some("secrets")));
         gate.close(true);
         assert_eq!(read(before).await, None);
         gate.close(false);
@@ -102,10 +115,19 @@ mod tests {
     #[tokio::test]
     async fn only_watches_that_are_open_are_silenced() {
         let gate = Gate::open();
-        let (watch, other) = (gate.guard(body(), true), gate.guard(body(), false));
-        gate.silence_watches();
+        let (watch, other) = (text(&gate, Some("secrets")), text(&gate, None));
+        gate.silence_watches(None);
         assert_eq!(read(watch).await, None);
         assert_eq!(read(other).await.unwrap(), b"text");
-        assert_eq!(read(gate.guard(body(), true)).await.unwrap(), b"text");
+        assert_eq!(read(text(&gate, Some("secrets"))).await.unwrap(), b"text");
+    }
+
+    #[tokio::test]
+    async fn watches_of_one_kind_are_silenced_and_those_of_another_go_on() {
+        let gate = Gate::open();
+        let (watch, other) = (text(&gate, Some("secrets")), text(&gate, Some("pods")));
+        gate.silence_watches(Some("secrets"));
+        assert_eq!(read(watch).await, None);
+        assert_eq!(read(other).await.unwrap(), b"text");
     }
 }

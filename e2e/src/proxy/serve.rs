@@ -131,8 +131,8 @@ impl Shared {
     }
 
     async fn forward(&self, request: Request<Incoming>) -> Result<Response<Guarded>> {
+        let watched = is_watch(request.uri().query()).then(|| Call::of(&request).kind);
         let (head, body) = request.into_parts();
-        let is_watch = is_watch(head.uri.query());
         let body = body
             .collect()
             .await
@@ -157,7 +157,7 @@ impl Shared {
                 for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
                     reply.headers_mut().remove(name);
                 }
-                Ok(reply.map(|body| self.gate.guard(body, is_watch)))
+                Ok(reply.map(|body| self.gate.guard(body, watched)))
             }
             // The apiserver is down or gone: what a load balancer would say.
             Err(error) => refusal(StatusCode::BAD_GATEWAY, &error.to_string()),

@@ -1,6 +1,6 @@
 //! An operator behind a proxy of its own, which a test kills and starts again.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use culvert_e2e::{Chance, FaultProxy, Mishap, Program};
 use std::time::Duration;
 
@@ -42,6 +42,11 @@ impl<'a> Allocator<'a> {
     /// It must be there still: a crash of its own is not what a test asked for.
     pub fn ensure_running(&mut self) -> Result<()> {
         self.program.as_mut().map_or(Ok(()), Program::ensure_running)
+    }
+
+    /// What it has printed since it was started last.
+    pub fn output(&self) -> Result<String> {
+        self.program.as_ref().context("it does not run")?.output()
     }
 
     /// From now on each write fails with `probability`, in any of the ways there are.

@@ -6,10 +6,13 @@ use culvert_e2e::{
     process::Signal,
     wait::{self, Stopwatch},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::fixture::{Api, SOON, key, public_key, quick_pool};
+use crate::{
+    fixture::{Api, SOON, key, public_key, quick_pool},
+    probe,
+};
 
 /// What an operator logs of each write, at debug.
 const WRITES: &str = "writing";
@@ -174,4 +177,100 @@ async fn lease_in_a_namespace_that_does_not_exist_is_said_once_and_waited_for() 
         .with_context(|| operator.tail(20))?;
     ensure!(said()? == 1, "{}", operator.tail(20));
     Ok(())
+}
+
+/// Gives the user `elected` rights in the whole cluster, instead of those that it had by the same name.
+async fn grant(api: &Api, name: &str, rules: &[Value]) -> Result<()> {
+    let group = "rbac.authorization.k8s.io";
+    let api_version = format!("{group}/v1");
+    for object in [
+        json!({
+            "apiVersion": api_version,
+            "kind": "ClusterRole",
+            "metadata": { "name": name },
+            "rules": rules,
+        }),
+        json!({
+            "apiVersion": api_version,
+            "kind": "ClusterRoleBinding",
+            "metadata": { "name": name },
+            "roleRef": { "apiGroup": group, "kind": "ClusterRole", "name": name },
+            "subjects": [{ "kind": "User", "name": "elected" }],
+        }),
+    ] {
+        api.apply(&object).await?;
+    }
+    Ok(())
+}
+
+/// These verbs on leases, if any.
+fn leases(verbs: &[&str]) -> Vec<Value> {
+    let rule = json!({ "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs });
+    if verbs.is_empty() { Vec::new() } else { vec![rule] }
+}
+
+/// What an operator logs when it may not take part, its error included.
+const DENIED: &str = "unable to take part in the election of a leader";
+
+#[tokio::test]
+async fn lease_that_may_not_be_touched_is_said_and_taken_once_it_may() -> Result<()> {
+    let api = Api::start().await?;
+    api.apply(&quick_pool()).await?;
+    let rest = [
+        json!({ "apiGroups": ["culvert.dev"], "resources": ["*"], "verbs": ["*"] }),
+        json!({ "apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"] }),
+        json!({ "apiGroups": ["networking.k8s.io"], "resources": ["servicecidrs"], "verbs": ["get", "list", "watch"] }),
+        json!({ "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }),
+    ];
+    grant(&api, "all-but-leases", &rest).await?;
+    let address = probe::free_address().await?;
+    let arguments = ["--leader-elect", &format!("--listen={address}")];
+    let mut operator =
+        api.operator_with("elected", &api.plane.kubeconfig_for("elected", None)?, &arguments)?;
+    let said = |what: &str| Ok::<_, anyhow::Error>(operator.output()?.matches(what).count());
+    let told = |what: &'static str, times: usize| {
+        let said = &said;
+        wait::until(what, SOON, move || async move {
+            Ok((said(what)? >= times).then_some(()))
+        })
+    };
+    api.apply(&key("laptop", &public_key(1))).await?;
+    // Whatever it lacks, it is up, watches along, and says what to grant; to read alone is no help.
+    for verbs in [&[][..], &["get"]] {
+        grant(&api, "leases", &leases(verbs)).await?;
+        told(DENIED, 1).await?;
+        probe::says(address, "/readyz", "200 OK").await?;
+        probe::says(address, "/metrics", "\nculvert_operator_leading 0\n").await?;
+        // Several tries.
+        wait::pass(Duration::from_secs(5)).await;
+    }
+    let line = operator.output()?;
+    let line = line
+        .lines()
+        .find(|line| line.contains(DENIED))
+        .context("no line")?;
+    println!("{line}");
+    for text in ["403", "get, create and update on leases.coordination.k8s.io"] {
+        ensure!(line.contains(text), "{text:?} is not in {line}");
+    }
+    ensure!(said(DENIED)? == 1, "{}", operator.tail(20));
+    ensure!(
+        said(WRITES)? == 0,
+        "it wrote without leading: {}",
+        operator.tail(20)
+    );
+
+    grant(&api, "leases", &leases(&["get", "create", "update"])).await?;
+    api.addressed("laptop").await.with_context(|| operator.tail(20))?;
+    told("taking part in the election of a leader again", 1).await?;
+    probe::says(address, "/metrics", "\nculvert_operator_leading 1\n").await?;
+
+    // Taken away from a leader: it stops before another could lead.
+    grant(&api, "leases", &leases(&["get"])).await?;
+    told("it has lost the lease", 1).await?;
+    probe::says(address, "/metrics", "\nculvert_operator_leading 0\n").await?;
+    ensure!(said(DENIED)? == 2, "{}", operator.tail(20));
+    grant(&api, "leases", &leases(&["get", "create", "update"])).await?;
+    serves(&api, "phone", 2).await?;
+    operator.ensure_running()
 }

@@ -19,4 +19,5 @@ mod proxy;
 mod restore;
 mod scale;
 mod soak;
+mod stale;
 mod states;

@@ -11,7 +11,7 @@ use tokio::{
 use crate::fixture::{Api, SOON, key, public_key, quick_pool};
 
 /// An address that nobody listens on.
-async fn free_address() -> Result<SocketAddr> {
+pub async fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     Ok(listener.local_addr()?)
 }
@@ -26,7 +26,7 @@ async fn get(address: SocketAddr, path: &str) -> Result<String> {
 }
 
 /// Waits until the answer holds `text`.
-async fn says(address: SocketAddr, path: &str, text: &str) -> Result<String> {
+pub async fn says(address: SocketAddr, path: &str, text: &str) -> Result<String> {
     wait::until(&format!("{text:?} at {path}"), SOON, || async {
         let reply = get(address, path).await?;
         Ok(reply.contains(text).then_some(reply))

@@ -27,6 +27,25 @@ async fn begin(api: &Api, load: &Load) -> Result<Churn> {
     Ok(churn)
 }
 
+/// What a restore is going to undo.
+async fn go_on_until_settled(churn: &mut Churn, load: &Load) -> Result<()> {
+    // The operator is back from the snapshot's outage, too: it is to see each of the changes.
+    churn.run(load, 1).await?;
+    settle(load, "the snapshot", false).await?;
+    let deletions = churn.run(load, scale().forgotten).await?;
+    let what = format!("{} changes and {deletions} deletions", scale().forgotten);
+    settle(load, &what, false).await.map(drop)
+}
+
+/// Each kind of difference that a restore can make to a key that the operator knows.
+async fn differ(load: &Load) -> Result<()> {
+    load.delete("key-0").await?;
+    load.rotate("key-1", &fresh_key(KEYS)).await?;
+    load.rotate("key-1", &fresh_key(KEYS + 1)).await?;
+    load.create("forgotten", &fresh_key(KEYS + 2)).await?;
+    settle(load, "the last changes", false).await.map(drop)
+}
+
 /// What each key shows, by name.
 async fn shown(load: &Load) -> Result<BTreeMap<String, Vec<String>>> {
     let keys = load.keys().await?;
@@ -64,16 +83,7 @@ async fn restore_of_an_older_snapshot_keeps_what_statuses_show() -> Result<()> {
     let mut allocator = Allocator::start(&api).await?;
     let mut churn = begin(&api, &load).await?;
     let snapshot = api.plane.snapshot().await?;
-    // The operator is back from that outage, too: it is to see each of the changes.
-    churn.run(&load, 1).await?;
-    settle(&load, "the snapshot", false).await?;
-    let deletions = churn.run(&load, scale().forgotten).await?;
-    settle(
-        &load,
-        &format!("{} changes and {deletions} deletions", scale().forgotten),
-        false,
-    )
-    .await?;
+    go_on_until_settled(&mut churn, &load).await?;
     allocator.kill()?;
     api.plane.restore(&snapshot).await?;
     let restored = shown(&load).await?;
@@ -95,6 +105,21 @@ async fn restore_of_an_older_snapshot_keeps_what_statuses_show() -> Result<()> {
     nobody_writes(&load, &[&allocator.proxy]).await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restore_with_raised_revisions_keeps_what_statuses_show() -> Result<()> {
+    let (api, load) = cluster().await?;
+    let mut allocator = Allocator::start(&api).await?;
+    let mut churn = begin(&api, &load).await?;
+    let snapshot = api.plane.snapshot().await?;
+    go_on_until_settled(&mut churn, &load).await?;
+    allocator.kill()?;
+    api.plane.restore_raised(&snapshot).await?;
+    let restored = shown(&load).await?;
+    allocator.restart()?;
+    goes_on(&load, &restored).await?;
+    nobody_writes(&load, &[&allocator.proxy]).await
+}
+
 /// Its watches go on from versions that lie in the future now, so the apiserver tells it nothing
 /// (`harness_watch_from_the_future_is_taken_and_silent`); and of what one kind's new list says, it must not judge by
 /// another kind's old state.
@@ -104,23 +129,51 @@ async fn restore_under_a_running_operator_is_noticed() -> Result<()> {
     let mut allocator = Allocator::start(&api).await?;
     let mut churn = begin(&api, &load).await?;
     let snapshot = api.plane.snapshot().await?;
-    // The operator is back from that outage, too: it is to see each of the changes.
-    churn.run(&load, 1).await?;
-    settle(&load, "the snapshot", false).await?;
-    let deletions = churn.run(&load, scale().forgotten).await?;
-    settle(
-        &load,
-        &format!("{} changes and {deletions} deletions", scale().forgotten),
-        false,
-    )
-    .await?;
-    // Each kind of difference that a restore can make to a key that the operator knows.
-    load.delete("key-0").await?;
-    load.rotate("key-1", &fresh_key(KEYS)).await?;
-    load.rotate("key-1", &fresh_key(KEYS + 1)).await?;
-    load.create("forgotten", &fresh_key(KEYS + 2)).await?;
-    settle(&load, "the last changes", false).await?;
+    go_on_until_settled(&mut churn, &load).await?;
+    differ(&load).await?;
     api.plane.restore(&snapshot).await?;
+    let restored = shown(&load).await?;
+    goes_on(&load, &restored).await?;
+    allocator.ensure_running()?;
+    nobody_writes(&load, &[&allocator.proxy]).await
+}
+
+/// Nothing that the operator has seen lies in the future then: its watches are told that their place is gone, and the
+/// new lists are newer than all it knows. Only objects that are older than they were say that this is another history.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restore_with_raised_revisions_under_a_running_operator_is_noticed() -> Result<()> {
+    let (api, load) = cluster().await?;
+    let mut allocator = Allocator::start(&api).await?;
+    let mut churn = begin(&api, &load).await?;
+    let snapshot = api.plane.snapshot().await?;
+    go_on_until_settled(&mut churn, &load).await?;
+    differ(&load).await?;
+    api.plane.restore_raised(&snapshot).await?;
+    let restored = shown(&load).await?;
+    goes_on(&load, &restored).await?;
+    allocator.ensure_running()?;
+    nobody_writes(&load, &[&allocator.proxy]).await?;
+    ensure!(
+        allocator.output()?.contains("history has gone back"),
+        "it was not noticed"
+    );
+    Ok(())
+}
+
+/// What has gone since comes back under uids that the operator has seen go, and what has come since is no more: no key
+/// or claim of the snapshot is older than the operator knows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restore_with_raised_revisions_of_deleted_keys_brings_back_their_addresses() -> Result<()> {
+    let (api, load) = cluster().await?;
+    let mut allocator = Allocator::start(&api).await?;
+    begin(&api, &load).await?;
+    let snapshot = api.plane.snapshot().await?;
+    load.create("since", &fresh_key(KEYS)).await?;
+    for n in 0..KEYS / 2 {
+        load.delete(&format!("key-{n}")).await?;
+    }
+    settle(&load, "one key more and half of the others gone", false).await?;
+    api.plane.restore_raised(&snapshot).await?;
     let restored = shown(&load).await?;
     goes_on(&load, &restored).await?;
     allocator.ensure_running()?;

@@ -1,6 +1,6 @@
 //! How far the model goes: who does what, and how much may fail.
 
-use crate::api::{BEHIND, Broken, CHANGED, COOLING, DELETED, GIVES_WAY, RELEASED, UNBACKED, User};
+use crate::api::{BEHIND, Broken, CHANGED, COOLING, DELETED, FLIPPED, GIVES_WAY, RELEASED, UNBACKED, User};
 use crate::mutation::Mutation;
 use crate::objects::Seconds;
 
@@ -134,6 +134,16 @@ const ALONE_RECREATE: Bounds = Bounds {
     ..RECREATE
 };
 
+const ALONE_SECOND: Bounds = Bounds {
+    name: "one allocator, a rotation into another's public key, all claims in one second",
+    users: &[User::Create(0, 1), User::Create(1, 0), User::Rotate(0, 0)],
+    allocators: 1,
+    addresses: 3,
+    seconds: Seconds::Same,
+    ticks: 1,
+    ..PEACE
+};
+
 const ALONE_MIXED: Bounds = Bounds {
     name: "one allocator, a bit of everything",
     users: &[
@@ -147,7 +157,7 @@ const ALONE_MIXED: Bounds = Bounds {
 };
 
 /// Where the protocol itself is tried.
-pub const ALL: [Bounds; 14] = [
+pub const ALL: [Bounds; 15] = [
     CREATE,
     ROTATE,
     SUSPEND,
@@ -161,6 +171,7 @@ pub const ALL: [Bounds; 14] = [
     ALONE,
     ALONE_ROTATE,
     ALONE_RECREATE,
+    ALONE_SECOND,
     ALONE_MIXED,
 ];
 
@@ -180,6 +191,7 @@ pub fn caught_in(mutation: Mutation) -> (Bounds, Broken) {
             (Bounds { name, users, ..PEACE }, UNBACKED)
         }
         Mutation::AdoptBlindly => (calm(TWO), GIVES_WAY),
+        Mutation::PromiseAddressesAlone => (ALONE_SECOND, FLIPPED),
         Mutation::NoLiveRead => (calm(CREATE), RELEASED),
         Mutation::ReleaseUnread => (calm(ROTATE), RELEASED),
         Mutation::TakeBackUnread => (calm(HEIR), CHANGED),

@@ -22,7 +22,7 @@ use crate::objects::{
     Claim, Event, Key, Seconds, WALL, address, addresses, claim_uid, gateway_node, key_uid, mono,
     name_number, number, public_key,
 };
-use crate::request::Request;
+use crate::request::{Promises, Request};
 
 /// Targets, as a set: keys from bit 0, claims from bit 8.
 pub type Targets = u32;
@@ -65,6 +65,13 @@ impl Knowledge {
     /// Keys that wait for an address wait no more.
     pub fn wake_waiting(&mut self) -> Targets {
         std::mem::take(&mut self.waiting)
+    }
+
+    /// The other keys with the public key of a claim.
+    pub fn rivals(&self, claim: &Claim) -> Targets {
+        let carry = |key: &&Key| key.public_key == claim.public_key && key.uid != claim.key;
+        let rivals = self.keys.iter().filter(carry);
+        rivals.fold(0, |rivals, key| rivals | 1 << key.uid)
     }
 
     pub fn watermark(&self) -> u8 {
@@ -130,7 +137,7 @@ pub struct Mind {
     statuses: Vec<KeyStatus>,
     pub known: Intern<Knowledge>,
     absorbed: HashMap<(u32, u8, News), (u32, Targets), Mix>,
-    planned: HashMap<(u32, u8, u8, u8), u32, Mix>,
+    planned: HashMap<(u32, u8, Promises, u8), u32, Mix>,
     outcomes: Vec<Vec<Outcome>>,
 }
 
@@ -219,7 +226,7 @@ impl Mind {
     }
 
     /// Plans one target, for every draw that the random source could make.
-    pub fn plan(&mut self, knowledge: u32, now: u8, promised: u8, target: u8) -> &[Outcome] {
+    pub fn plan(&mut self, knowledge: u32, now: u8, promised: Promises, target: u8) -> &[Outcome] {
         let question = (knowledge, now, promised, target);
         let known = self.planned.get(&question).copied();
         let number = known.unwrap_or_else(|| {
@@ -232,12 +239,16 @@ impl Mind {
         &self.outcomes[number as usize]
     }
 
-    fn plan_anew(&mut self, knowledge: u32, now: u8, promised: u8, target: u8) -> Vec<Outcome> {
+    fn plan_anew(&mut self, knowledge: u32, now: u8, promised: Promises, target: u8) -> Vec<Outcome> {
         let before = self.known.get(knowledge).clone();
         let mut promises = Promised::default();
-        (0..8)
-            .filter(|address| promised & 1 << address != 0)
-            .for_each(|n| promises.add(&promise(n)));
+        for bit in (0..16).filter(|bit| promised & 1 << bit != 0) {
+            let claimed = match self.mutation {
+                Mutation::PromiseAddressesAlone => u8::MAX,
+                _ => bit / 8,
+            };
+            promises.add(&promise(bit % 8, claimed));
+        }
         let mut outcomes: Vec<Outcome> = Vec::new();
         for draw in Fixed::all() {
             let mut world = self.world(&before, now);
@@ -397,12 +408,12 @@ fn bit(target: &Target) -> Targets {
     }
 }
 
-fn promise(address: u8) -> NewClaim {
+fn promise(address: u8, claimed: u8) -> NewClaim {
     NewClaim {
         key: key_uid(u8::MAX),
         namespace: "tenant".into(),
         name: "promise".to_owned(),
-        public_key: public_key(u8::MAX),
+        public_key: public_key(claimed),
         pool: "default".into(),
         addresses: addresses(address),
         address_generation: 0,

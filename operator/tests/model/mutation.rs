@@ -11,6 +11,8 @@ pub enum Mutation {
     AdoptByUidAlone,
     /// A name that is taken counts as one's own.
     AdoptBlindly,
+    /// A public key may be claimed for two keys at the same time.
+    PromiseAddressesAlone,
     /// A claim whose key has not been seen is released at once.
     NoLiveRead,
     /// A claim that its key no longer wants is released without a look whether that is still so.
@@ -34,10 +36,11 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::PublishBeforeClaim,
         Self::AdoptByUidAlone,
         Self::AdoptBlindly,
+        Self::PromiseAddressesAlone,
         Self::NoLiveRead,
         Self::ReleaseUnread,
         Self::TakeBackUnread,

@@ -46,6 +46,10 @@ pub struct Flight {
     pub reply: Option<Reply>,
 }
 
+/// An address and a public key of each claim that is being made: bit 0 for the first address with public key 0, bit 8 for
+/// the first with public key 1.
+pub type Promises = u16;
+
 /// How an executor goes on after a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -57,14 +61,20 @@ pub enum Next {
 }
 
 impl Flight {
-    /// The address that nobody else in the same program may count on.
-    pub fn promises(&self) -> u8 {
+    /// The claim that is being made.
+    pub fn claim(&self) -> Option<Claim> {
         match self.request {
             Request::Create(claim) | Request::LookUp(claim) | Request::PublishThenCreate(_, claim) => {
-                1 << claim.address
+                Some(claim)
             }
-            _ => 0,
+            _ => None,
         }
+    }
+
+    /// What nobody else in the same program may count on.
+    pub fn promises(&self) -> Promises {
+        self.claim()
+            .map_or(0, |claim| 1 << (claim.address + 8 * claim.public_key))
     }
 
     /// What `execute/claim.rs` does with the reply.

@@ -9,7 +9,7 @@ use crate::intern::Intern;
 use crate::mind::{Knowledge, Mind, News, Targets};
 use crate::mutation::Mutation;
 use crate::objects::Event;
-use crate::request::{Flight, Next, Request, ranks};
+use crate::request::{Flight, Next, Promises, Request, ranks};
 use crate::rest;
 pub use moves::{Action, Deed};
 
@@ -351,6 +351,7 @@ impl Model {
     /// A step has failed: its target is planned again, sooner or later, and what it counted on is open to others.
     fn fail(&mut self, core: &mut Core, which: usize) {
         let flight = core.flights.remove(which);
+        self.wake_rivals(core, &flight);
         if flight.promises() != 0 {
             let mut knowledge = self.mind.known.get(core.knowledge).clone();
             let waiting = knowledge.wake_waiting();
@@ -358,6 +359,13 @@ impl Model {
             touch(core, waiting);
         }
         touch(core, 1 << flight.target);
+    }
+
+    /// Another key may have waited to see what becomes of its public key.
+    fn wake_rivals(&self, core: &mut Core, ended: &Flight) {
+        let known = self.mind.known.get(core.knowledge);
+        let rivals = ended.claim().map_or(0, |claim| known.rivals(&claim));
+        touch(core, rivals);
     }
 
     fn take_reply(&mut self, core: &mut Core, which: usize, time: u8) {
@@ -373,6 +381,7 @@ impl Model {
             }
             Next::Learn(Some(news)) => {
                 core.flights.remove(which);
+                self.wake_rivals(core, &flight);
                 self.learn(core, time, news);
                 touch(core, 1 << flight.target);
             }
@@ -390,7 +399,7 @@ fn touch(core: &mut Core, due: Targets) {
     core.due |= due & !under_way;
 }
 
-fn promised(core: &Core) -> u8 {
+fn promised(core: &Core) -> Promises {
     core.flights.iter().fold(0, |all, flight| all | flight.promises())
 }
 

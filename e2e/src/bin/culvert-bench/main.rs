@@ -3,7 +3,7 @@
 //! ```text
 //! idle     one key at a time: latency, writes                 small API
 //! burst    10,000 keys at once, against a bare client         grows by 20,000 each round
-//! served   10,000 keys at once, with a gateway: writes
+//!          and once with a gateway: writes
 //! size     the API filled up: restart, memory                 100,000 keys
 //! ```
 //!
@@ -11,6 +11,7 @@
 //! client that sends the same requests to the same apiserver in the same run, in turns. The operator and that client
 //! are users of their own, both of `system:masters`: the apiserver's queues and authorizers treat them alike.
 //!
+//! The first argument is the number of keys at the end; others name the parts that are measured, all of them otherwise.
 //! Standard output is one JSON array, `[{"name","value","unit","goal"}]`; what goes on is told on standard error.
 
 mod agent;
@@ -55,11 +56,19 @@ async fn measure() -> Result<Figures> {
         .context("say how many keys, for instance 100000")?;
     let keys: usize = keys.parse().context("the number of keys is no number")?;
     ensure!(keys >= LEAST, "at least {LEAST} keys are needed");
+    let wanted: Vec<String> = std::env::args().skip(2).collect();
+    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|name| name == part);
     let mut figures = Figures::default();
     let mut stage = Stage::start().await?;
     let empty = size::empty(&stage).await?;
-    idle::measure(&mut stage, &mut figures).await?;
-    burst::measure(&mut stage, keys, &mut figures).await?;
-    size::measure(&mut stage, keys, empty, &mut figures).await?;
+    if wants("idle") {
+        idle::measure(&mut stage, &mut figures).await?;
+    }
+    if wants("burst") {
+        burst::measure(&mut stage, keys, &mut figures).await?;
+    }
+    if wants("size") {
+        size::measure(&mut stage, keys, empty, &mut figures).await?;
+    }
     Ok(figures)
 }

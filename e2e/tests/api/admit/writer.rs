@@ -1,7 +1,7 @@
 //! Who may write what. A role may grant every ordinary verb on everything of Culvert's: claims and statuses stay the
 //! operator's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -309,5 +309,89 @@ async fn admit_lets_each_publish_what_its_verb_names() -> Result<()> {
         !taken && said.contains("this status is written by Culvert's operator"),
         "{said}"
     );
+    Ok(())
+}
+
+/// In all the ways in which a migrator of storage versions writes an object as it is.
+async fn rewritten(migrator: &Path, object: &str) -> Result<()> {
+    let mut before = read(object).await?;
+    allowed(migrator, &["replace", "-f", "-"], &before).await?;
+    // What the API's defaults add to an object is stored with it the first time: that is another version of the same.
+    let stored = read(object).await?;
+    before["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"].clone();
+    ensure!(stored == before, "{object} has changed: {stored}");
+    allowed(migrator, &["replace", "-f", "-"], &before).await?;
+    allowed(
+        migrator,
+        &["patch", object, "--type=merge", "-p", "{}"],
+        &Value::Null,
+    )
+    .await?;
+    let mut apply = json!({ "apiVersion": before["apiVersion"], "kind": before["kind"], "metadata": {} });
+    for field in ["name", "uid", "resourceVersion"] {
+        apply["metadata"][field] = before["metadata"][field].clone();
+    }
+    let words = [
+        "apply",
+        "--server-side",
+        "--validate=false",
+        "--field-manager=migrator",
+        "-f",
+        "-",
+    ];
+    allowed(migrator, &words, &apply).await?;
+    ensure!(read(object).await? == before, "{object} has changed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn admit_lets_a_migrator_write_what_is_there_and_nothing_else() -> Result<()> {
+    let migrator = user(
+        "admit-migrator",
+        &[rule(&["*"], &["get", "list", "update", "patch"])],
+    )
+    .await?;
+    let node = json!({
+        "apiVersion": "culvert.dev/v1alpha1",
+        "kind": "GatewayNode",
+        "metadata": { "name": "admit-migrator" },
+        "spec": { "gatewayRef": { "name": "g", "uid": "u" }, "nodeName": "n" },
+    });
+    let admin = plane().await?.kubeconfig();
+    for object in [&claim("10.65.3.1"), &node] {
+        // Not applied: kubectl's own record of that is what its `replace` would change.
+        allowed(&admin, &["create", "-f", "-"], object).await?;
+    }
+    for (object, because, spec) in [
+        (
+            "wgp/10.65.3.1",
+            "WireGuardPeers are made by Culvert's operator",
+            json!({ "released": true }),
+        ),
+        (
+            "wgn/admit-migrator",
+            "GatewayNodes are made by Culvert's operator",
+            json!({ "drain": true }),
+        ),
+    ] {
+        rewritten(&migrator, object).await?;
+        let before = read(object).await?;
+        for change in [
+            json!({ "spec": spec }),
+            json!({ "metadata": { "labels": { "a": "b" } } }),
+            json!({ "metadata": { "annotations": { "culvert.dev/leaving": "true" } } }),
+            json!({ "metadata": { "finalizers": ["example.com/held"] } }),
+            json!({ "metadata": { "ownerReferences": [
+                { "apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u" },
+            ] } }),
+            // Nothing of it means anything, and yet it is another version.
+            json!({ "metadata": { "managedFields": [{}] } }),
+        ] {
+            let patch = change.to_string();
+            let words = ["patch", object, "--type=merge", "-p", &patch];
+            forbidden(&migrator, &words, &Value::Null, because).await?;
+        }
+        ensure!(read(object).await? == before, "{object} has changed");
+    }
     Ok(())
 }

@@ -1,6 +1,15 @@
 //! Which addresses a key gets, and when it gets none.
 
 use super::*;
+use crate::plan::NewClaim;
+
+/// The claim that is to be made, if there is one.
+fn claim_in(steps: &[(Target, Step)]) -> Option<NewClaim> {
+    steps.iter().find_map(|(_, step)| match step {
+        Step::CreateClaim(claim) => Some(claim.clone()),
+        _ => None,
+    })
+}
 
 #[test]
 fn a_key_gets_one_address_of_each_family() {
@@ -251,22 +260,69 @@ fn a_namespace_that_makes_and_deletes_keys_cannot_use_up_a_pool() {
 fn a_claim_whose_reply_was_lost_is_asked_for_again_and_not_drawn_anew() {
     let mut bed = Bed::new("10.64.0.0/16");
     bed.put_key(key("laptop", 1));
-    let claim = |steps: &[(Target, Step)]| {
-        steps.iter().find_map(|(_, step)| match step {
-            Step::CreateClaim(claim) => Some(claim.clone()),
-            _ => None,
-        })
-    };
-    let first = claim(&bed.plan().steps).unwrap();
+    let first = claim_in(&bed.plan().steps).unwrap();
     bed.promised.doubt(first.clone());
     bed.world.touch(Target::Key(uid("laptop")));
-    assert_eq!(claim(&bed.plan().steps), Some(first.clone()));
+    assert_eq!(claim_in(&bed.plan().steps), Some(first.clone()));
     // Unless the key wants something else by now, or it is known what became of the request.
     bed.change_key("laptop", |key| key.public_key = Some(public_key(9)));
-    assert_ne!(claim(&bed.plan().steps).unwrap().addresses, first.addresses);
+    assert_ne!(claim_in(&bed.plan().steps).unwrap().addresses, first.addresses);
     bed.change_key("laptop", |key| key.public_key = Some(public_key(1)));
     bed.promised.settle(&uid("laptop"));
-    assert_ne!(claim(&bed.plan().steps).unwrap().addresses, first.addresses);
+    assert_ne!(claim_in(&bed.plan().steps).unwrap().addresses, first.addresses);
+}
+
+/// A claim under way for a key, and a key that was made before it and turned up after it, both with one public key.
+fn two_at_once() -> (Bed, NewClaim) {
+    let mut bed = Bed::new("10.64.0.0/16");
+    bed.put_key(key("younger", 2));
+    let first = claim_in(&bed.plan().steps).unwrap();
+    bed.promised.add(&first);
+    bed.put_key(Key {
+        created: 1,
+        ..key("older", 2)
+    });
+    // By age the public key would be its own now; and of two claims nobody can say within a second which is the older.
+    let steps = bed.plan().steps;
+    assert!(
+        steps
+            .iter()
+            .all(|(target, _)| *target != Target::Key(uid("older"))),
+        "{steps:?}"
+    );
+    (bed, first)
+}
+
+/// What the end of a claim does, whatever came of it.
+fn end(bed: &mut Bed, claim: &NewClaim) {
+    bed.promised.remove(claim);
+    for name in ["older", "younger"] {
+        bed.world.touch(Target::Key(uid(name)));
+    }
+}
+
+#[test]
+fn a_public_key_is_claimed_for_one_key_at_a_time() {
+    let (mut bed, first) = two_at_once();
+    // Another public key is nobody's affair.
+    bed.put_key(key("other", 3));
+    let other = claim_in(&bed.plan().steps).unwrap();
+    assert_eq!(other.key, uid("other"));
+    bed.execute(Step::CreateClaim(other));
+    bed.execute(Step::CreateClaim(first.clone()));
+    end(&mut bed, &first);
+    bed.settle();
+    assert_eq!(bed.addresses("younger").len(), 2);
+    assert_eq!(bed.ready("older"), Some(Reason::DuplicateKey));
+}
+
+#[test]
+fn a_public_key_whose_claim_came_to_nothing_goes_to_who_waited_for_it() {
+    let (mut bed, first) = two_at_once();
+    end(&mut bed, &first);
+    bed.settle();
+    assert_eq!(bed.addresses("older").len(), 2);
+    assert_eq!(bed.ready("younger"), Some(Reason::DuplicateKey));
 }
 
 #[test]

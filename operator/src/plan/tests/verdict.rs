@@ -140,3 +140,37 @@ fn a_key_that_waits_for_an_address_is_told_when_another_gets_its_public_key() {
     bed.settle();
     assert_eq!(bed.ready("laptop"), Some(Reason::DuplicateKey));
 }
+
+#[test]
+fn of_two_claims_of_one_second_one_stays_and_the_other_is_released() {
+    // Two operators that were both active, and whichever way the uids fall.
+    for other in [Uid::from_u128(1), Uid::from_u128(u128::MAX)] {
+        let mut bed = Bed::new("10.64.0.0/24");
+        bed.put_key(key("laptop", 1));
+        bed.settle();
+        let held = bed.claim_of("laptop");
+        bed.put_key(Key {
+            created: 900,
+            ..key("phone", 1)
+        });
+        let addresses = ["10.64.0.9".parse::<IpAddr>().unwrap()];
+        bed.put_claim(Claim {
+            uid: other,
+            addresses: Addresses::new(addresses).unwrap(),
+            key: uid("phone"),
+            key_name: "phone".to_owned(),
+            ..held.clone()
+        });
+        bed.settle();
+        let (winner, loser) = if held.uid < other {
+            ("laptop", "phone")
+        } else {
+            ("phone", "laptop")
+        };
+        assert!(!bed.addresses(winner).is_empty());
+        assert!(bed.addresses(loser).is_empty());
+        assert_eq!(bed.ready(loser), Some(Reason::DuplicateKey));
+        let held = bed.claims.values().filter(|claim| !claim.released);
+        assert_eq!(held.map(|claim| claim.key).collect::<Vec<_>>(), [uid(winner)]);
+    }
+}
