@@ -1,5 +1,7 @@
 //! Which addresses a key gets, and when it gets none.
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::plan::NewClaim;
 
@@ -19,6 +21,22 @@ fn a_key_gets_one_address_of_each_family() {
     let addresses = bed.addresses("laptop");
     assert!(addresses[0].is_ipv4() && addresses[1].is_ipv6(), "{addresses:?}");
     assert_eq!(bed.ready("laptop"), Some(Reason::NoGateway));
+}
+
+#[test]
+fn the_address_of_one_family_tells_nothing_of_the_other() {
+    // One IPv4 address is left, so it is always the same one.
+    let v6 = |seed| {
+        let mut bed = Bed::new("10.64.0.0/30");
+        bed.rng = SmallRng::seed_from_u64(seed);
+        bed.put_key(key("laptop", 1));
+        bed.settle();
+        let addresses = bed.addresses("laptop");
+        assert_eq!(addresses[0].to_string(), "10.64.0.2");
+        addresses[1]
+    };
+    let drawn: HashSet<IpAddr> = (0..32).map(v6).collect();
+    assert_eq!(drawn.len(), 32, "{drawn:?}");
 }
 
 #[test]
