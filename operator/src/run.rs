@@ -17,6 +17,7 @@ use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::execute::{Events, Outcome, execute, retry::Failure};
 use crate::lease::Election;
+use crate::memory;
 use crate::metrics::{Metrics, StepKind};
 use crate::observe;
 use crate::plan::{NewClaim, Plan, Promised, Step, plan};
@@ -231,6 +232,7 @@ impl Operator {
             return;
         }
         self.counted = now.mono;
+        memory::give_back();
         let figures = self.world.figures(now);
         self.metrics.set_pools(&figures.pools);
         self.metrics.set_keys(&figures.keys);

@@ -25,7 +25,7 @@ const WATCH: u32 = 50;
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Objects of a page.
-const PAGE: u32 = 500;
+const PAGE: u32 = 250;
 
 /// First and longest pause after a failure.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
