@@ -196,7 +196,7 @@ impl Bench {
         while self.world.has_due() {
             let targets = self.world.take_due(BATCH);
             let begun = begin();
-            let planned = plan(&self.world, targets, &Promised::default(), self.now, &mut rng);
+            let planned = plan(&self.world, &targets, &Promised::default(), self.now, &mut rng);
             let took = begun.elapsed();
             let allocates = planned
                 .steps
@@ -268,7 +268,6 @@ impl Bench {
         assert_eq!(targets.len(), keys as usize);
         let mut took = Duration::ZERO;
         for batch in targets.chunks(BATCH) {
-            let batch = batch.to_vec();
             let begun = begin();
             let planned = plan(&self.world, batch, &Promised::default(), self.now, &mut rng);
             took += begun.elapsed();

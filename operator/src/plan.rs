@@ -252,7 +252,7 @@ impl Promised {
 const MANY_ORPHANS: usize = 4;
 
 /// Plans the given targets.
-pub fn plan(world: &World, targets: Vec<Target>, promised: &Promised, now: Now, rng: &mut impl Rng) -> Plan {
+pub fn plan(world: &World, targets: &[Target], promised: &Promised, now: Now, rng: &mut impl Rng) -> Plan {
     let mut plan = Plan::default();
     let mut promised = Cow::Borrowed(promised);
     let mut orphans = Vec::new();

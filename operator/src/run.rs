@@ -250,7 +250,7 @@ impl Operator {
                 wakes,
                 programmed,
                 waiting,
-            } = plan(&self.world, targets, &self.promised, now, &mut self.chance);
+            } = plan(&self.world, &targets, &self.promised, now, &mut self.chance);
             wakes
                 .into_iter()
                 .for_each(|(at, target)| self.world.touch_at(at, target));

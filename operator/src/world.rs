@@ -53,7 +53,7 @@ use symbols::{Symbol, Symbols};
 use table::{Record, Slot, Table};
 
 /// How everything is hashed whose names users do not choose: uids are the apiserver's, pools and gateways the
-/// administrators'. Public keys and names of namespaces could be chosen to collide, and are hashed with SipHash.
+/// administrators'. Public keys and names of namespaces could be chosen to collide, and are hashed with `SipHash`.
 type Quick = foldhash::fast::RandomState;
 
 /// Uid of an object: Kubernetes makes them as UUIDs.

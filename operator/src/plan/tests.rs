@@ -294,7 +294,7 @@ impl Bed {
         self.world.notice_silence(self.now.mono);
         self.world.wake(self.now.mono);
         let targets = self.world.take_due(usize::MAX);
-        let plan = plan(&self.world, targets, &self.promised, self.now, &mut self.rng);
+        let plan = plan(&self.world, &targets, &self.promised, self.now, &mut self.rng);
         for (at, target) in &plan.wakes {
             self.world.touch_at(*at, target.clone());
         }
@@ -433,9 +433,10 @@ impl Bed {
             .map(|pool| Target::Pool(pool.name.clone()))
             .collect();
         let targets = keys.into_iter().chain(claims).chain(pools).chain([Target::Fleet]);
+        let targets: Vec<_> = targets.collect();
         let again = plan(
             &self.world,
-            targets.collect(),
+            &targets,
             &Promised::default(),
             self.now,
             &mut self.rng,

@@ -293,7 +293,7 @@ impl Mind {
             wakes,
             programmed,
             waiting,
-        } = plan(world, vec![asked], promises, clock, &mut draw);
+        } = plan(world, &[asked], promises, clock, &mut draw);
         assert!(steps.len() <= 1, "one step a target");
         let mut timers = 0;
         for (at, target) in &wakes {
