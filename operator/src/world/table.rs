@@ -177,12 +177,12 @@ mod tests {
         let mut table = Table::default();
         let all = 2 * CHUNK + 9;
         let slots: Vec<Slot> = (0..all).map(|n| table.add(Bare(uid(n)))).collect();
-        let gone = |n: &usize| n % 3 == 0;
+        let gone = |n: &usize| n.is_multiple_of(3);
         (0..all).filter(gone).for_each(|n| {
             table.remove(slots[n]);
         });
-        for n in 0..all {
-            let left = (!gone(&n)).then_some(slots[n]);
+        for (n, slot) in slots.into_iter().enumerate() {
+            let left = (!gone(&n)).then_some(slot);
             assert_eq!(table.slot(&uid(n)), left);
         }
         let left: Vec<Slot> = table.iter().map(|(slot, _)| slot).collect();
