@@ -73,16 +73,16 @@ pub(super) struct ClaimRecord {
     pub next: Slot,
     pub pool: Symbol,
     created: u32,
-    turn: Turn,
+    phase: Phase,
     pub since: Moment,
     pub programmed: Moment,
 }
 
 /// An address generation, and whether the claim is released, in four bytes: the API bounds generations at 2^31 - 1.
 #[derive(Clone, Copy, Debug)]
-struct Turn(u32);
+struct Phase(u32);
 
-impl Turn {
+impl Phase {
     const RELEASED: u32 = 1 << 31;
 
     fn new(address_generation: u32, released: bool) -> Self {
@@ -204,8 +204,8 @@ impl World {
             key,
             key_namespace,
             key_name,
-            address_generation: record.turn.generation(),
-            released: record.turn.is_released(),
+            address_generation: record.phase.generation(),
+            released: record.phase.is_released(),
             since: record.since.time().unwrap_or_default(),
             programmed: record.programmed.time(),
             slot,
@@ -222,7 +222,7 @@ impl World {
         Shown {
             addresses: record.addresses,
             public_key: Some(self.claimed_key(record)),
-            address_generation: Some(record.turn.generation()),
+            address_generation: Some(record.phase.generation()),
         }
     }
 
@@ -291,7 +291,7 @@ impl World {
                 return;
             }
             let known = self.claims.at(slot);
-            if known.turn.is_released() == claim.released {
+            if known.phase.is_released() == claim.released {
                 since = known.since;
             }
             programmed = known.programmed;
@@ -312,7 +312,7 @@ impl World {
             next: NOWHERE,
             pool,
             created: claim.created,
-            turn: Turn::new(claim.address_generation, claim.released),
+            phase: Phase::new(claim.address_generation, claim.released),
             since,
             programmed,
         });
@@ -367,7 +367,7 @@ impl World {
 
     fn index_claim(&mut self, slot: Slot) {
         let record = self.claims.at(slot);
-        let (key, pool, released) = (record.key, record.pool, record.turn.is_released());
+        let (key, pool, released) = (record.key, record.pool, record.phase.is_released());
         let place = (record.created, record.uid);
         // Oldest first; there are hardly ever more than two.
         let (mut before, mut after) = (NOWHERE, self.keys.at(key).first_claim);
@@ -424,7 +424,7 @@ impl World {
             }
         }
         self.awaiting.remove(&(pool, record.resource_version, slot));
-        let (released, place) = (record.turn.is_released(), (pool, self.keys.at(key).namespace));
+        let (released, place) = (record.phase.is_released(), (pool, self.keys.at(key).namespace));
         if let Some(held) = self.held_by_pool.get_mut(&pool) {
             *held -= 1;
             if *held == 0 {

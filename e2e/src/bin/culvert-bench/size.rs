@@ -24,7 +24,7 @@ const ROUNDS: usize = 3;
 const LOT: usize = 10_000;
 
 /// Objects of a page, as the operator asks for them.
-const PAGE: u32 = 500;
+const PAGE: u32 = 250;
 
 /// How long the operator is left alone before its memory is looked at: it gives back what a list took, and counts
 /// everything at least once.
