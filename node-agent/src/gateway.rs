@@ -8,7 +8,9 @@ use std::collections::{HashMap, HashSet};
 
 use culvert_crds::Reason;
 use culvert_crds::gateway_node::{MAX_REFUSED, Refused};
-use culvert_wireguard::{DeviceChange, Error, ErrorClass, ObservedDevice, PrivateKey, PublicKey, Refusal};
+use culvert_wireguard::{
+    DeviceChange, Error, ErrorClass, ObservedDevice, PrivateKey, PublicKey, Refusal, Settings,
+};
 use rand::RngExt;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
@@ -159,7 +161,7 @@ impl Gateway {
         }
         let interface = self.ensure(kernel, assignment).await?;
         let mut observed = kernel.dump(&interface)?;
-        let own = self.settle_settings(kernel, keystore, assignment, &interface, &mut observed)?;
+        let own = self.settle_settings(kernel, keystore, assignment, &interface, &mut observed.settings)?;
         if tick.is_some() || self.shaped.as_ref() != Some(assignment) {
             kernel
                 .shape(&interface, &assignment.addresses(), assignment.mtu)
@@ -247,7 +249,7 @@ impl Gateway {
         keystore: &Keystore,
         assignment: &Assignment,
         interface: &Managed,
-        observed: &mut ObservedDevice,
+        observed: &mut Settings,
     ) -> Result<PublicKey, PassError> {
         let in_kernel = observed.private_key.take();
         if let (Some(_), Some(own), Some(reported)) = (&in_kernel, observed.public_key, self.state.public_key)

@@ -3,7 +3,7 @@
 //! A dump is whole or an error. Every change goes to an interface that carries our mark
 //! ([`Managed`]); there is no way to name another one.
 
-use culvert_wireguard::netlink::{Limits, LinkInfo, Rtnl, Socket, dump_whole};
+use culvert_wireguard::netlink::{Limits, LinkInfo, Rtnl, Socket, dump};
 use culvert_wireguard::{DeviceChange, Error, ObservedDevice, PeerChange, Refusal};
 use ipnet::IpNet;
 
@@ -83,7 +83,16 @@ impl Kernel {
 
     /// A whole dump.
     pub fn dump(&mut self, interface: &Managed) -> Result<ObservedDevice, Error> {
-        tokio::task::block_in_place(|| dump_whole(&mut self.socket, interface.link.ifindex, DUMPS))
+        let ifindex = interface.link.ifindex;
+        tokio::task::block_in_place(|| {
+            for _ in 1..DUMPS {
+                match dump(&mut self.socket, ifindex) {
+                    Err(Error::DumpInterrupted { .. }) => {}
+                    whole => return whole,
+                }
+            }
+            dump(&mut self.socket, ifindex)
+        })
     }
 
     /// Changes the interface's own settings.
