@@ -19,7 +19,7 @@ use super::encode::{self, Limits, Message};
 use super::frame::Frames;
 use super::link::numbered;
 use super::look::Look;
-use crate::{DeviceChange, Error, Refusal};
+use crate::{DeviceChange, Error, PeerChange, Refusal};
 
 /// Bytes of the receive buffer. The kernel sizes a dump's datagrams by it and stops at 32 KiB.
 const BUFFER: usize = 64 * 1024;
@@ -117,8 +117,26 @@ impl Socket {
         change: &DeviceChange,
         limits: Limits,
     ) -> Result<usize, Error> {
+        self.send_changes(ifindex, encode::set_device(self.family, ifindex, change, limits))
+    }
+
+    /// [`Socket::set_device`] for peers alone.
+    pub fn set_peers(
+        &mut self,
+        ifindex: u32,
+        changes: &[PeerChange],
+        limits: Limits,
+    ) -> Result<usize, Error> {
+        self.send_changes(ifindex, encode::set_peers(self.family, ifindex, changes, limits))
+    }
+
+    fn send_changes(
+        &mut self,
+        ifindex: u32,
+        messages: impl Iterator<Item = Message>,
+    ) -> Result<usize, Error> {
         let mut sent = 0;
-        for message in encode::set_device(self.family, ifindex, change, limits) {
+        for message in messages {
             self.send_change(ifindex, message)?;
             sent += 1;
         }
