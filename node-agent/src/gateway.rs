@@ -8,7 +8,9 @@ use std::collections::{HashMap, HashSet};
 
 use culvert_crds::Reason;
 use culvert_crds::gateway_node::{MAX_REFUSED, Refused};
-use culvert_wireguard::{DeviceChange, Error, ErrorClass, ObservedDevice, PrivateKey, PublicKey, Refusal};
+use culvert_wireguard::{
+    DeviceChange, Error, ErrorClass, ObservedDevice, PeerChange, PrivateKey, PublicKey, Refusal, Settings,
+};
 use rand::RngExt;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
@@ -18,9 +20,9 @@ use crate::assignment::Assignment;
 use crate::clock::Clocks;
 use crate::desired::Wanted;
 use crate::interface::{Managed, Mark};
-use crate::kernel::Kernel;
+use crate::kernel::{self, Kernel};
 use crate::keystore::{Keystore, KeystoreError};
-use crate::plan::{purge, sync};
+use crate::plan::{batch, link, purge, sync};
 use crate::watch::Shared;
 
 /// How often a set of peers is sent before what the kernel ignores counts as refused.
@@ -115,18 +117,18 @@ impl Gateway {
     }
 
     /// One tick without any wish of the API: forgets whoever is stale.
-    pub fn forget(&mut self, kernel: &mut Kernel, clocks: Clocks) -> Result<(), PassError> {
+    pub fn forget(&mut self, kernel: &mut impl Kernel, clocks: Clocks) -> Result<(), PassError> {
         let Some(interface) = self.interface.clone() else {
             return Ok(());
         };
-        let observed = kernel.dump(&interface)?;
+        let observed = kernel::whole(kernel, &interface)?;
         self.purge(kernel, &interface, &observed, None, clocks)
     }
 
     /// Makes the kernel what the API asks, and proves it by a dump. `tick` says whether ages are looked at, too.
     pub async fn pass(
         &mut self,
-        kernel: &mut Kernel,
+        kernel: &mut impl Kernel,
         keystore: &Keystore,
         assignment: &Assignment,
         desired: &Shared,
@@ -148,7 +150,7 @@ impl Gateway {
 
     async fn try_pass(
         &mut self,
-        kernel: &mut Kernel,
+        kernel: &mut impl Kernel,
         keystore: &Keystore,
         assignment: &Assignment,
         desired: &Shared,
@@ -158,12 +160,13 @@ impl Gateway {
             self.mark = assignment.mark.clone();
         }
         let interface = self.ensure(kernel, assignment).await?;
-        let mut observed = kernel.dump(&interface)?;
-        let own = self.settle_settings(kernel, keystore, assignment, &interface, &mut observed)?;
+        let mut observed = kernel::whole(kernel, &interface)?;
+        let own = self.settle_settings(kernel, keystore, assignment, &interface, &mut observed.settings)?;
         if tick.is_some() || self.shaped.as_ref() != Some(assignment) {
-            kernel
-                .shape(&interface, &assignment.addresses(), assignment.mtu)
-                .await?;
+            let present = kernel.addresses(&interface).await?;
+            for step in link::plan(&interface.link, &present, &assignment.addresses(), assignment.mtu) {
+                kernel.shape(&interface, &step).await?;
+            }
             if interface.mark != assignment.mark {
                 kernel.mark(&interface, &assignment.mark).await?;
             }
@@ -184,8 +187,8 @@ impl Gateway {
                 break;
             }
             tracing::debug!(changes = changes.len(), "programming peers");
-            kernel.change(&interface, changes)?;
-            observed = kernel.dump(&interface)?;
+            change(kernel, &interface, changes)?;
+            observed = kernel::whole(kernel, &interface)?;
         }
         self.state.public_key = Some(own);
         if complete {
@@ -201,7 +204,11 @@ impl Gateway {
     }
 
     /// Finds the gateway's interface, or creates it.
-    async fn ensure(&mut self, kernel: &mut Kernel, assignment: &Assignment) -> Result<Managed, PassError> {
+    async fn ensure(
+        &mut self,
+        kernel: &mut impl Kernel,
+        assignment: &Assignment,
+    ) -> Result<Managed, PassError> {
         let link = kernel.link(&assignment.interface).await?;
         let interface = if let Some(link) = link {
             let ours = Managed::of(link).filter(|managed| managed.mark.gateway == self.mark.gateway);
@@ -243,11 +250,11 @@ impl Gateway {
     /// Gives the interface its key and port.
     fn settle_settings(
         &mut self,
-        kernel: &mut Kernel,
+        kernel: &mut impl Kernel,
         keystore: &Keystore,
         assignment: &Assignment,
         interface: &Managed,
-        observed: &mut ObservedDevice,
+        observed: &mut Settings,
     ) -> Result<PublicKey, PassError> {
         let in_kernel = observed.private_key.take();
         if let (Some(_), Some(own), Some(reported)) = (&in_kernel, observed.public_key, self.state.public_key)
@@ -282,7 +289,7 @@ impl Gateway {
 
     fn purge(
         &mut self,
-        kernel: &mut Kernel,
+        kernel: &mut impl Kernel,
         interface: &Managed,
         observed: &ObservedDevice,
         wanted: Option<&Wanted>,
@@ -294,14 +301,12 @@ impl Gateway {
         }
         let changes = purge::plan(&observed.peers, &mut self.ages, wanted, self.mark.window, clocks);
         self.ages.end(clocks);
-        if !changes.is_empty() {
-            kernel.change(interface, changes)?;
-        }
+        change(kernel, interface, changes)?;
         Ok(())
     }
 
     /// Leaves the node: removes every peer, then the interface.
-    pub async fn drain(&mut self, kernel: &mut Kernel) -> Result<(), PassError> {
+    pub async fn drain(&mut self, kernel: &mut impl Kernel) -> Result<(), PassError> {
         if let Some(interface) = &self.interface {
             kernel.delete(interface).await?;
             tracing::info!(interface = interface.link.name, "interface drained and deleted");
@@ -334,6 +339,12 @@ impl State {
     }
 }
 
+fn change(kernel: &mut impl Kernel, interface: &Managed, changes: Vec<PeerChange>) -> Result<(), Error> {
+    batch::messages(changes)
+        .iter()
+        .try_for_each(|message| kernel.change(interface, message))
+}
+
 /// What is not to be programmed, and what the kernel has silently ignored.
 fn refused(wanted: &Wanted, observed: &ObservedDevice) -> Option<Refused> {
     let present: HashMap<_, _> = observed
@@ -357,3 +368,6 @@ fn refused(wanted: &Wanted, observed: &ObservedDevice) -> Option<Refused> {
     uids.truncate(MAX_REFUSED);
     (count > 0).then_some(Refused { uids, count })
 }
+
+#[cfg(test)]
+mod tests;

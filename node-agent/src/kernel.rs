@@ -1,133 +1,83 @@
-//! The node's kernel: one netlink socket for WireGuard, one for links and addresses.
+//! The node's WireGuard and its links, as the agent needs them.
 //!
-//! A dump is whole or an error. Every change goes to an interface that carries our mark
-//! ([`Managed`]); there is no way to name another one.
+//! Every change goes to an interface that carries our mark ([`Managed`]); there is no way to name another one. What an
+//! interface holds is seen by a look, datagram by datagram; [`whole`] makes one device of it, or an error.
+//!
+//! Success of a change does not prove that a peer is there: a peer with the interface's own key is ignored without a
+//! word. A failure says as little, as part of the change, or all of it, may have been done: look again.
 
-use culvert_wireguard::netlink::{Limits, LinkInfo, Rtnl, Socket, dump_whole};
-use culvert_wireguard::{DeviceChange, Error, ObservedDevice, PeerChange, Refusal};
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+mod netlink;
+
+pub use netlink::Netlink;
+
+use culvert_wireguard::netlink::LinkInfo;
+use culvert_wireguard::{DeviceChange, Error, ObservedDevice, PeerChange, PeerPart, Progress, look};
 use ipnet::IpNet;
 
 use crate::interface::{Managed, Mark};
+use crate::plan::link::Shape;
 
-/// How often a dump that somebody's change interrupted is tried again before the tick goes without.
-const DUMPS: u32 = 8;
+/// How often a look that somebody's change interrupted is begun again before the tick goes without.
+const LOOKS: u32 = 8;
 
-/// Peers in a message that reinstates: each pair waits for RCU, with the lock of all links held.
-const PAIRS: usize = 8;
-
-/// The kernel's WireGuard and its links, in the network namespace of this process.
-pub struct Kernel {
-    socket: Socket,
-    rtnl: Rtnl,
-}
-
-impl Kernel {
-    /// Opens both sockets. Fails with a refusal `NotSupported` when the kernel has no WireGuard.
-    pub fn open() -> Result<Self, Error> {
-        Ok(Self {
-            socket: Socket::open()?,
-            rtnl: Rtnl::open()?,
-        })
-    }
-
+/// What the agent asks of a kernel. Interfaces are those of one network namespace.
+///
+/// All but names is known by the interface's number, so whoever renames an interface stops nothing; on one that is gone
+/// every call is refused with `NotFound`, unless it says otherwise.
+pub trait Kernel {
     /// Every interface that carries our mark.
-    pub async fn managed(&self) -> Result<Vec<Managed>, Error> {
-        Ok(self
-            .rtnl
-            .wireguard_links()
-            .await?
-            .into_iter()
-            .filter_map(Managed::of)
-            .collect())
-    }
+    fn managed(&mut self) -> impl Future<Output = Result<Vec<Managed>, Error>>;
 
     /// The interface of this name, whosever it is.
-    pub async fn link(&self, name: &str) -> Result<Option<LinkInfo>, Error> {
-        self.rtnl.link(name).await
-    }
+    fn link(&mut self, name: &str) -> impl Future<Output = Result<Option<LinkInfo>, Error>>;
 
-    /// Creates an interface that carries `mark`.
-    pub async fn create(&self, name: &str, mark: &Mark) -> Result<Managed, Error> {
-        self.rtnl.create_wireguard(name, &mark.alias()).await?;
-        let link = self.rtnl.link(name).await?;
-        link.and_then(Managed::of).ok_or_else(|| Error::Refused {
-            action: "create",
-            object: format!("interface `{name}`"),
-            refusal: Refusal::NotFound,
-        })
-    }
+    /// Creates an interface that carries `mark`, down and empty. Refused with `AlreadyExists` when the name is taken.
+    fn create(&mut self, name: &str, mark: &Mark) -> impl Future<Output = Result<Managed, Error>>;
 
     /// Writes a new mark of the same gateway.
-    pub async fn mark(&self, interface: &Managed, mark: &Mark) -> Result<(), Error> {
-        self.rtnl.set_alias(interface.link.ifindex, &mark.alias()).await
-    }
+    fn mark(&mut self, interface: &Managed, mark: &Mark) -> impl Future<Output = Result<(), Error>>;
 
-    /// Gives the interface its addresses and no others, its MTU, and sets it up.
-    pub async fn shape(&self, interface: &Managed, addresses: &[IpNet], mtu: u32) -> Result<(), Error> {
-        let ifindex = interface.link.ifindex;
-        if interface.link.mtu != mtu {
-            self.rtnl.set_mtu(ifindex, mtu).await?;
-        }
-        let present = self.rtnl.addresses(ifindex).await?;
-        for address in addresses.iter().filter(|address| !present.contains(address)) {
-            self.rtnl.add_address(ifindex, *address).await?;
-        }
-        for address in present.iter().filter(|address| !addresses.contains(address)) {
-            self.rtnl.remove_address(ifindex, *address).await?;
-        }
-        if !interface.link.up {
-            self.rtnl.set_up(ifindex).await?;
-        }
-        Ok(())
-    }
+    /// The interface's addresses, in order; none when it is gone.
+    fn addresses(&mut self, interface: &Managed) -> impl Future<Output = Result<Vec<IpNet>, Error>>;
 
-    /// A whole dump.
-    pub fn dump(&mut self, interface: &Managed) -> Result<ObservedDevice, Error> {
-        tokio::task::block_in_place(|| dump_whole(&mut self.socket, interface.link.ifindex, DUMPS))
-    }
+    /// Changes one thing of the link. An address that is there is refused with `AlreadyExists`, one to remove that is
+    /// not with `NotFound`, and to set up while somebody else has the UDP port with `PortInUse`.
+    fn shape(&mut self, interface: &Managed, step: &Shape) -> impl Future<Output = Result<(), Error>>;
 
-    /// Changes the interface's own settings.
-    pub fn configure(&mut self, interface: &Managed, change: &DeviceChange) -> Result<(), Error> {
-        tokio::task::block_in_place(|| {
-            self.socket
-                .set_device(interface.link.ifindex, change, Limits::default())
-                .map(drop)
-        })
-    }
+    /// Removes every peer, then the interface; one that is gone is no error. Gives up a look that is open, as the kernel
+    /// waits with the end of an interface for whoever looks at it.
+    fn delete(&mut self, interface: &Managed) -> impl Future<Output = Result<(), Error>>;
 
-    /// Changes peers, in order. Those that are reinstated go in small messages.
-    pub fn change(&mut self, interface: &Managed, changes: Vec<PeerChange>) -> Result<(), Error> {
-        let (reinstate, others): (Vec<_>, Vec<_>) = changes
-            .into_iter()
-            .partition(|change| matches!(change, PeerChange::Reinstate(_)));
-        let ifindex = interface.link.ifindex;
-        tokio::task::block_in_place(|| {
-            if !others.is_empty() {
-                self.socket
-                    .set_device(ifindex, &DeviceChange::of_peers(others), Limits::default())?;
-            }
-            if !reinstate.is_empty() {
-                let limits = Limits {
-                    changes: PAIRS,
-                    ..Limits::default()
-                };
-                self.socket
-                    .set_device(ifindex, &DeviceChange::of_peers(reinstate), limits)?;
-            }
-            Ok(())
-        })
-    }
+    /// Begins a look at an interface; one that is open is given up.
+    fn begin(&mut self, interface: &Managed) -> Result<(), Error>;
 
-    /// Removes every peer, then the interface: the other way round costs the kernel 18 ms a peer.
-    pub async fn delete(&mut self, interface: &Managed) -> Result<(), Error> {
-        let gone = |error: &Error| error.refusal() == Some(Refusal::NotFound);
-        match self.configure(interface, &DeviceChange::flush()) {
-            Err(error) if gone(&error) => return Ok(()),
-            result => result?,
-        }
-        match self.rtnl.delete_link(interface.link.ifindex).await {
-            Err(error) if gone(&error) => Ok(()),
-            result => result,
-        }
-    }
+    /// Reads the next part of the look and hands its peers to `each`. Fails with [`Error::NoLook`] when none is open. An
+    /// error ends the look.
+    fn next(&mut self, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error>;
+
+    /// Changes the interface's own settings. A look may stay open meanwhile.
+    fn configure(&mut self, interface: &Managed, change: &DeviceChange) -> Result<(), Error>;
+
+    /// Changes peers, in order, up to the first that fails. A look may stay open meanwhile, and is interrupted.
+    ///
+    /// All of it is one message if it fits, during which nobody else changes any link; so the caller sizes it.
+    fn change(&mut self, interface: &Managed, changes: &[PeerChange]) -> Result<(), Error>;
 }
+
+/// A whole look. One that somebody's change interrupts is begun again, a few times.
+pub fn whole(kernel: &mut impl Kernel, interface: &Managed) -> Result<ObservedDevice, Error> {
+    for _ in 0..LOOKS {
+        kernel.begin(interface)?;
+        if let Some(device) = look::whole(|each| kernel.next(each))? {
+            return Ok(device);
+        }
+    }
+    Err(Error::DumpInterrupted {
+        object: format!("interface {}", interface.link.ifindex),
+    })
+}
+
+#[cfg(test)]
+mod tests;

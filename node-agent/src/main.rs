@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use culvert_node_agent::args::Args;
-use culvert_node_agent::kernel::Kernel;
+use culvert_node_agent::kernel::Netlink;
 use culvert_node_agent::keystore::Keystore;
 use culvert_node_agent::run::{look_through, run};
 use culvert_startup::stop::Stop;
@@ -25,7 +25,7 @@ async fn main() -> ExitCode {
 async fn start(args: Args) -> anyhow::Result<()> {
     logs::start(&args.logs)?;
     let stop = Stop::listen().context("failed to listen for signals")?;
-    let mut kernel = Kernel::open().context(
+    let mut kernel = Netlink::open().context(
         "failed to reach WireGuard in the node's kernel; is the module loaded? try `modprobe wireguard`",
     )?;
     // Before anything else is looked for: whatever is missing, nobody is remembered for it.

@@ -1,4 +1,6 @@
 //! What to change in the kernel: a function of what is wanted, what a whole dump showed, and ages.
 
+pub mod batch;
+pub mod link;
 pub mod purge;
 pub mod sync;

@@ -38,10 +38,10 @@ struct Reporter {
     name: String,
 }
 
-struct Agent {
+struct Agent<K> {
     client: Client,
     node: String,
-    kernel: Kernel,
+    kernel: K,
     keystore: Keystore,
     gateways: HashMap<Uid, Gateway>,
     reporters: HashMap<Uid, Reporter>,
@@ -55,7 +55,9 @@ struct Agent {
 
 /// The first act: forgets whoever is stale, on every interface that an earlier agent has left. It needs the kernel and
 /// nothing else.
-pub async fn look_through(kernel: &mut Kernel) -> Result<HashMap<Uid, Gateway>, culvert_wireguard::Error> {
+pub async fn look_through(
+    kernel: &mut impl Kernel,
+) -> Result<HashMap<Uid, Gateway>, culvert_wireguard::Error> {
     let mut gateways = HashMap::new();
     for interface in kernel.managed().await? {
         let uid = interface.mark.gateway.clone();
@@ -77,11 +79,11 @@ pub async fn look_through(kernel: &mut Kernel) -> Result<HashMap<Uid, Gateway>, 
 }
 
 /// Runs until `stop` resolves. `gateways` is what [`look_through`] has found.
-pub async fn run(
+pub async fn run<K: Kernel>(
     client: Client,
     node: String,
     keystore: Keystore,
-    kernel: Kernel,
+    kernel: K,
     gateways: HashMap<Uid, Gateway>,
     stop: impl Future<Output = ()>,
 ) {
@@ -141,7 +143,7 @@ pub async fn run(
     }
 }
 
-impl Agent {
+impl<K: Kernel> Agent<K> {
     async fn pass(&mut self, assignments: &Assignments, is_tick: bool) {
         for assignment in &assignments.gateways {
             let uid = &assignment.mark.gateway;

@@ -58,6 +58,10 @@ pub enum Error {
         object: String,
     },
 
+    /// No look is open: it has ended, failed or been given up, or none was begun.
+    #[error("no look at an interface is open")]
+    NoLook,
+
     /// The socket's queue overflowed (`ENOBUFS`): answers were lost.
     #[error("answers were lost while trying to {action} {object}")]
     Overrun {
@@ -111,6 +115,7 @@ impl Error {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::DumpInterrupted { .. }
+            | Self::NoLook
             | Self::Overrun { .. }
             | Self::Open(_)
             | Self::Send { .. }

@@ -7,10 +7,12 @@
 //!  endpoint     Endpoint                                                              ▼
 //!  allowed_ips  AllowedIps               netlink::socket   family id, send, receive, acknowledgement
 //!  peer         DesiredPeer,                                                          │
-//!               ObservedPeer,            netlink::dump     one whole dump or an error ◄┘
+//!               ObservedPeer,            netlink::look     a dump, datagram by datagram ◄┘
 //!               ObservedDevice             └ netlink::decode   bytes ──► parts; never panics
-//!  change       PeerChange,              netlink::link, address, route   interfaces, over rtnetlink (async)
-//!               DeviceChange             error             what the kernel refused, with meaning
+//!  look         PeerPart, Settings,      netlink::dump     one whole dump or an error
+//!               Progress                 netlink::link, address, route   interfaces, over rtnetlink (async)
+//!  change       PeerChange,              error             what the kernel refused, with meaning
+//!               DeviceChange
 //! ```
 //!
 //! What the modules promise:
@@ -19,8 +21,10 @@
 //! * [`endpoint`], [`peer`]: where a client is and when it spoke never prints.
 //! * [`allowed_ips`]: equal sets are equal to the kernel.
 //! * [`change`]: a plan is data, and cannot set an endpoint other than the forgotten one.
+//! * [`look`]: an interrupted look is read to its end and says so; only a coherent one makes a device.
 //! * `netlink::encode`: no message above its byte bound; a [remove, add] pair is never split.
 //! * `netlink::decode`: any bytes give a value or an error.
+//! * `netlink::look`: parts of one peer follow one another; a change may be sent, over another socket, meanwhile.
 //! * `netlink::dump`: peers split over messages are merged; an interrupted dump is an error, so absence is proved.
 //! * `netlink::socket`: an exchange that ended early leaves nothing behind for the next one; buffers are wiped.
 //! * `netlink::link`: a kernel's refusal is typed; the mark of ownership is the interface's alias.
@@ -36,6 +40,7 @@ pub mod allowed_ips;
 pub mod change;
 pub mod endpoint;
 pub mod key;
+pub mod look;
 pub mod peer;
 
 #[cfg(feature = "netlink")]
@@ -47,6 +52,7 @@ pub use allowed_ips::AllowedIps;
 pub use change::{DeviceChange, PeerChange};
 pub use endpoint::Endpoint;
 pub use key::{KeyError, PrivateKey, PublicKey};
+pub use look::{PeerPart, Progress, Settings};
 pub use peer::{DesiredPeer, ObservedDevice, ObservedPeer, WallTime};
 
 #[cfg(feature = "netlink")]

@@ -1,6 +1,6 @@
 //! The kernel over netlink: WireGuard's own family on a blocking socket of ours, links over rtnetlink.
 //!
-//! `frame`, `write`, `encode` and `decode` are pure; `socket`, `dump` and the rtnetlink modules do the talking.
+//! `frame`, `write`, `encode` and `decode` are pure; `socket`, `look`, `dump` and the rtnetlink modules do the talking.
 
 pub mod abi;
 pub mod address;
@@ -9,12 +9,13 @@ pub mod dump;
 pub mod encode;
 pub mod frame;
 pub mod link;
+mod look;
 pub mod route;
 pub mod rtnl;
 pub mod socket;
 mod write;
 
-pub use dump::{dump, dump_whole};
+pub use dump::dump;
 pub use encode::{Limits, Message};
 pub use link::LinkInfo;
 pub use route::RouteInfo;

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::{AllowedIps, Endpoint, PrivateKey, PublicKey};
+use crate::{AllowedIps, Endpoint, PublicKey, Settings};
 
 /// A peer as it should be on an interface. Keepalive is always 0 and there is no preshared key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,23 +84,8 @@ impl fmt::Debug for ObservedPeer {
 /// An interface with all its peers, from one whole dump.
 #[derive(PartialEq, Eq)]
 pub struct ObservedDevice {
-    /// The interface's number.
-    pub ifindex: u32,
-
-    /// The interface's name.
-    pub name: String,
-
-    /// Its secret, when one is set.
-    pub private_key: Option<PrivateKey>,
-
-    /// The public key of that secret, as the kernel computed it.
-    pub public_key: Option<PublicKey>,
-
-    /// UDP port it listens on; 0 while it was never up or given one.
-    pub listen_port: u16,
-
-    /// Mark on the packets it sends; 0 is none.
-    pub fwmark: u32,
+    /// The interface's own settings.
+    pub settings: Settings,
 
     /// Every peer, each once, in the kernel's order.
     pub peers: Vec<ObservedPeer>,
@@ -109,8 +94,6 @@ pub struct ObservedDevice {
 impl fmt::Debug for ObservedDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObservedDevice")
-            .field("ifindex", &self.ifindex)
-            .field("name", &self.name)
             .field("peers", &self.peers.len())
             .finish_non_exhaustive()
     }
@@ -119,6 +102,7 @@ impl fmt::Debug for ObservedDevice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PrivateKey;
 
     fn desired() -> DesiredPeer {
         DesiredPeer {
@@ -182,18 +166,13 @@ mod tests {
     #[test]
     fn what_was_observed_does_not_print() {
         let device = ObservedDevice {
-            ifindex: 3,
-            name: "cv0".into(),
-            private_key: Some(PrivateKey::from_bytes(&[9; 32])),
-            public_key: None,
-            listen_port: 51_820,
-            fwmark: 0,
+            settings: Settings {
+                private_key: Some(PrivateKey::from_bytes(&[9; 32])),
+                ..Settings::default()
+            },
             peers: vec![observed()],
         };
-        assert_eq!(
-            format!("{device:?}"),
-            "ObservedDevice { ifindex: 3, name: \"cv0\", peers: 1, .. }"
-        );
+        assert_eq!(format!("{device:?}"), "ObservedDevice { peers: 1, .. }");
         assert_eq!(format!("{:?}", observed()), "ObservedPeer(…)");
         assert_eq!(format!("{:?}", observed().last_handshake), "Some(WallTime(…))");
     }

@@ -4,8 +4,8 @@
 //! value that is missing, short or out of range is an error, never a default: a peer decoded wrongly would be
 //! forgotten or removed wrongly. Attributes that we do not know are skipped, as netlink asks.
 //!
-//! A dump comes as several messages, and a peer may go on in the next one: [`Part`] is one message, and
-//! `dump` puts parts together.
+//! A dump comes as several messages, and a peer may go on in the next one: [`device`] reads one message, and `look`
+//! keeps what belongs together.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -15,13 +15,13 @@ use subtle::ConstantTimeEq as _;
 use super::abi::{
     AF_INET, AF_INET6, CTRL_ATTR_FAMILY_ID, GENL_HEADER, NLA_HEADER, NLA_TYPE_MASK, SOCKADDR_IN,
     SOCKADDR_IN6, WG_CMD_GET_DEVICE, WGALLOWEDIP_A_CIDR_MASK, WGALLOWEDIP_A_FAMILY, WGALLOWEDIP_A_IPADDR,
-    WGDEVICE_A_FWMARK, WGDEVICE_A_IFINDEX, WGDEVICE_A_IFNAME, WGDEVICE_A_LISTEN_PORT, WGDEVICE_A_PEERS,
-    WGDEVICE_A_PRIVATE_KEY, WGDEVICE_A_PUBLIC_KEY, WGPEER_A_ALLOWEDIPS, WGPEER_A_ENDPOINT,
-    WGPEER_A_LAST_HANDSHAKE_TIME, WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, WGPEER_A_PRESHARED_KEY,
-    WGPEER_A_PUBLIC_KEY, WGPEER_A_RX_BYTES, WGPEER_A_TX_BYTES, aligned,
+    WGDEVICE_A_FWMARK, WGDEVICE_A_IFINDEX, WGDEVICE_A_LISTEN_PORT, WGDEVICE_A_PEERS, WGDEVICE_A_PRIVATE_KEY,
+    WGDEVICE_A_PUBLIC_KEY, WGPEER_A_ALLOWEDIPS, WGPEER_A_ENDPOINT, WGPEER_A_LAST_HANDSHAKE_TIME,
+    WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, WGPEER_A_PRESHARED_KEY, WGPEER_A_PUBLIC_KEY, WGPEER_A_RX_BYTES,
+    WGPEER_A_TX_BYTES, aligned,
 };
 use crate::key::KEY_BYTES;
-use crate::{AllowedIps, Endpoint, ObservedPeer, PrivateKey, PublicKey, WallTime};
+use crate::{Endpoint, PeerPart, PrivateKey, PublicKey, WallTime};
 
 /// What is wrong with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,11 +141,6 @@ impl<'a> Attribute<'a> {
         self.bytes().map(|bytes| u64::from_ne_bytes(*bytes))
     }
 
-    fn text(&self) -> Result<String, DecodeError> {
-        let text = self.value.strip_suffix(&[0]).ok_or_else(|| self.invalid())?;
-        String::from_utf8(text.to_vec()).map_err(|_| self.invalid())
-    }
-
     fn public_key(&self) -> Result<PublicKey, DecodeError> {
         self.bytes().map(|bytes| PublicKey::from_bytes(*bytes))
     }
@@ -189,13 +184,11 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// What one message of a dump says; attributes that it does not carry are none.
+/// What one message of a dump says of the interface itself; attributes that it does not carry are none.
 #[derive(Default)]
 pub struct Part {
     /// The interface's number.
     pub ifindex: Option<u32>,
-    /// The interface's name.
-    pub name: Option<String>,
     /// The interface's secret.
     pub private_key: Option<PrivateKey>,
     /// The interface's public key.
@@ -204,21 +197,14 @@ pub struct Part {
     pub listen_port: Option<u16>,
     /// The interface's mark.
     pub fwmark: Option<u32>,
-    /// Peers that begin here or go on here.
-    pub peers: Vec<PeerPart>,
 }
 
-/// A peer in one message.
-pub struct PeerPart {
-    /// What this message says of it.
-    pub peer: ObservedPeer,
+/// What takes in the peers of a message, one part after the other, until it finds one wrong.
+pub type Each<'a> = dyn FnMut(PeerPart<'_>) -> Result<(), DecodeError> + 'a;
 
-    /// Whether it began in an earlier message; then only key and allowed IPs are meant.
-    pub continues: bool,
-}
-
-/// Decodes the payload of one message of a dump: generic header and attributes.
-pub fn device(payload: &[u8]) -> Result<Part, DecodeError> {
+/// Decodes the payload of one message of a dump: generic header and attributes. Peers that begin or go on in it are
+/// handed to `each`; `prefixes` is room for theirs, of which nothing is kept.
+pub fn device(payload: &[u8], prefixes: &mut Vec<IpNet>, each: &mut Each<'_>) -> Result<Part, DecodeError> {
     let ([command, ..], attributes) = payload
         .split_first_chunk::<GENL_HEADER>()
         .ok_or(DecodeError::Message)?;
@@ -230,7 +216,6 @@ pub fn device(payload: &[u8]) -> Result<Part, DecodeError> {
         let attribute = attribute?;
         match attribute.kind {
             WGDEVICE_A_IFINDEX => part.ifindex = Some(attribute.u32()?),
-            WGDEVICE_A_IFNAME => part.name = Some(attribute.text()?),
             WGDEVICE_A_PRIVATE_KEY => {
                 part.private_key = Some(PrivateKey::from_bytes(attribute.bytes()?));
             }
@@ -239,7 +224,7 @@ pub fn device(payload: &[u8]) -> Result<Part, DecodeError> {
             WGDEVICE_A_FWMARK => part.fwmark = Some(attribute.u32()?),
             WGDEVICE_A_PEERS => {
                 for nested in attribute.nested() {
-                    part.peers.push(peer(nested?.nested())?);
+                    peer(nested?.nested(), prefixes, each)?;
                 }
             }
             _ => {}
@@ -264,20 +249,17 @@ pub fn family(payload: &[u8]) -> Result<u16, DecodeError> {
     })
 }
 
-fn peer(attributes: Attributes<'_>) -> Result<PeerPart, DecodeError> {
+fn peer(
+    attributes: Attributes<'_>,
+    prefixes: &mut Vec<IpNet>,
+    each: &mut Each<'_>,
+) -> Result<(), DecodeError> {
     let mut public_key = None;
     // The kernel writes the handshake of every peer that begins, and of none that goes on.
     let mut handshake = None;
-    let mut peer = ObservedPeer {
-        public_key: PublicKey::from_bytes([0; KEY_BYTES]),
-        endpoint: None,
-        last_handshake: None,
-        rx_bytes: 0,
-        tx_bytes: 0,
-        allowed_ips: AllowedIps::new(),
-        persistent_keepalive: 0,
-        has_preshared_key: false,
-    };
+    prefixes.clear();
+    let nobody = PublicKey::from_bytes([0; KEY_BYTES]);
+    let mut peer = PeerPart::more(&nobody, &[]);
     for attribute in attributes {
         let attribute = attribute?;
         match attribute.kind {
@@ -291,22 +273,24 @@ fn peer(attributes: Attributes<'_>) -> Result<PeerPart, DecodeError> {
             WGPEER_A_LAST_HANDSHAKE_TIME => handshake = Some(attribute.handshake()?),
             WGPEER_A_RX_BYTES => peer.rx_bytes = attribute.u64()?,
             WGPEER_A_TX_BYTES => peer.tx_bytes = attribute.u64()?,
-            WGPEER_A_ALLOWEDIPS => peer.allowed_ips = allowed_ips(attribute.nested())?,
+            WGPEER_A_ALLOWEDIPS => {
+                for nested in attribute.nested() {
+                    prefixes.push(allowed_ip(nested?.nested())?);
+                }
+            }
             _ => {}
         }
     }
-    peer.public_key = public_key.ok_or(DecodeError::Missing {
+    let public_key = public_key.ok_or(DecodeError::Missing {
         kind: WGPEER_A_PUBLIC_KEY,
     })?;
-    peer.last_handshake = handshake.flatten();
-    Ok(PeerPart {
-        peer,
-        continues: handshake.is_none(),
+    each(PeerPart {
+        public_key: &public_key,
+        begins: handshake.is_some(),
+        last_handshake: handshake.flatten(),
+        allowed_ips: prefixes,
+        ..peer
     })
-}
-
-fn allowed_ips(attributes: Attributes<'_>) -> Result<AllowedIps, DecodeError> {
-    attributes.map(|nested| allowed_ip(nested?.nested())).collect()
 }
 
 fn allowed_ip(attributes: Attributes<'_>) -> Result<IpNet, DecodeError> {

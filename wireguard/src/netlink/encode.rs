@@ -112,25 +112,32 @@ pub fn get_device(family: u16, ifindex: u32) -> Message {
 /// The requests that carry out a change, in order, each to be acknowledged before the next is sent.
 pub fn set_device(family: u16, ifindex: u32, change: &DeviceChange, limits: Limits) -> SetMessages<'_> {
     SetMessages {
+        settings: change.changes_settings().then_some(change),
+        ..set_peers(family, ifindex, &change.peers, limits)
+    }
+}
+
+/// The requests that change peers alone, in order, each to be acknowledged before the next is sent.
+pub fn set_peers(family: u16, ifindex: u32, peers: &[PeerChange], limits: Limits) -> SetMessages<'_> {
+    SetMessages {
         family,
         ifindex,
         bytes: limits.bytes.clamp(LEAST_BYTES, MOST_BYTES),
         changes: limits.changes.max(1),
-        change,
-        settings_due: change.changes_settings(),
-        peers: &change.peers,
+        settings: None,
+        peers,
         rest: None,
     }
 }
 
-/// The messages of one [`set_device`], made one at a time.
+/// The messages of one change, made one at a time.
 pub struct SetMessages<'a> {
     family: u16,
     ifindex: u32,
     bytes: usize,
     changes: usize,
-    change: &'a DeviceChange,
-    settings_due: bool,
+    /// Settings not yet written.
+    settings: Option<&'a DeviceChange>,
     /// Changes not yet begun.
     peers: &'a [PeerChange],
     /// A peer begun in the last message, and its allowed IPs that are still to come.
@@ -141,15 +148,15 @@ impl Iterator for SetMessages<'_> {
     type Item = Message;
 
     fn next(&mut self) -> Option<Message> {
-        if !self.settings_due && self.peers.is_empty() && self.rest.is_none() {
+        if self.settings.is_none() && self.peers.is_empty() && self.rest.is_none() {
             return None;
         }
         let flags = NLM_F_REQUEST | NLM_F_ACK;
         let mut writer = Message::start(self.bytes, self.family, flags, WG_CMD_SET_DEVICE, WG_GENL_VERSION);
         debug_assert_eq!(writer.len(), NLMSG_HEADER + GENL_HEADER);
         writer.put(WGDEVICE_A_IFINDEX, &self.ifindex.to_ne_bytes());
-        if std::mem::take(&mut self.settings_due) {
-            settings(&mut writer, self.change);
+        if let Some(change) = self.settings.take() {
+            settings(&mut writer, change);
         }
         let mut changes = 0;
         if !self.peers.is_empty() || self.rest.is_some() {

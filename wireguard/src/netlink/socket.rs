@@ -3,7 +3,8 @@
 //! Guarantees: an exchange is over when the kernel said so (acknowledgement or end of dump, with error number 0);
 //! anything else is an error, never a shorter answer. An exchange that ended early leaves the rest of its answers in
 //! the queue, so the next one starts on a fresh socket. Datagrams from other senders and answers to other requests
-//! are skipped. The receive buffer held secrets and is wiped after every exchange, also after a failed one.
+//! are skipped. The receive buffer held secrets and is wiped after every exchange, also after a failed one, and when a
+//! look is given up. A socket does one thing at a time: whoever changes an interface while a look is open needs two.
 //!
 //! The kernel works inside `send` and `recv`, so nothing here waits for anything but the kernel's own work.
 
@@ -15,8 +16,10 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::abi::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN};
 use super::decode::{self, DecodeError};
 use super::encode::{self, Limits, Message};
-use super::frame::{Frame, Frames};
-use crate::{DeviceChange, Error, Refusal};
+use super::frame::Frames;
+use super::link::numbered;
+use super::look::Look;
+use crate::{DeviceChange, Error, PeerChange, Refusal};
 
 /// Bytes of the receive buffer. The kernel sizes a dump's datagrams by it and stops at 32 KiB.
 const BUFFER: usize = 64 * 1024;
@@ -36,6 +39,24 @@ pub struct Socket {
     used: usize,
     /// Answers to an earlier request may still arrive.
     unclean: bool,
+    /// The look that is open: its answers are still to be read.
+    pub(super) look: Option<Look>,
+}
+
+/// One message that answers the request.
+pub(super) struct Answer<'a> {
+    pub(super) payload: &'a [u8],
+    /// What is dumped had changed when the kernel wrote this.
+    pub(super) interrupted: bool,
+}
+
+/// What a datagram was for the exchange it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Received {
+    /// It was the last.
+    pub(super) over: bool,
+    /// What is dumped has changed meanwhile.
+    pub(super) interrupted: bool,
 }
 
 impl Socket {
@@ -53,10 +74,11 @@ impl Socket {
             buffer,
             used: 0,
             unclean: false,
+            look: None,
         };
         let (object, mut family) = ("the wireguard netlink family", None);
-        let found = socket.exchange(encode::get_family(), "find", object, |payload| {
-            family = Some(decode::family(payload)?);
+        let found = socket.exchange(encode::get_family(), "find", object, |answer| {
+            family = Some(decode::family(answer.payload)?);
             Ok(())
         });
         match found {
@@ -95,8 +117,26 @@ impl Socket {
         change: &DeviceChange,
         limits: Limits,
     ) -> Result<usize, Error> {
+        self.send_changes(ifindex, encode::set_device(self.family, ifindex, change, limits))
+    }
+
+    /// [`Socket::set_device`] for peers alone.
+    pub fn set_peers(
+        &mut self,
+        ifindex: u32,
+        changes: &[PeerChange],
+        limits: Limits,
+    ) -> Result<usize, Error> {
+        self.send_changes(ifindex, encode::set_peers(self.family, ifindex, changes, limits))
+    }
+
+    fn send_changes(
+        &mut self,
+        ifindex: u32,
+        messages: impl Iterator<Item = Message>,
+    ) -> Result<usize, Error> {
         let mut sent = 0;
-        for message in encode::set_device(self.family, ifindex, change, limits) {
+        for message in messages {
             self.send_change(ifindex, message)?;
             sent += 1;
         }
@@ -105,80 +145,100 @@ impl Socket {
 
     /// Sends one message of a change and waits for its acknowledgement: for callers who pace themselves.
     pub fn send_change(&mut self, ifindex: u32, message: Message) -> Result<(), Error> {
-        let object = format!("interface {ifindex}");
-        self.exchange(message, "configure", &object, |_| Err(DecodeError::Command))
+        self.exchange(message, "configure", &numbered(ifindex), |_| {
+            Err(DecodeError::Command)
+        })
+    }
+
+    /// Gives up a look that is open, or that failed halfway, so that the kernel lets go of the interface.
+    pub fn give_up(&mut self) -> Result<(), Error> {
+        self.look = None;
+        self.wipe();
+        if self.unclean {
+            (self.system, self.port) = open().map_err(Error::Open)?;
+            self.unclean = false;
+        }
+        Ok(())
     }
 
     /// Sends a request and hands each answer's payload to `answer`, to the end.
-    pub(super) fn exchange(
+    fn exchange(
         &mut self,
         message: Message,
         action: &'static str,
         object: &str,
-        answer: impl FnMut(&[u8]) -> Result<(), DecodeError>,
+        mut answer: impl FnMut(Answer<'_>) -> Result<(), DecodeError>,
     ) -> Result<(), Error> {
-        if self.unclean {
-            (self.system, self.port) = open().map_err(Error::Open)?;
-        }
-        self.unclean = true;
-        let result = self.exchange_inner(message, action, object, answer);
-        // Complete answers and refusals leave the queue empty.
-        self.unclean = !matches!(result, Ok(()) | Err(Error::Refused { .. }));
-        let used = std::mem::take(&mut self.used);
-        self.buffer[..used].zeroize();
-        result
+        self.request(message, action, object)?;
+        while !self.datagram(action, object, &mut answer)?.over {}
+        Ok(())
     }
 
-    fn exchange_inner(
+    /// Sends a request; the answers are to be read. A look that was open is given up.
+    pub(super) fn request(
         &mut self,
         mut message: Message,
         action: &'static str,
         object: &str,
-        mut answer: impl FnMut(&[u8]) -> Result<(), DecodeError>,
     ) -> Result<(), Error> {
+        self.give_up()?;
         self.sequence = self.sequence.wrapping_add(1);
         message.set_sequence(self.sequence);
+        self.unclean = true;
         self.send(&message).map_err(|source| Error::Send {
             action,
             object: object.to_owned(),
             source,
-        })?;
-        drop(message);
-        loop {
-            let size = self.receive(action, object)?;
-            let datagram = self.buffer.get(..size).ok_or_else(|| Error::Truncated {
-                object: object.to_owned(),
-                size,
-                capacity: BUFFER,
-            })?;
-            for frame in Frames::new(datagram) {
-                let malformed = |source| Error::Malformed {
-                    object: object.to_owned(),
-                    source,
-                };
-                let frame = frame.map_err(malformed)?;
-                if frame.sequence != self.sequence || frame.port != self.port {
-                    continue;
-                }
-                match verdict(&frame).map_err(malformed)? {
-                    Verdict::Nothing => {}
-                    Verdict::Answer => answer(frame.payload).map_err(malformed)?,
-                    Verdict::End => return Ok(()),
-                    Verdict::Refused(errno) => return Err(Error::refused(action, object, errno)),
-                    Verdict::Interrupted => {
-                        return Err(Error::DumpInterrupted {
-                            object: object.to_owned(),
-                        });
-                    }
-                    Verdict::Lost => {
-                        return Err(Error::Overrun {
-                            action,
-                            object: object.to_owned(),
-                        });
-                    }
-                }
-            }
+        })
+    }
+
+    /// Waits for the next datagram and hands the payload of each answer in it to `answer`. After the last one, and
+    /// after a failure, the buffer is wiped.
+    pub(super) fn datagram(
+        &mut self,
+        action: &'static str,
+        object: &str,
+        answer: impl FnMut(Answer<'_>) -> Result<(), DecodeError>,
+    ) -> Result<Received, Error> {
+        let received = self.read(action, object, answer);
+        if matches!(received, Ok(Received { over: false, .. })) {
+            return received;
         }
+        // Complete answers and refusals leave the queue empty.
+        self.unclean = !matches!(received, Ok(_) | Err(Error::Refused { .. }));
+        self.wipe();
+        received
+    }
+
+    fn read(
+        &mut self,
+        action: &'static str,
+        object: &str,
+        answer: impl FnMut(Answer<'_>) -> Result<(), DecodeError>,
+    ) -> Result<Received, Error> {
+        let size = self.receive(action, object)?;
+        let datagram = self.buffer.get(..size).ok_or_else(|| Error::Truncated {
+            object: object.to_owned(),
+            size,
+            capacity: BUFFER,
+        })?;
+        let owned = || object.to_owned();
+        messages(datagram, self.sequence, self.port, answer).map_err(|fault| match fault {
+            Fault::Malformed(source) => Error::Malformed {
+                object: owned(),
+                source,
+            },
+            Fault::Refused(errno) => Error::refused(action, object, errno),
+            Fault::Lost => Error::Overrun {
+                action,
+                object: owned(),
+            },
+        })
+    }
+
+    fn wipe(&mut self) {
+        let used = std::mem::take(&mut self.used);
+        self.buffer[..used].zeroize();
     }
 
     fn send(&self, message: &Message) -> io::Result<()> {
@@ -221,31 +281,50 @@ impl Socket {
     }
 }
 
-/// What one message means for the exchange it belongs to.
+/// Why a datagram ends its exchange before the end.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Nothing,
-    Answer,
-    End,
+enum Fault {
+    Malformed(DecodeError),
     Refused(i32),
-    Interrupted,
     Lost,
 }
 
-fn verdict(frame: &Frame<'_>) -> Result<Verdict, DecodeError> {
-    // Any message may carry the flag, also the last.
-    if frame.flags & NLM_F_DUMP_INTR != 0 {
-        return Ok(Verdict::Interrupted);
+/// Hands the payload of each answer in a datagram to `answer`. Messages for another port or request are skipped.
+fn messages(
+    datagram: &[u8],
+    sequence: u32,
+    port: u32,
+    mut answer: impl FnMut(Answer<'_>) -> Result<(), DecodeError>,
+) -> Result<Received, Fault> {
+    let mut received = Received {
+        over: false,
+        interrupted: false,
+    };
+    for frame in Frames::new(datagram) {
+        let frame = frame.map_err(Fault::Malformed)?;
+        if frame.sequence != sequence || frame.port != port {
+            continue;
+        }
+        // Any message may carry the flag, also the last.
+        received.interrupted |= frame.flags & NLM_F_DUMP_INTR != 0;
+        match frame.kind {
+            NLMSG_NOOP => {}
+            NLMSG_OVERRUN => return Err(Fault::Lost),
+            NLMSG_ERROR | NLMSG_DONE => match frame.errno().map_err(Fault::Malformed)? {
+                0 => {
+                    received.over = true;
+                    break;
+                }
+                errno => return Err(Fault::Refused(errno)),
+            },
+            _ => answer(Answer {
+                payload: frame.payload,
+                interrupted: received.interrupted,
+            })
+            .map_err(Fault::Malformed)?,
+        }
     }
-    Ok(match frame.kind {
-        NLMSG_NOOP => Verdict::Nothing,
-        NLMSG_OVERRUN => Verdict::Lost,
-        NLMSG_ERROR | NLMSG_DONE => match frame.errno()? {
-            0 => Verdict::End,
-            errno => Verdict::Refused(errno),
-        },
-        _ => Verdict::Answer,
-    })
+    Ok(received)
 }
 
 fn open() -> io::Result<(SysSocket, u32)> {
@@ -269,41 +348,74 @@ fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 mod tests {
     use super::*;
 
-    fn verdict_of(kind: u16, flags: u16, code: i32) -> Verdict {
-        let payload = code.to_ne_bytes();
-        verdict(&Frame {
-            kind,
-            flags,
-            sequence: 1,
-            port: 1,
-            payload: &payload,
-        })
-        .unwrap()
+    const PORT: u32 = 77;
+
+    fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(16 + payload.len()).unwrap();
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend(sequence.to_ne_bytes());
+        bytes.extend(PORT.to_ne_bytes());
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn end(kind: u16, flags: u16, code: i32) -> Vec<u8> {
+        message(kind, flags, 1, &code.to_ne_bytes())
+    }
+
+    /// How many answers a datagram held for us, and what it was.
+    fn read(datagram: &[u8]) -> (usize, Result<Received, Fault>) {
+        let mut answers = 0;
+        let received = messages(datagram, 1, PORT, |_| {
+            answers += 1;
+            Ok(())
+        });
+        (answers, received)
     }
 
     #[test]
-    fn an_interrupted_dump_is_noticed_on_any_message() {
-        for kind in [NLMSG_DONE, NLMSG_ERROR, 30] {
-            assert_eq!(verdict_of(kind, NLM_F_DUMP_INTR | 2, 0), Verdict::Interrupted);
+    fn an_interrupted_dump_is_noticed_on_any_message_and_read_to_its_end() {
+        for interrupted in 0..3 {
+            let flags = |place| if place == interrupted { NLM_F_DUMP_INTR } else { 2 };
+            let datagram = [
+                message(30, flags(0), 1, &[0; 4]),
+                message(30, flags(1), 1, &[0; 4]),
+                end(NLMSG_DONE, flags(2), 0),
+            ];
+            let expected = Received {
+                over: true,
+                interrupted: true,
+            };
+            assert_eq!(read(&datagram.concat()), (2, Ok(expected)));
         }
     }
 
     #[test]
     fn the_end_of_a_dump_can_carry_an_error() {
-        assert_eq!(verdict_of(NLMSG_DONE, 2, 0), Verdict::End);
-        assert_eq!(verdict_of(NLMSG_DONE, 2, -90), Verdict::Refused(90));
-        assert_eq!(verdict_of(NLMSG_ERROR, 0, -19), Verdict::Refused(19));
+        assert!(read(&end(NLMSG_DONE, 2, 0)).1.unwrap().over);
+        for (kind, errno) in [(NLMSG_DONE, 90), (NLMSG_ERROR, 19)] {
+            assert_eq!(read(&end(kind, 2, -errno)).1, Err(Fault::Refused(errno)));
+        }
+    }
+
+    #[test]
+    fn answers_to_another_request_are_skipped() {
+        let datagram = [message(30, 2, 9, &[0; 4]), message(30, 2, 1, &[0; 4])].concat();
+        let (answers, received) = read(&datagram);
+        assert_eq!(answers, 1);
+        assert!(!received.unwrap().over);
     }
 
     #[test]
     fn an_error_message_without_a_number_is_malformed() {
-        let frame = Frame {
-            kind: NLMSG_ERROR,
-            flags: 0,
-            sequence: 1,
-            port: 1,
-            payload: &[0],
-        };
-        assert_eq!(verdict(&frame), Err(DecodeError::Message));
+        let datagram = message(NLMSG_ERROR, 0, 1, &[0]);
+        assert_eq!(read(&datagram).1, Err(Fault::Malformed(DecodeError::Message)));
+    }
+
+    #[test]
+    fn lost_data_is_no_end() {
+        assert_eq!(read(&message(NLMSG_OVERRUN, 0, 1, &[])).1, Err(Fault::Lost));
     }
 }

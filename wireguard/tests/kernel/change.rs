@@ -106,7 +106,7 @@ fn the_interfaces_own_key_is_ignored_with_success() {
     let device = interface.dump();
     assert_eq!(device.peers.len(), 1);
     assert!(device.peers[0].public_key == key(3));
-    assert!(device.public_key == Some(own));
+    assert!(device.settings.public_key == Some(own));
 }
 
 #[test]
@@ -152,14 +152,14 @@ fn removing_is_idempotent_and_flushing_removes_all() {
 #[test]
 fn the_kernel_gives_the_private_key_back() {
     let mut interface = Interface::create();
-    assert!(interface.dump().private_key.is_none());
+    assert!(interface.dump().settings.private_key.is_none());
     let text = PrivateKey::generate().unwrap().to_base64();
     let private_key = PrivateKey::from_base64(&text).unwrap();
     interface.change(&DeviceChange {
         private_key: Some(private_key),
         ..DeviceChange::default()
     });
-    assert!(interface.dump().private_key == Some(PrivateKey::from_base64(&text).unwrap()));
+    assert!(interface.dump().settings.private_key == Some(PrivateKey::from_base64(&text).unwrap()));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The suite `kernel`: the WireGuard crate's contract tests against a real kernel, all in one machine.
+//! The suite `kernel`: the contracts with a real kernel, the WireGuard crate's and the node agent's, each program in a
+//! machine of its own.
 //!
 //! Time does not travel in it: these tests keep the kernel busy without a pause, and where processor work takes no
 //! time, the kernel's deferred work (freeing removed peers, above all) never gets its turn, until memory is gone.
@@ -25,9 +26,19 @@ const PASSED_ON: [&str; 7] = [
     "CULVERT_KEEP",
 ];
 
+/// The programs that hold a contract against the kernel.
+const PROGRAMS: [&str; 2] = ["kernel", "contract_machine"];
+
 pub fn run(filter: &[String]) -> Result<Tally> {
-    let artifact = artifact::test("kernel")?;
-    let mut command = command(&artifact);
+    let mut sum = Tally::default();
+    for name in PROGRAMS {
+        sum.add(run_one(&artifact::test(name)?, filter)?);
+    }
+    Ok(sum)
+}
+
+fn run_one(artifact: &Artifact, filter: &[String]) -> Result<Tally> {
+    let mut command = command(artifact);
     command.arg("--test-threads=1").args(filter);
     let mut tally = Tally::default();
     let outcome = machine()?.run(&command, |line| {

@@ -1,0 +1,149 @@
+//! A gateway on a kernel in memory.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use culvert_crds::gateway::KeyStorage;
+use culvert_wireguard::{Endpoint, WallTime};
+use tempfile::TempDir;
+
+use super::*;
+use crate::desired::parse::Peer;
+use crate::kernel::fake::{Call, Fake};
+
+const NAME: &str = "cv0";
+
+/// An agent's parts around one gateway, and its ticks.
+struct Bed {
+    kernel: Fake,
+    keystore: Keystore,
+    assignment: Assignment,
+    desired: Shared,
+    gateway: Gateway,
+    boot: u64,
+    _folder: TempDir,
+}
+
+fn key(n: u8) -> PublicKey {
+    PublicKey::from_bytes([n; 32])
+}
+
+impl Bed {
+    /// A gateway that is to have so many peers, on a node where it has nothing yet.
+    fn new(count: u8) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = Mark {
+            gateway: "uid".into(),
+            window: Duration::from_secs(180),
+        };
+        let desired = Shared::default();
+        for n in 1..=count {
+            let peer = Peer {
+                version: n.into(),
+                created: n.into(),
+                key_uid: format!("k{n}"),
+                public_key: key(n),
+                addresses: vec![[10, 64, 0, n + 1].into()],
+                pool: "default".into(),
+                released: false,
+            };
+            desired.lock().apply(format!("u{n}"), Some(peer));
+        }
+        let named = (1..=count).map(|n| format!("u{n}")).collect();
+        desired.lock().finish_list(count.into(), &named);
+        Self {
+            kernel: Fake::default(),
+            keystore: Keystore::new(folder.path().join("keys")),
+            assignment: Assignment {
+                name: "gw.a".into(),
+                generation: 1,
+                mark: mark.clone(),
+                interface: NAME.into(),
+                listen_port: 51_820,
+                mtu: 1_380,
+                key_storage: KeyStorage::Memory,
+                ranges: HashMap::from([("default".into(), vec!["10.64.0.0/24".parse().unwrap()])]),
+                endpoint_host: None,
+            },
+            desired,
+            gateway: Gateway::new(mark),
+            boot: 10_000,
+            _folder: folder,
+        }
+    }
+
+    fn clocks(&self) -> Clocks {
+        let boot = Duration::from_secs(self.boot);
+        Clocks {
+            boot,
+            mono: boot,
+            wall: WallTime {
+                seconds: i64::try_from(self.boot).unwrap(),
+                nanoseconds: 0,
+            },
+        }
+    }
+
+    /// A tick after so many seconds; the calls that changed something.
+    async fn tick(&mut self, seconds: u64) -> Vec<Call> {
+        self.boot += seconds;
+        let clocks = Some(self.clocks());
+        let before = self.kernel.calls().len();
+        self.gateway
+            .pass(
+                &mut self.kernel,
+                &self.keystore,
+                &self.assignment,
+                &self.desired,
+                clocks,
+            )
+            .await
+            .unwrap();
+        let mut calls = self.kernel.calls().split_off(before);
+        calls.retain(|call| {
+            let looks = [Call::Link, Call::Addresses, Call::Begin, Call::Next];
+            !looks.contains(call)
+        });
+        calls
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_comes_to_what_is_asked_and_then_changes_nothing() {
+    let mut bed = Bed::new(3);
+    assert_ne!(bed.tick(5).await, []);
+    let link = &bed.kernel.links()[0];
+    assert_eq!((link.name.as_str(), link.mtu, link.up), (NAME, 1_380, true));
+    let device = bed.kernel.device(NAME);
+    assert_eq!(device.settings.listen_port, 51_820);
+    assert_eq!(device.settings.public_key, bed.gateway.state().public_key);
+    assert_eq!(device.peers.len(), 3);
+    assert_eq!(bed.gateway.state().applied, Some(3));
+    assert_eq!(bed.tick(5).await, []);
+}
+
+#[tokio::test]
+async fn a_client_that_falls_silent_is_forgotten_and_later_leaves_no_trace() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    // Long enough for ages to be beyond doubt.
+    for _ in 0..40 {
+        assert_eq!(bed.tick(5).await, []);
+    }
+    let endpoint = Endpoint::new("192.0.2.1:4711".parse().unwrap());
+    bed.kernel.handshake(NAME, &key(1), endpoint, bed.clocks().wall);
+    for _ in 0..35 {
+        assert_eq!(bed.tick(5).await, []);
+    }
+    assert_eq!(
+        bed.tick(5).await,
+        [Call::Change(vec![PeerChange::Forget(key(1))])]
+    );
+    assert!(bed.kernel.has_session(NAME, &key(1)));
+    assert_eq!(bed.tick(5).await, []);
+    assert_eq!(bed.tick(5).await.len(), 1);
+    let silent = bed.kernel.device(NAME).peers.pop().unwrap();
+    assert!(silent.public_key == key(1));
+    assert!(silent.endpoint.is_none() && silent.last_handshake.is_none());
+    assert_eq!(bed.tick(5).await, []);
+}

@@ -1,0 +1,357 @@
+//! A kernel in memory: it holds state, refuses what Linux refuses, ignores what Linux ignores, and fails when told to.
+//!
+//! What it does is held against a real one by `tests/contract`. A clone is another connection to the same namespace,
+//! with a look of its own: the agent has one, and with the other a test does what others do, the administrator (links,
+//! `wg set`) and clients (handshakes, data).
+//!
+//! Every call of [`Kernel`] has a number, over all connections, under which it is logged and may be made to fail. What
+//! others do never fails; what they name must be there.
+
+mod device;
+mod look;
+mod script;
+mod world;
+
+pub use script::{Call, FAILURES, Failure};
+
+use std::future::{Future, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use culvert_wireguard::netlink::LinkInfo;
+use culvert_wireguard::{
+    DeviceChange, Endpoint, Error, ObservedDevice, ObservedPeer, PeerChange, PeerPart, Progress, PublicKey,
+    Refusal, WallTime,
+};
+use ipnet::IpNet;
+
+use super::Kernel;
+use crate::interface::{Managed, Mark};
+use crate::plan::link::Shape;
+use device::Peer;
+use look::Look;
+use world::{Interface, World};
+
+/// A kernel in memory.
+#[derive(Default)]
+pub struct Fake {
+    world: Arc<Mutex<World>>,
+    look: Option<Look>,
+}
+
+impl Clone for Fake {
+    fn clone(&self) -> Self {
+        Self {
+            world: self.world.clone(),
+            look: None,
+        }
+    }
+}
+
+/// What tests set and see.
+impl Fake {
+    /// From now on an interface takes so many peers.
+    pub fn set_most_peers(&self, most: usize) {
+        self.lock().most = most;
+    }
+
+    /// From now on a datagram holds so many peers and prefixes, two at least.
+    pub fn set_room(&self, room: usize) {
+        self.lock().room = room.max(2);
+    }
+
+    /// Makes the call of this number fail, counted from 0 over all that were ever made.
+    pub fn fail(&self, at: usize, failure: Failure) {
+        self.lock().failures.insert(at, failure);
+    }
+
+    /// Every call so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.lock().calls.clone()
+    }
+
+    /// Every link.
+    pub fn links(&self) -> Vec<LinkInfo> {
+        self.lock().links().cloned().collect()
+    }
+
+    /// An interface with its peers, as they are now.
+    pub fn device(&self, name: &str) -> ObservedDevice {
+        self.of(name, |interface| ObservedDevice {
+            settings: interface.device.settings(),
+            peers: interface
+                .device
+                .peers()
+                .values()
+                .map(|peer| peer.seen.clone())
+                .collect(),
+        })
+    }
+
+    /// Whether a peer's client could go on without a new handshake.
+    pub fn has_session(&self, name: &str, key: &PublicKey) -> bool {
+        self.peer(name, key, |peer| peer.session)
+    }
+}
+
+/// An administrator's hands.
+impl Fake {
+    /// Makes a link.
+    pub fn make(&self, name: &str, kind: &str, alias: Option<&str>) -> LinkInfo {
+        there(self.lock().create(name, kind, alias.map(str::to_owned)))
+    }
+
+    /// Deletes a link.
+    pub fn unmake(&self, name: &str) {
+        let ifindex = self.of(name, |interface| interface.link.ifindex);
+        self.lock().delete(ifindex);
+    }
+
+    /// Renames a link.
+    pub fn rename(&self, from: &str, to: &str) {
+        self.of(from, |interface| to.clone_into(&mut interface.link.name));
+    }
+
+    /// Sets a link down.
+    pub fn set_down(&self, name: &str) {
+        let ifindex = self.of(name, |interface| interface.link.ifindex);
+        there(self.lock().set_down(ifindex));
+    }
+
+    /// Changes a link otherwise.
+    pub fn shape_by_hand(&self, name: &str, step: Shape) {
+        let ifindex = self.of(name, |interface| interface.link.ifindex);
+        there(self.lock().shape(ifindex, step));
+    }
+
+    /// Takes a UDP port.
+    pub fn occupy(&self, port: u16) {
+        self.lock().occupied.insert(port);
+    }
+
+    /// `wg set` of an interface.
+    pub fn set(&self, name: &str, change: &DeviceChange) {
+        let ifindex = self.of(name, |interface| interface.link.ifindex);
+        there(self.lock().set(ifindex, change));
+    }
+
+    /// `wg set` of what the agent never sets: endpoint, keepalive, preshared key.
+    pub fn set_peer(&self, name: &str, key: &PublicKey, change: impl FnOnce(&mut ObservedPeer)) {
+        self.of(name, |interface| interface.device.generation += 1);
+        self.peer(name, key, |peer| change(&mut peer.seen));
+    }
+}
+
+/// Clients' hands.
+impl Fake {
+    /// A client completes a handshake.
+    pub fn handshake(&self, name: &str, key: &PublicKey, endpoint: Endpoint, at: WallTime) {
+        self.peer(name, key, |peer| {
+            peer.session = true;
+            peer.seen.last_handshake = Some(at);
+            peer.seen.endpoint = Some(endpoint);
+            peer.seen.rx_bytes += 148;
+            peer.seen.tx_bytes += 92;
+        });
+    }
+
+    /// A client sends data; whether there was a session to take it.
+    pub fn data(&self, name: &str, key: &PublicKey, endpoint: Endpoint, bytes: u64) -> bool {
+        self.peer(name, key, |peer| {
+            if peer.session {
+                peer.seen.endpoint = Some(endpoint);
+                peer.seen.rx_bytes += bytes;
+            }
+            peer.session
+        })
+    }
+}
+
+impl Fake {
+    fn lock(&self) -> MutexGuard<'_, World> {
+        // A test that has failed says more than the lock it held.
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of<T>(&self, name: &str, act: impl FnOnce(&mut Interface) -> T) -> T {
+        let mut world = self.lock();
+        let ifindex = there(
+            world
+                .named(name)
+                .map(|link| link.ifindex)
+                .ok_or(Refusal::NotFound),
+        );
+        act(there(world.get_mut(ifindex)))
+    }
+
+    fn peer<T>(&self, name: &str, key: &PublicKey, act: impl FnOnce(&mut Peer) -> T) -> T {
+        self.of(name, |interface| {
+            act(there(interface.device.peer_mut(key).ok_or(Refusal::NotFound)))
+        })
+    }
+
+    /// One call of the agent's: logs it, does it, and fails as the script says.
+    fn call<T>(
+        &self,
+        call: Call,
+        interface: Option<u32>,
+        act: impl FnOnce(&mut World) -> Result<T, Refusal>,
+    ) -> Result<T, Error> {
+        self.look_call(call, interface, |world, _| act(world))
+    }
+
+    /// The same for a call that can be interrupted: whether it is goes to `act`.
+    fn look_call<T>(
+        &self,
+        call: Call,
+        interface: Option<u32>,
+        act: impl FnOnce(&mut World, bool) -> Result<T, Refusal>,
+    ) -> Result<T, Error> {
+        let action = call.action();
+        let object = interface.map_or_else(
+            || "interfaces".to_owned(),
+            |ifindex| format!("interface {ifindex}"),
+        );
+        let mut world = self.lock();
+        let mut failure = world.failures.get(&world.calls.len()).copied();
+        match (failure, interface, &call) {
+            (Some(Failure::NoDevice), Some(ifindex), _) => world.delete(ifindex),
+            (Some(Failure::HalfDone), Some(ifindex), Call::Change(changes)) => {
+                let _ = world.change(ifindex, &changes[..changes.len() / 2]);
+            }
+            (Some(Failure::HalfDone), Some(ifindex), Call::Delete) => {
+                let _ = world.set(ifindex, &DeviceChange::flush());
+            }
+            _ => {}
+        }
+        let lists = matches!(call, Call::Managed | Call::Addresses);
+        let interrupted = failure == Some(Failure::DumpInterrupted);
+        if failure == Some(Failure::NoDevice) || (interrupted && !lists) {
+            // What is to be seen of it is seen by what is done.
+            failure = None;
+        }
+        world.calls.push(call);
+        let refused = |refusal| Error::Refused {
+            action,
+            object: object.clone(),
+            refusal,
+        };
+        match failure {
+            None => act(&mut world, interrupted).map_err(refused),
+            Some(failure) if failure.is_done() => {
+                act(&mut world, interrupted).map_err(refused)?;
+                Err(failure.error(action, object))
+            }
+            Some(failure) => Err(failure.error(action, object)),
+        }
+    }
+}
+
+impl Kernel for Fake {
+    fn managed(&mut self) -> impl Future<Output = Result<Vec<Managed>, Error>> {
+        ready(self.call(Call::Managed, None, |world| {
+            Ok(world.links().cloned().filter_map(Managed::of).collect())
+        }))
+    }
+
+    fn link(&mut self, name: &str) -> impl Future<Output = Result<Option<LinkInfo>, Error>> {
+        ready(self.call(Call::Link, None, |world| Ok(world.named(name).cloned())))
+    }
+
+    fn create(&mut self, name: &str, mark: &Mark) -> impl Future<Output = Result<Managed, Error>> {
+        ready(self.call(Call::Create, None, |world| {
+            let link = world.create(name, "wireguard", Some(mark.alias()))?;
+            Managed::of(link).ok_or(Refusal::NotFound)
+        }))
+    }
+
+    fn mark(&mut self, interface: &Managed, mark: &Mark) -> impl Future<Output = Result<(), Error>> {
+        let ifindex = interface.link.ifindex;
+        ready(self.call(Call::Mark, Some(ifindex), |world| {
+            world.get_mut(ifindex)?.link.alias = Some(mark.alias());
+            Ok(())
+        }))
+    }
+
+    fn addresses(&mut self, interface: &Managed) -> impl Future<Output = Result<Vec<IpNet>, Error>> {
+        let ifindex = interface.link.ifindex;
+        ready(self.call(Call::Addresses, Some(ifindex), |world| {
+            let found = world.get(ifindex);
+            Ok(found.map_or_else(
+                |_| Vec::new(),
+                |interface| interface.addresses.iter().copied().collect(),
+            ))
+        }))
+    }
+
+    fn shape(&mut self, interface: &Managed, step: &Shape) -> impl Future<Output = Result<(), Error>> {
+        let ifindex = interface.link.ifindex;
+        ready(self.call(Call::Shape(*step), Some(ifindex), |world| {
+            world.shape(ifindex, *step)
+        }))
+    }
+
+    fn delete(&mut self, interface: &Managed) -> impl Future<Output = Result<(), Error>> {
+        self.look = None;
+        let ifindex = interface.link.ifindex;
+        ready(self.call(Call::Delete, Some(ifindex), |world| {
+            world.delete(ifindex);
+            Ok(())
+        }))
+    }
+
+    fn begin(&mut self, interface: &Managed) -> Result<(), Error> {
+        let ifindex = interface.link.ifindex;
+        self.look = None;
+        let look = self.look_call(Call::Begin, Some(ifindex), |world, interrupted| {
+            let device = world.get(ifindex).ok().map(|interface| &interface.device);
+            let mut look = Look::begin(ifindex, device, world.room);
+            look.coherent &= !interrupted;
+            Ok(look)
+        })?;
+        self.look = Some(look);
+        Ok(())
+    }
+
+    fn next(&mut self, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error> {
+        let look = self.look.take();
+        let ifindex = look.as_ref().map(|look| look.ifindex);
+        let moved = self.look_call(Call::Next, ifindex, |world, interrupted| {
+            let Some(mut look) = look else {
+                return Ok(None);
+            };
+            look.coherent &= !interrupted;
+            let found = world.get(look.ifindex).ok();
+            let device = found.map(|interface| &interface.device);
+            look.next(device, world.room).map(Some)
+        })?;
+        let (datagram, progress, look) = moved.ok_or(Error::NoLook)?;
+        self.look = look;
+        // Without the lock: who takes the parts in may well ask something.
+        datagram.hand_over(each);
+        Ok(progress)
+    }
+
+    fn configure(&mut self, interface: &Managed, change: &DeviceChange) -> Result<(), Error> {
+        let ifindex = interface.link.ifindex;
+        self.call(Call::Configure, Some(ifindex), |world| world.set(ifindex, change))
+    }
+
+    fn change(&mut self, interface: &Managed, changes: &[PeerChange]) -> Result<(), Error> {
+        let ifindex = interface.link.ifindex;
+        self.call(Call::Change(changes.to_vec()), Some(ifindex), |world| {
+            world.change(ifindex, changes)
+        })
+    }
+}
+
+/// What a test's own hand names is there.
+#[expect(
+    clippy::expect_used,
+    reason = "a test that names what is not there has failed"
+)]
+fn there<T>(found: Result<T, Refusal>) -> T {
+    found.expect("what a test names by hand is there, and takes the change")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! One network namespace: its links, their addresses, its UDP ports.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use culvert_wireguard::netlink::LinkInfo;
+use culvert_wireguard::{DeviceChange, PeerChange, Refusal};
+use ipnet::IpNet;
+
+use super::device::Device;
+use super::script::{Call, Failure};
+use crate::plan::link::Shape;
+
+/// What the kernel gives an interface that asks for no MTU.
+const MTU: u32 = 1_420;
+/// The first port that the kernel chooses itself.
+const CHOSEN_PORTS: u16 = 32_768;
+
+/// A link with all that it has.
+pub(super) struct Interface {
+    pub(super) link: LinkInfo,
+    pub(super) addresses: BTreeSet<IpNet>,
+    pub(super) device: Device,
+}
+
+/// A namespace.
+pub(super) struct World {
+    interfaces: BTreeMap<u32, Interface>,
+    /// Numbers are not used again.
+    numbers: u32,
+    /// UDP ports of other programs.
+    pub(super) occupied: BTreeSet<u16>,
+    /// Peers that an interface takes.
+    pub(super) most: usize,
+    /// Peers and prefixes in a datagram.
+    pub(super) room: usize,
+    pub(super) calls: Vec<Call>,
+    pub(super) failures: HashMap<usize, Failure>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            interfaces: BTreeMap::new(),
+            numbers: 1,
+            occupied: BTreeSet::new(),
+            // MAX_PEERS_PER_DEVICE in drivers/net/wireguard/messages.h.
+            most: 1 << 20,
+            room: 200,
+            calls: Vec::new(),
+            failures: HashMap::new(),
+        }
+    }
+}
+
+impl World {
+    pub(super) fn get(&self, ifindex: u32) -> Result<&Interface, Refusal> {
+        self.interfaces.get(&ifindex).ok_or(Refusal::NotFound)
+    }
+
+    pub(super) fn get_mut(&mut self, ifindex: u32) -> Result<&mut Interface, Refusal> {
+        self.interfaces.get_mut(&ifindex).ok_or(Refusal::NotFound)
+    }
+
+    pub(super) fn links(&self) -> impl Iterator<Item = &LinkInfo> {
+        self.interfaces.values().map(|interface| &interface.link)
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<&LinkInfo> {
+        self.links().find(|link| link.name == name)
+    }
+
+    pub(super) fn create(
+        &mut self,
+        name: &str,
+        kind: &str,
+        alias: Option<String>,
+    ) -> Result<LinkInfo, Refusal> {
+        if self.named(name).is_some() {
+            return Err(Refusal::AlreadyExists);
+        }
+        self.numbers += 1;
+        let link = LinkInfo {
+            ifindex: self.numbers,
+            name: name.to_owned(),
+            kind: Some(kind.to_owned()),
+            alias,
+            mtu: MTU,
+            up: false,
+        };
+        let interface = Interface {
+            link: link.clone(),
+            addresses: BTreeSet::new(),
+            device: Device::default(),
+        };
+        self.interfaces.insert(link.ifindex, interface);
+        Ok(link)
+    }
+
+    pub(super) fn delete(&mut self, ifindex: u32) {
+        self.interfaces.remove(&ifindex);
+    }
+
+    pub(super) fn shape(&mut self, ifindex: u32, step: Shape) -> Result<(), Refusal> {
+        let interface = self.get_mut(ifindex)?;
+        match step {
+            Shape::Mtu(mtu) => interface.link.mtu = mtu,
+            Shape::Add(address) if !interface.addresses.insert(address) => {
+                return Err(Refusal::AlreadyExists);
+            }
+            Shape::Remove(address) if !interface.addresses.remove(&address) => {
+                return Err(Refusal::NotFound);
+            }
+            Shape::Add(_) | Shape::Remove(_) => {}
+            Shape::Up if interface.link.up => {}
+            Shape::Up => {
+                let port = interface.device.listen_port;
+                let port = self.take_port(port)?;
+                let interface = self.get_mut(ifindex)?;
+                interface.link.up = true;
+                interface.device.listen_port = port;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sessions and the port go, and IPv6 addresses, which Linux keeps on no link that is down.
+    pub(super) fn set_down(&mut self, ifindex: u32) -> Result<(), Refusal> {
+        let interface = self.get_mut(ifindex)?;
+        interface.link.up = false;
+        interface.addresses.retain(|address| address.addr().is_ipv4());
+        interface.device.end_sessions();
+        Ok(())
+    }
+
+    pub(super) fn set(&mut self, ifindex: u32, change: &DeviceChange) -> Result<(), Refusal> {
+        let most = self.most;
+        let interface = self.get_mut(ifindex)?;
+        interface.device.generation += 1;
+        if let Some(mark) = change.fwmark {
+            interface.device.fwmark = mark;
+        }
+        if let Some(port) = change.listen_port
+            && port != interface.device.listen_port
+        {
+            let port = if interface.link.up {
+                self.take_port(port)?
+            } else {
+                port
+            };
+            self.get_mut(ifindex)?.device.listen_port = port;
+        }
+        let device = &mut self.get_mut(ifindex)?.device;
+        device.set(change);
+        device.change(&change.peers, most)
+    }
+
+    pub(super) fn change(&mut self, ifindex: u32, changes: &[PeerChange]) -> Result<(), Refusal> {
+        let most = self.most;
+        let device = &mut self.get_mut(ifindex)?.device;
+        device.generation += 1;
+        device.change(changes, most)
+    }
+
+    /// The port, or one that the kernel chooses for 0.
+    fn take_port(&self, port: u16) -> Result<u16, Refusal> {
+        let taken = |port| {
+            let ours = |other: &Interface| other.link.up && other.device.listen_port == port;
+            self.occupied.contains(&port) || self.interfaces.values().any(ours)
+        };
+        if port == 0 {
+            return (CHOSEN_PORTS..=u16::MAX)
+                .find(|port| !taken(*port))
+                .ok_or(Refusal::PortInUse);
+        }
+        if taken(port) {
+            Err(Refusal::PortInUse)
+        } else {
+            Ok(port)
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The contract with a kernel, held by Linux.
+//!
+//! Needs a kernel with WireGuard, root, a private network namespace, and the `ip` and `wg` programs, which do what
+//! others than the agent do. Every test deletes the links it has named.
+
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::cell::RefCell;
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use culvert_node_agent::kernel::{Kernel, Netlink};
+use culvert_wireguard::{Error, PrivateKey, PublicKey};
+use tokio::runtime::{Builder, Runtime};
+
+#[macro_use]
+#[path = "contract/facts.rs"]
+mod facts;
+
+use facts::{Bed, Hand};
+
+#[derive(Default)]
+struct Linux {
+    /// Names that were given out.
+    names: RefCell<Vec<String>>,
+}
+
+impl Bed for Linux {
+    type Kernel = Netlink;
+
+    fn open(&self) -> Netlink {
+        Netlink::open().unwrap()
+    }
+
+    fn name(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("cvc{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.names.borrow_mut().push(name.clone());
+        name
+    }
+
+    fn make(&self, name: &str, kind: &str) {
+        run("ip", &["link", "add", name, "type", kind]);
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        run("ip", &["link", "set", from, "name", to]);
+    }
+
+    fn set_down(&self, name: &str) {
+        run("ip", &["link", "set", name, "down"]);
+    }
+
+    fn set_peer(&self, name: &str, key: &PublicKey, hand: Hand) {
+        let key = key.to_base64();
+        let set = |what, value: &str| run("wg", &["set", name, "peer", &key, what, value]);
+        match hand {
+            Hand::Endpoint(address) => set("endpoint", &address.to_string()),
+            Hand::Keepalive(seconds) => set("persistent-keepalive", &seconds.to_string()),
+            Hand::PresharedKey => {
+                let folder = tempfile::tempdir().unwrap();
+                let file = folder.path().join("key");
+                fs::write(&file, PrivateKey::generate().unwrap().to_base64().as_bytes()).unwrap();
+                set("preshared-key", file.to_str().unwrap());
+            }
+        }
+    }
+}
+
+impl Drop for Linux {
+    fn drop(&mut self) {
+        let names = self.names.borrow();
+        // Ours go with their peers first, which would take 18 ms each otherwise.
+        let deleted = runtime().block_on(async {
+            let mut kernel = self.open();
+            for managed in kernel.managed().await? {
+                if names.contains(&managed.link.name) {
+                    kernel.delete(&managed).await?;
+                }
+            }
+            Ok::<_, Error>(())
+        });
+        for name in names.iter() {
+            // Most are gone by now, or were never made.
+            let _ = Command::new("ip").args(["link", "delete", name]).output();
+        }
+        if !thread::panicking() {
+            deleted.unwrap();
+        }
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {error}");
+}
+
+fn runtime() -> Runtime {
+    // Blocking sections are for runtimes that can go on with another thread.
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(1).enable_io().build().unwrap()
+}
+
+fn hold(fact: impl AsyncFnOnce(&Linux)) {
+    runtime().block_on(fact(&Linux::default()));
+}
+
+every_fact!(hold);
