@@ -6,7 +6,10 @@
 use std::fmt;
 use std::io;
 
+#[cfg(feature = "netlink")]
 use crate::netlink::decode::DecodeError;
+#[cfg(feature = "userspace")]
+use crate::userspace::line::LineError;
 
 /// Why an exchange with the kernel failed.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +86,7 @@ pub enum Error {
     },
 
     /// The answer is not what this version of the protocol looks like.
+    #[cfg(feature = "netlink")]
     #[error("unable to understand the answer about {object}")]
     Malformed {
         /// What was asked about.
@@ -90,6 +94,17 @@ pub enum Error {
         /// What is wrong with it.
         #[source]
         source: DecodeError,
+    },
+
+    /// The text is not what this version of the protocol looks like.
+    #[cfg(feature = "userspace")]
+    #[error("unable to understand the answer of the program behind {object}")]
+    Garbled {
+        /// What was asked about.
+        object: String,
+        /// What is wrong with it.
+        #[source]
+        source: LineError,
     },
 
     /// The task that carries rtnetlink's messages has ended.
@@ -122,7 +137,11 @@ impl Error {
             | Self::Receive { .. }
             | Self::Disconnected { .. } => ErrorClass::Retry,
             Self::Refused { refusal, .. } => refusal.class(),
-            Self::Truncated { .. } | Self::Malformed { .. } => ErrorClass::GiveUp,
+            Self::Truncated { .. } => ErrorClass::GiveUp,
+            #[cfg(feature = "netlink")]
+            Self::Malformed { .. } => ErrorClass::GiveUp,
+            #[cfg(feature = "userspace")]
+            Self::Garbled { .. } => ErrorClass::GiveUp,
         }
     }
 
