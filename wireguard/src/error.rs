@@ -18,6 +18,17 @@ pub enum Error {
     #[error("failed to open a netlink socket")]
     Open(#[source] io::Error),
 
+    /// A program's socket cannot be reached, though somebody may listen.
+    #[cfg(feature = "userspace")]
+    #[error("failed to reach the program behind {object}")]
+    Connect {
+        /// What it serves.
+        object: String,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+
     /// The request did not reach the kernel.
     #[error("failed to send the request to {action} {object}")]
     Send {
@@ -138,6 +149,8 @@ impl Error {
             | Self::Disconnected { .. } => ErrorClass::Retry,
             Self::Refused { refusal, .. } => refusal.class(),
             Self::Truncated { .. } => ErrorClass::GiveUp,
+            #[cfg(feature = "userspace")]
+            Self::Connect { .. } => ErrorClass::Retry,
             #[cfg(feature = "netlink")]
             Self::Malformed { .. } => ErrorClass::GiveUp,
             #[cfg(feature = "userspace")]

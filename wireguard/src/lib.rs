@@ -28,6 +28,7 @@
 //! * `netlink::dump`: peers split over messages are merged; an interrupted dump is an error, so absence is proved.
 //! * `netlink::socket`: an exchange that ended early leaves nothing behind for the next one; buffers are wiped.
 //! * `userspace::line`, `userspace::write`: any bytes give a value or an error; no secret becomes a `String`.
+//! * `userspace::socket`: a program is there when it can be connected to; what it refused is known even if it hung up.
 //! * `netlink::link`: a kernel's refusal is typed; the mark of ownership is the interface's alias.
 //!
 //! There are no tasks or channels here but one: `netlink::rtnl::Rtnl` runs rtnetlink's connection on the current
