@@ -88,10 +88,7 @@ impl Rtnl {
         })?;
         let ifindex = created.ifindex;
         let settled = match self.set_alias(ifindex, alias).await {
-            Ok(()) => {
-                self.set_link("rename", ifindex, unspecified(ifindex).name(name.to_owned()))
-                    .await
-            }
+            Ok(()) => self.rename(ifindex, name).await,
             Err(error) => Err(error),
         };
         if let Err(error) = settled {
@@ -119,6 +116,12 @@ impl Rtnl {
 
     /// Every WireGuard interface in the namespace.
     pub async fn wireguard_links(&self) -> Result<Vec<LinkInfo>, Error> {
+        let links = self.links().await?;
+        Ok(links.into_iter().filter(LinkInfo::is_wireguard).collect())
+    }
+
+    /// Every interface in the namespace.
+    pub async fn links(&self) -> Result<Vec<LinkInfo>, Error> {
         let object = "interfaces";
         let mut links = Vec::new();
         for message in self
@@ -126,10 +129,7 @@ impl Rtnl {
             .await?
         {
             if let RouteNetlinkMessage::NewLink(message) = message {
-                let link = link_info(message, object)?;
-                if link.is_wireguard() {
-                    links.push(link);
-                }
+                links.push(link_info(message, object)?);
             }
         }
         Ok(links)
@@ -138,6 +138,12 @@ impl Rtnl {
     /// Writes the interface's alias; an empty one removes it.
     pub async fn set_alias(&self, ifindex: u32, alias: &str) -> Result<(), Error> {
         self.set_link("mark", ifindex, unspecified(ifindex).alias(alias))
+            .await
+    }
+
+    /// Gives the interface another name. Fails with a refusal `AlreadyExists` when another has it.
+    pub async fn rename(&self, ifindex: u32, name: &str) -> Result<(), Error> {
+        self.set_link("rename", ifindex, unspecified(ifindex).name(name.to_owned()))
             .await
     }
 
