@@ -28,13 +28,11 @@ async fn start(args: Args) -> anyhow::Result<()> {
     let opened = choose::choose(args.backend, Netlink::open).context(
         "failed to reach WireGuard in the node's kernel; is the module loaded? try `modprobe wireguard`",
     )?;
-    match opened {
-        Some(kernel) => serve(args, kernel, stop).await,
-        None => {
-            let kernel = Userspace::open(&args.wireguard_go).context("failed to reach the node's links")?;
-            serve(args, kernel, stop).await
-        }
+    if let Some(kernel) = opened {
+        return serve(args, kernel, stop).await;
     }
+    let kernel = Userspace::open(&args.wireguard_go).context("failed to reach the node's links")?;
+    serve(args, kernel, stop).await
 }
 
 async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Result<()> {

@@ -71,7 +71,7 @@ impl Bed for WireguardGo {
             Hand::PresharedKey => format!("preshared_key={}", hex(&[0x77; 32])),
         };
         let set = format!("set=1\npublic_key={}\n{line}\n\n", hex(key.as_bytes()));
-        let mut stream = UnixStream::connect(socket(&self.managed(name))).unwrap();
+        let mut stream = UnixStream::connect(socket(&managed(name))).unwrap();
         stream.write_all(set.as_bytes()).unwrap();
         let mut answer = [0; 9];
         stream.read_exact(&mut answer).unwrap();
@@ -79,23 +79,22 @@ impl Bed for WireguardGo {
     }
 }
 
-impl WireguardGo {
-    fn managed(&self, name: &str) -> Managed {
-        let output = Command::new("ip")
-            .args(["-j", "link", "show", name])
-            .output()
-            .unwrap();
-        let links: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        Managed::of(LinkInfo {
-            ifindex: u32::try_from(links[0]["ifindex"].as_u64().unwrap()).unwrap(),
-            name: name.to_owned(),
-            kind: Some("tun".into()),
-            alias: links[0]["ifalias"].as_str().map(str::to_owned),
-            mtu: 0,
-            up: false,
-        })
-        .unwrap()
-    }
+/// The interface of this name, which is one of ours.
+fn managed(name: &str) -> Managed {
+    let output = Command::new("ip")
+        .args(["-j", "link", "show", name])
+        .output()
+        .unwrap();
+    let links: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    Managed::of(LinkInfo {
+        ifindex: u32::try_from(links[0]["ifindex"].as_u64().unwrap()).unwrap(),
+        name: name.to_owned(),
+        kind: Some("tun".into()),
+        alias: links[0]["ifalias"].as_str().map(str::to_owned),
+        mtu: 0,
+        up: false,
+    })
+    .unwrap()
 }
 
 impl Drop for WireguardGo {
@@ -197,7 +196,7 @@ fn userspace_daemon_that_is_killed_is_started_again_with_its_peers() {
                 .pass(&mut kernel, &keystore, &assignment, &desired, None)
                 .await
                 .unwrap();
-            let interface = bed.managed(&name);
+            let interface = managed(&name);
             let device = whole(&mut kernel, &interface).unwrap();
             assert_eq!((device.peers.len(), device.settings.listen_port), (100, 51_990));
             assert!(kernel.link(&name).await.unwrap().unwrap().up);

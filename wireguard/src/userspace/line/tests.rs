@@ -38,7 +38,7 @@ fn an_answer_becomes_settings_and_peers() {
          errno=0\n\n"
     ))
     .unwrap();
-    let private = PrivateKey::from_bytes(&*bytes("it", PRIVATE.as_bytes()).unwrap());
+    let private = PrivateKey::from_bytes(&bytes("it", PRIVATE.as_bytes()).unwrap());
     assert_eq!(device.settings.public_key, Some(private.public_key()));
     assert_eq!(device.settings.private_key, Some(private));
     assert_eq!(
@@ -74,7 +74,7 @@ fn a_peer_of_many_prefixes_comes_in_parts() {
     lines
         .line(format!("public_key={ONE}").as_bytes(), &mut each)
         .unwrap();
-    for number in 0..2 * PREFIXES + 1 {
+    for number in 0..=2 * PREFIXES {
         let address = std::net::Ipv4Addr::from(u32::try_from(number).unwrap());
         let line = format!("allowed_ip={address}/32");
         lines.line(line.as_bytes(), &mut each).unwrap();
