@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use culvert_crds::Reason;
+use culvert_crds::gateway::KeyStorage;
 use culvert_crds::gateway_node::{MAX_REFUSED, Refused};
 use culvert_wireguard::{
     DeviceChange, Error, ErrorClass, ObservedDevice, PeerChange, PrivateKey, PublicKey, Refusal, Settings,
@@ -87,6 +88,8 @@ pub struct Gateway {
     interface: Option<Managed>,
     ages: Ages,
     state: State,
+    /// The key, where the interface has the only other copy: it must outlive what others do to that.
+    key: Option<PrivateKey>,
     /// What the interface was last shaped after, so that a pass leaves addresses alone when nothing has changed.
     shaped: Option<Assignment>,
 }
@@ -99,6 +102,7 @@ impl Gateway {
             interface: None,
             ages: Ages::default(),
             state: State::new(),
+            key: None,
             shaped: None,
         }
     }
@@ -227,7 +231,10 @@ impl Gateway {
             }
             let created = kernel.create(&assignment.interface, &assignment.mark).await?;
             tracing::info!(interface = assignment.interface, "interface created");
-            *self = Self::found(created.clone());
+            *self = Self {
+                key: self.key.take(),
+                ..Self::found(created.clone())
+            };
             created
         };
         self.interface = Some(interface.clone());
@@ -242,6 +249,7 @@ impl Gateway {
                     failure: self.state.failure,
                     ..State::new()
                 },
+                key: self.key.take(),
                 ..Self::new(self.mark.clone())
             };
         }
@@ -273,11 +281,13 @@ impl Gateway {
                 .public_key
                 .is_none_or(|own| observed.public_key == Some(own))
         });
-        let known = trusted.as_ref().map(PrivateKey::public_key);
-        let key = keystore.key(&self.mark.gateway, assignment.key_storage, trusted)?;
+        let copy = |key: &PrivateKey| PrivateKey::from_bytes(key.as_bytes());
+        let in_use = self.key.as_ref().map(copy).or(trusted);
+        let key = keystore.key(&self.mark.gateway, assignment.key_storage, in_use)?;
         let own = key.public_key();
+        self.key = (assignment.key_storage == KeyStorage::Memory).then(|| copy(&key));
         let change = DeviceChange {
-            private_key: (known != Some(own)).then_some(key),
+            private_key: (observed.public_key != Some(own)).then_some(key),
             listen_port: (observed.listen_port != assignment.listen_port).then_some(assignment.listen_port),
             ..DeviceChange::default()
         };

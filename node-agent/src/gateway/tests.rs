@@ -84,21 +84,29 @@ impl Bed {
         }
     }
 
-    /// A tick after so many seconds; the calls that changed something.
-    async fn tick(&mut self, seconds: u64) -> Vec<Call> {
+    async fn pass(&mut self, tick: Option<Clocks>) -> Result<(), PassError> {
+        let Self {
+            gateway,
+            kernel,
+            keystore,
+            assignment,
+            desired,
+            ..
+        } = self;
+        gateway.pass(kernel, keystore, assignment, desired, tick).await
+    }
+
+    /// A tick after so many seconds.
+    async fn try_tick(&mut self, seconds: u64) -> Result<(), PassError> {
         self.boot += seconds;
-        let clocks = Some(self.clocks());
+        let clocks = self.clocks();
+        self.pass(Some(clocks)).await
+    }
+
+    /// A tick that succeeds; the calls that changed something.
+    async fn tick(&mut self, seconds: u64) -> Vec<Call> {
         let before = self.kernel.calls().len();
-        self.gateway
-            .pass(
-                &mut self.kernel,
-                &self.keystore,
-                &self.assignment,
-                &self.desired,
-                clocks,
-            )
-            .await
-            .unwrap();
+        self.try_tick(seconds).await.unwrap();
         let mut calls = self.kernel.calls().split_off(before);
         calls.retain(|call| {
             let looks = [Call::Link, Call::Addresses, Call::Begin, Call::Next];
@@ -146,4 +154,63 @@ async fn a_client_that_falls_silent_is_forgotten_and_later_leaves_no_trace() {
     assert!(silent.public_key == key(1));
     assert!(silent.endpoint.is_none() && silent.last_handshake.is_none());
     assert_eq!(bed.tick(5).await, []);
+}
+
+#[tokio::test]
+async fn a_key_in_memory_survives_a_deleted_interface() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    let before = bed.gateway.state().clone();
+    bed.kernel.unmake(NAME);
+    bed.tick(5).await;
+    assert_eq!(bed.gateway.state().public_key, before.public_key);
+    assert_eq!(bed.kernel.device(NAME).settings.public_key, before.public_key);
+    assert_ne!(bed.gateway.state().session, before.session);
+    // A node without the interface for a while is no different.
+    bed.kernel.unmake(NAME);
+    bed.kernel.make(NAME, "dummy", None);
+    assert!(bed.try_tick(5).await.is_err());
+    bed.kernel.unmake(NAME);
+    bed.tick(5).await;
+    assert_eq!(bed.gateway.state().public_key, before.public_key);
+}
+
+#[tokio::test]
+async fn a_key_in_memory_survives_one_set_by_hand() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    let own = bed.gateway.state().public_key;
+    let change = DeviceChange {
+        private_key: Some(PrivateKey::from_bytes(&[9; 32])),
+        ..DeviceChange::default()
+    };
+    bed.kernel.set(NAME, &change);
+    bed.tick(5).await;
+    assert_eq!(bed.gateway.state().public_key, own);
+    assert_eq!(bed.kernel.device(NAME).settings.public_key, own);
+    assert_eq!(bed.tick(5).await, []);
+}
+
+#[tokio::test]
+async fn a_key_that_moves_between_memory_and_file_stays_the_same() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    let own = bed.gateway.state().public_key;
+    for storage in [KeyStorage::Node, KeyStorage::Memory] {
+        bed.assignment.key_storage = storage;
+        bed.tick(5).await;
+        bed.kernel.unmake(NAME);
+        bed.tick(5).await;
+        assert_eq!(bed.gateway.state().public_key, own, "{storage:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_comes_back_to_a_node_has_a_new_key() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    let own = bed.gateway.state().public_key;
+    bed.gateway.drain(&mut bed.kernel).await.unwrap();
+    bed.tick(5).await;
+    assert_ne!(bed.gateway.state().public_key, own);
 }
