@@ -171,7 +171,8 @@ impl Gateway {
             for step in link::plan(&interface.link, &present, &assignment.addresses(), assignment.mtu) {
                 kernel.shape(&interface, &step).await?;
             }
-            if interface.mark != assignment.mark {
+            // The text: one that is out of bounds reads as if it were not.
+            if interface.link.alias.as_ref() != Some(&assignment.mark.alias()) {
                 kernel.mark(&interface, &assignment.mark).await?;
             }
             self.shaped = Some(assignment.clone());

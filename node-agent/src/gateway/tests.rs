@@ -214,3 +214,16 @@ async fn a_gateway_that_comes_back_to_a_node_has_a_new_key() {
     bed.tick(5).await;
     assert_ne!(bed.gateway.state().public_key, own);
 }
+
+#[tokio::test]
+async fn a_window_changed_by_hand_is_put_back() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    let alias = bed.assignment.mark.alias();
+    assert_eq!(bed.kernel.links()[0].alias.as_ref(), Some(&alias));
+    for window in ["0", "999999"] {
+        bed.kernel.set_alias(NAME, &format!("culvert.dev/uid/{window}"));
+        assert_eq!(bed.tick(5).await, [Call::Mark], "{window}");
+        assert_eq!(bed.kernel.links()[0].alias.as_ref(), Some(&alias));
+    }
+}

@@ -111,6 +111,11 @@ impl Fake {
         self.of(from, |interface| to.clone_into(&mut interface.link.name));
     }
 
+    /// Writes a link's alias.
+    pub fn set_alias(&self, name: &str, alias: &str) {
+        self.of(name, |interface| interface.link.alias = Some(alias.to_owned()));
+    }
+
     /// Sets a link down.
     pub fn set_down(&self, name: &str) {
         let ifindex = self.of(name, |interface| interface.link.ifindex);
