@@ -4,6 +4,8 @@
 //! when a dump has shown it; whatever fails is tried again on the next tick, and what has been
 //! reported stays true meanwhile.
 
+mod ensure;
+
 use std::collections::{HashMap, HashSet};
 
 use culvert_crds::Reason;
@@ -73,6 +75,11 @@ impl PassError {
             },
             Self::Key(_) => Reason::KernelError,
         }
+    }
+
+    /// Whether all that could be done has been done all the same.
+    fn comes_last(&self) -> bool {
+        matches!(self, Self::Foreign(_))
     }
 
     /// Whether the next try may succeed with nothing changed outside.
@@ -146,7 +153,9 @@ impl Gateway {
             Err(error) => self.state.failure = Some(error.reason()),
         }
         // Whatever else fails, nobody is remembered for it.
-        if let (Err(_), Some(clocks)) = (&result, tick) {
+        if let (Err(error), Some(clocks)) = (&result, tick)
+            && !error.comes_last()
+        {
             self.forget(kernel, clocks)?;
         }
         result
@@ -163,7 +172,7 @@ impl Gateway {
         if self.mark.window != assignment.mark.window {
             self.mark = assignment.mark.clone();
         }
-        let interface = self.ensure(kernel, assignment).await?;
+        let (interface, is_named) = self.ensure(kernel, assignment).await?;
         let mut observed = kernel::whole(kernel, &interface)?;
         let own = self.settle_settings(kernel, keystore, assignment, &interface, &mut observed.settings)?;
         if tick.is_some() || self.shaped.as_ref() != Some(assignment) {
@@ -205,58 +214,13 @@ impl Gateway {
         if let Some(clocks) = tick {
             self.purge(kernel, &interface, &observed, complete.then_some(&wanted), clocks)?;
         }
+        if !is_named {
+            return Err(PassError::Foreign(assignment.interface.clone()));
+        }
         Ok(())
     }
 
-    /// Finds the gateway's interface, or creates it.
-    async fn ensure(
-        &mut self,
-        kernel: &mut impl Kernel,
-        assignment: &Assignment,
-    ) -> Result<Managed, PassError> {
-        let link = kernel.link(&assignment.interface).await?;
-        let interface = if let Some(link) = link {
-            let ours = Managed::of(link).filter(|managed| managed.mark.gateway == self.mark.gateway);
-            let Some(ours) = ours else {
-                self.lose_interface();
-                return Err(PassError::Foreign(assignment.interface.clone()));
-            };
-            ours
-        } else {
-            self.lose_interface();
-            // Under another name it would hold the port, and its peers would be nobody's.
-            for other in kernel.managed().await? {
-                if other.mark.gateway == self.mark.gateway {
-                    kernel.delete(&other).await?;
-                }
-            }
-            let created = kernel.create(&assignment.interface, &assignment.mark).await?;
-            tracing::info!(interface = assignment.interface, "interface created");
-            *self = Self {
-                key: self.key.take(),
-                ..Self::found(created.clone())
-            };
-            created
-        };
-        self.interface = Some(interface.clone());
-        Ok(interface)
-    }
-
-    /// What was known and reported of an interface is not true without it.
-    fn lose_interface(&mut self) {
-        if self.interface.is_some() || self.state.applied.is_some() {
-            *self = Self {
-                state: State {
-                    failure: self.state.failure,
-                    ..State::new()
-                },
-                key: self.key.take(),
-                ..Self::new(self.mark.clone())
-            };
-        }
-    }
-
-    /// Gives the interface its key and port.
+    /// Gives the interface its key and port, and takes a mark off that others gave its packets.
     fn settle_settings(
         &mut self,
         kernel: &mut impl Kernel,
@@ -269,6 +233,7 @@ impl Gateway {
         if let (Some(_), Some(own), Some(reported)) = (&in_kernel, observed.public_key, self.state.public_key)
             && own == reported
             && observed.listen_port == assignment.listen_port
+            && observed.fwmark == 0
             && self
                 .shaped
                 .as_ref()
@@ -290,6 +255,7 @@ impl Gateway {
         let change = DeviceChange {
             private_key: (observed.public_key != Some(own)).then_some(key),
             listen_port: (observed.listen_port != assignment.listen_port).then_some(assignment.listen_port),
+            fwmark: (observed.fwmark != 0).then_some(0),
             ..DeviceChange::default()
         };
         if !change.is_empty() {

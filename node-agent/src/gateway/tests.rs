@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::desired::parse::Peer;
-use crate::kernel::fake::{Call, Fake};
+use crate::kernel::fake::{Call, Failure, Fake};
 
 const NAME: &str = "cv0";
 
@@ -28,6 +28,18 @@ fn key(n: u8) -> PublicKey {
     PublicKey::from_bytes([n; 32])
 }
 
+fn peer(n: u8) -> Peer {
+    Peer {
+        version: n.into(),
+        created: n.into(),
+        key_uid: format!("k{n}"),
+        public_key: key(n),
+        addresses: vec![[10, 64, 0, n + 1].into()],
+        pool: "default".into(),
+        released: false,
+    }
+}
+
 impl Bed {
     /// A gateway that is to have so many peers, on a node where it has nothing yet.
     fn new(count: u8) -> Self {
@@ -38,16 +50,7 @@ impl Bed {
         };
         let desired = Shared::default();
         for n in 1..=count {
-            let peer = Peer {
-                version: n.into(),
-                created: n.into(),
-                key_uid: format!("k{n}"),
-                public_key: key(n),
-                addresses: vec![[10, 64, 0, n + 1].into()],
-                pool: "default".into(),
-                released: false,
-            };
-            desired.lock().apply(format!("u{n}"), Some(peer));
+            desired.lock().apply(format!("u{n}"), Some(peer(n)));
         }
         let named = (1..=count).map(|n| format!("u{n}")).collect();
         desired.lock().finish_list(count.into(), &named);
@@ -96,6 +99,28 @@ impl Bed {
         gateway.pass(kernel, keystore, assignment, desired, tick).await
     }
 
+    /// The client of a peer completes a handshake.
+    fn shake_hands(&self, n: u8) {
+        let endpoint = Endpoint::new("192.0.2.1:4711".parse().unwrap());
+        let name = &self.kernel.links()[0].name;
+        self.kernel.handshake(name, &key(n), endpoint, self.clocks().wall);
+    }
+
+    /// A peer is released.
+    fn release(&self, n: u8) {
+        let version = self.desired.lock().version() + 1;
+        let mut desired = self.desired.lock();
+        desired.apply(
+            format!("u{n}"),
+            Some(Peer {
+                version,
+                released: true,
+                ..peer(n)
+            }),
+        );
+        desired.note(version);
+    }
+
     /// A tick after so many seconds.
     async fn try_tick(&mut self, seconds: u64) -> Result<(), PassError> {
         self.boot += seconds;
@@ -138,8 +163,7 @@ async fn a_client_that_falls_silent_is_forgotten_and_later_leaves_no_trace() {
     for _ in 0..40 {
         assert_eq!(bed.tick(5).await, []);
     }
-    let endpoint = Endpoint::new("192.0.2.1:4711".parse().unwrap());
-    bed.kernel.handshake(NAME, &key(1), endpoint, bed.clocks().wall);
+    bed.shake_hands(1);
     for _ in 0..35 {
         assert_eq!(bed.tick(5).await, []);
     }
@@ -213,6 +237,97 @@ async fn a_gateway_that_comes_back_to_a_node_has_a_new_key() {
     bed.gateway.drain(&mut bed.kernel).await.unwrap();
     bed.tick(5).await;
     assert_ne!(bed.gateway.state().public_key, own);
+}
+
+#[tokio::test]
+async fn a_renamed_interface_gets_its_name_back_with_its_peers_and_sessions() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    bed.shake_hands(1);
+    let before = bed.gateway.state().clone();
+    let link = bed.kernel.links();
+    bed.kernel.rename_by_hand(NAME, "other");
+    assert_eq!(bed.tick(5).await, [Call::Managed, Call::Rename]);
+    assert_eq!(bed.kernel.links(), link);
+    assert!(bed.kernel.has_session(NAME, &key(1)));
+    assert_eq!(bed.gateway.state(), &before);
+    // A name that the API changes is nothing else.
+    bed.assignment.interface = "cv1".into();
+    assert_eq!(bed.tick(5).await, [Call::Managed, Call::Rename]);
+    assert!(bed.kernel.has_session("cv1", &key(1)));
+}
+
+#[tokio::test]
+async fn a_restarted_agent_gives_a_renamed_interface_its_name_back() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    bed.shake_hands(1);
+    let own = bed.gateway.state().public_key;
+    bed.kernel.rename_by_hand(NAME, "other");
+    bed.gateway = Gateway::new(bed.assignment.mark.clone());
+    bed.tick(5).await;
+    assert!(bed.kernel.has_session(NAME, &key(1)));
+    assert_eq!(bed.gateway.state().public_key, own);
+}
+
+#[tokio::test]
+async fn a_renamed_interface_whose_name_is_taken_is_served_and_nothing_is_deleted() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    bed.shake_hands(1);
+    bed.kernel.rename_by_hand(NAME, "other");
+    let foreign = bed.kernel.make(NAME, "dummy", None);
+    bed.release(2);
+    let error = bed.try_tick(5).await.unwrap_err();
+    assert!(matches!(error, PassError::Foreign(_)));
+    let state = bed.gateway.state();
+    assert_eq!(state.failure, Some(Reason::InterfaceConflict));
+    assert_eq!(bed.kernel.links().len(), 2);
+    assert!(bed.kernel.links().contains(&foreign));
+    assert!(bed.kernel.has_session("other", &key(1)));
+    // Whoever is revoked goes, and whoever falls silent is forgotten.
+    assert_eq!(bed.kernel.device("other").peers.len(), 1);
+    bed.try_tick(180).await.unwrap_err();
+    let peer = bed.kernel.device("other").peers.pop().unwrap();
+    assert!(peer.endpoint.unwrap().is_forgotten());
+    bed.kernel.unmake(NAME);
+    assert_eq!(bed.tick(5).await, [Call::Managed, Call::Rename]);
+    assert_eq!(bed.gateway.state().failure, None);
+}
+
+#[tokio::test]
+async fn an_interface_that_cannot_be_renamed_while_it_is_up_is_made_anew() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    let before = bed.gateway.state().clone();
+    bed.kernel.rename_by_hand(NAME, "other");
+    // After the link of that name and our links are asked for.
+    bed.kernel.fail(bed.kernel.calls().len() + 2, Failure::Ebusy);
+    assert!(
+        bed.tick(5)
+            .await
+            .starts_with(&[Call::Managed, Call::Rename, Call::Delete, Call::Create])
+    );
+    assert_eq!(bed.kernel.links().len(), 1);
+    assert_eq!(bed.kernel.device(NAME).peers.len(), 2);
+    assert_eq!(bed.gateway.state().public_key, before.public_key);
+    assert_ne!(bed.gateway.state().session, before.session);
+}
+
+#[tokio::test]
+async fn a_mark_on_packets_set_by_hand_is_taken_off() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    bed.shake_hands(1);
+    let change = DeviceChange {
+        fwmark: Some(0x20),
+        ..DeviceChange::default()
+    };
+    bed.kernel.set(NAME, &change);
+    assert_eq!(bed.tick(5).await, [Call::Configure]);
+    assert_eq!(bed.kernel.device(NAME).settings.fwmark, 0);
+    assert!(bed.kernel.has_session(NAME, &key(1)));
+    assert_eq!(bed.tick(5).await, []);
 }
 
 #[tokio::test]
