@@ -5,12 +5,11 @@
 //! reported stays true meanwhile.
 
 mod ensure;
-
-use std::collections::{HashMap, HashSet};
+mod program;
 
 use culvert_crds::Reason;
 use culvert_crds::gateway::KeyStorage;
-use culvert_crds::gateway_node::{MAX_REFUSED, Refused};
+use culvert_crds::gateway_node::Refused;
 use culvert_wireguard::{
     DeviceChange, Error, ErrorClass, ObservedDevice, PeerChange, PrivateKey, PublicKey, Refusal, Settings,
 };
@@ -25,11 +24,9 @@ use crate::desired::Wanted;
 use crate::interface::{Managed, Mark};
 use crate::kernel::{self, Kernel};
 use crate::keystore::{Keystore, KeystoreError};
-use crate::plan::{batch, link, purge, sync};
+use crate::plan::room::Room;
+use crate::plan::{batch, link, purge};
 use crate::watch::Shared;
-
-/// How often a set of peers is sent before what the kernel ignores counts as refused.
-const ROUNDS: usize = 3;
 
 /// What there is to report of a gateway. Nothing in it depends on what clients do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,12 +59,16 @@ pub enum PassError {
     /// An interface of that name belongs to somebody else.
     #[error("interface `{0}` exists and does not carry our mark; choose another spec.interface")]
     Foreign(String),
+    /// Some peers are missing.
+    #[error("the kernel has no room for more peers on the interface")]
+    TooManyPeers,
 }
 
 impl PassError {
     fn reason(&self) -> Reason {
         match self {
             Self::Foreign(_) => Reason::InterfaceConflict,
+            Self::TooManyPeers => Reason::TooManyPeers,
             Self::Kernel(error) => match error.refusal() {
                 Some(Refusal::NotSupported) => Reason::Unsupported,
                 Some(Refusal::PortInUse) => Reason::Conflict,
@@ -79,7 +80,7 @@ impl PassError {
 
     /// Whether all that could be done has been done all the same.
     fn comes_last(&self) -> bool {
-        matches!(self, Self::Foreign(_))
+        matches!(self, Self::Foreign(_) | Self::TooManyPeers)
     }
 
     /// Whether the next try may succeed with nothing changed outside.
@@ -95,6 +96,7 @@ pub struct Gateway {
     interface: Option<Managed>,
     ages: Ages,
     state: State,
+    room: Room,
     /// The key, where the interface has the only other copy: it must outlive what others do to that.
     key: Option<PrivateKey>,
     /// What the interface was last shaped after, so that a pass leaves addresses alone when nothing has changed.
@@ -109,6 +111,7 @@ impl Gateway {
             interface: None,
             ages: Ages::default(),
             state: State::new(),
+            room: Room::default(),
             key: None,
             shaped: None,
         }
@@ -195,21 +198,14 @@ impl Gateway {
                 desired.wanted(&assignment.ranges, &own),
             )
         };
-        for _ in 0..ROUNDS {
-            let changes = sync::plan(&wanted, &observed.peers, complete);
-            if changes.is_empty() {
-                break;
-            }
-            tracing::debug!(changes = changes.len(), "programming peers");
-            change(kernel, &interface, changes)?;
-            observed = kernel::whole(kernel, &interface)?;
-        }
+        let now = tick.map(|clocks| clocks.mono);
+        let fits = self.program(kernel, &interface, &wanted, complete, &mut observed, now)?;
         self.state.public_key = Some(own);
         if complete {
             self.state.applied = Some(version);
             self.state.pools = assignment.ranges.keys().cloned().collect();
             self.state.pools.sort_unstable();
-            self.state.refused = refused(&wanted, &observed);
+            self.state.refused = program::refused(&wanted, &observed);
         }
         if let Some(clocks) = tick {
             self.purge(kernel, &interface, &observed, complete.then_some(&wanted), clocks)?;
@@ -217,7 +213,7 @@ impl Gateway {
         if !is_named {
             return Err(PassError::Foreign(assignment.interface.clone()));
         }
-        Ok(())
+        fits.then_some(()).ok_or(PassError::TooManyPeers)
     }
 
     /// Gives the interface its key and port, and takes a mark off that others gave its packets.
@@ -320,30 +316,6 @@ fn change(kernel: &mut impl Kernel, interface: &Managed, changes: Vec<PeerChange
     batch::messages(changes)
         .iter()
         .try_for_each(|message| kernel.change(interface, message))
-}
-
-/// What is not to be programmed, and what the kernel has silently ignored.
-fn refused(wanted: &Wanted, observed: &ObservedDevice) -> Option<Refused> {
-    let present: HashMap<_, _> = observed
-        .peers
-        .iter()
-        .map(|peer| (peer.public_key, peer))
-        .collect();
-    let ignored = wanted
-        .peers
-        .values()
-        .filter(|peer| {
-            !present
-                .get(&peer.public_key)
-                .is_some_and(|found| found.matches(peer))
-        })
-        .flat_map(|peer| wanted.uids.get(&peer.public_key).into_iter().flatten().cloned());
-    let all: HashSet<String> = wanted.refused.iter().cloned().chain(ignored).collect();
-    let count = i64::try_from(all.len()).unwrap_or(i64::MAX);
-    let mut uids: Vec<_> = all.into_iter().collect();
-    uids.sort_unstable();
-    uids.truncate(MAX_REFUSED);
-    (count > 0).then_some(Refused { uids, count })
 }
 
 #[cfg(test)]

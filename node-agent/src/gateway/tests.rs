@@ -330,6 +330,121 @@ async fn a_mark_on_packets_set_by_hand_is_taken_off() {
     assert_eq!(bed.tick(5).await, []);
 }
 
+/// A gateway that wants five peers on a kernel that takes three.
+async fn crowded() -> Bed {
+    let mut bed = Bed::new(5);
+    bed.kernel.set_most_peers(3);
+    let error = bed.try_tick(5).await.unwrap_err();
+    assert!(matches!(error, PassError::TooManyPeers), "{error:?}");
+    bed
+}
+
+/// Numbers of the peers that the kernel has.
+fn served(bed: &Bed) -> Vec<u8> {
+    let peers = bed.kernel.device(NAME).peers;
+    peers.iter().map(|peer| peer.public_key.as_bytes()[0]).collect()
+}
+
+#[tokio::test]
+async fn peers_beyond_what_the_kernel_takes_are_refused_and_tried_once_a_minute() {
+    let mut bed = crowded().await;
+    let state = bed.gateway.state().clone();
+    assert_eq!(state.failure, Some(Reason::TooManyPeers));
+    assert_eq!(state.applied, Some(5));
+    let served = served(&bed);
+    assert_eq!(served.len(), 3);
+    let missing = (1..=5).filter(|n| !served.contains(n)).map(|n| format!("u{n}"));
+    let refused = Refused {
+        uids: missing.collect(),
+        count: 2,
+    };
+    assert_eq!(state.refused, Some(refused));
+    for minute in 0..2 {
+        for tick in 0..11 {
+            let before = bed.kernel.calls().len();
+            bed.try_tick(5).await.unwrap_err();
+            let calls = bed.kernel.calls().split_off(before);
+            let change = calls.iter().any(|call| matches!(call, Call::Change(_)));
+            assert!(!change, "{minute} {tick}");
+        }
+        let before = bed.kernel.calls().len();
+        bed.try_tick(5).await.unwrap_err();
+        let calls = bed.kernel.calls().split_off(before);
+        let changes: Vec<_> = calls
+            .iter()
+            .filter_map(|call| match call {
+                Call::Change(changes) => Some(changes.len()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(changes, [1]);
+    }
+    assert_eq!(bed.gateway.state(), &state);
+    bed.kernel.set_most_peers(10);
+    for _ in 0..11 {
+        bed.try_tick(5).await.unwrap_err();
+    }
+    bed.tick(5).await;
+    let state = bed.gateway.state();
+    assert_eq!((state.failure, &state.refused), (None, &None));
+    assert_eq!(bed.tick(5).await, []);
+}
+
+#[tokio::test]
+async fn a_peer_that_goes_makes_room_for_one_that_waits() {
+    let mut bed = crowded().await;
+    let goes = served(&bed)[0];
+    bed.release(goes);
+    let before = bed.kernel.calls().len();
+    // At once, not at a tick.
+    assert!(matches!(bed.pass(None).await, Err(PassError::TooManyPeers)));
+    let calls = bed.kernel.calls().split_off(before);
+    let changes: Vec<_> = calls
+        .iter()
+        .filter(|call| matches!(call, Call::Change(_)))
+        .collect();
+    let remove = Call::Change(vec![PeerChange::Remove(key(goes))]);
+    assert!(matches!(&changes[..], [first, Call::Change(second)] if **first == remove && second.len() == 1));
+    assert_eq!(served(&bed).len(), 3);
+    assert_eq!(bed.gateway.state().refused.as_ref().unwrap().count, 1);
+    // One that waited goes: nobody is missing any more.
+    let waits = (1..=5).find(|n| *n != goes && !served(&bed).contains(n)).unwrap();
+    bed.release(waits);
+    assert_eq!(bed.tick(5).await, []);
+    assert_eq!(bed.gateway.state().failure, None);
+    // What was full is not held against the next one.
+    bed.kernel.set_most_peers(10);
+    bed.desired.lock().apply("u9".into(), Some(peer(9)));
+    bed.pass(None).await.unwrap();
+    assert_eq!(served(&bed).len(), 4);
+}
+
+#[tokio::test]
+async fn a_full_interface_forgets_who_falls_silent() {
+    let mut bed = crowded().await;
+    let silent = served(&bed)[1];
+    bed.shake_hands(silent);
+    bed.try_tick(180).await.unwrap_err();
+    let peers = bed.kernel.device(NAME).peers;
+    assert!(peers[1].endpoint.unwrap().is_forgotten());
+}
+
+#[tokio::test]
+async fn memory_that_ends_for_a_moment_is_no_lack_of_room() {
+    let is_change = |call: &Call| matches!(call, Call::Change(_));
+    let mut bed = Bed::new(5);
+    bed.tick(5).await;
+    let at = bed.kernel.calls().iter().position(is_change).unwrap();
+    for failure in [Failure::HalfDone, Failure::Enomem] {
+        let mut bed = Bed::new(5);
+        bed.kernel.fail(at, failure);
+        bed.tick(5).await;
+        assert_eq!(served(&bed).len(), 5, "{failure:?}");
+        let state = bed.gateway.state();
+        assert_eq!((state.failure, &state.refused), (None, &None));
+    }
+}
+
 #[tokio::test]
 async fn a_window_changed_by_hand_is_put_back() {
     let mut bed = Bed::new(1);
