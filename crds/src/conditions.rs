@@ -17,7 +17,7 @@ pub enum ConditionType {
     /// Every serving gateway has the peer in its kernel (keys), or the node has all of them (nodes).
     ///
     /// True: `Programmed`. False: `NotAccepted`, `Pending`, `NoGateway`, `Refused`, `Suspended`, `Expired`,
-    /// `InterfaceConflict`, `Unsupported`, `KernelError`, `Draining`.
+    /// `InterfaceConflict`, `Unsupported`, `KernelError`, `TooManyPeers`, `Draining`.
     Programmed,
     /// The one condition to wait for: accepted and programmed.
     ///
@@ -121,6 +121,8 @@ reasons! {
     Unsupported => "the node's kernel has no WireGuard; load the module `wireguard`",
     /// The kernel refused a request.
     KernelError => "the node's kernel refused a request; the agent's log has the error",
+    /// The kernel takes no further peer.
+    TooManyPeers => "the node's kernel has no room for all of the gateway's peers; status.refused counts those that are missing: spread the keys over pools with gateways of their own",
     /// The node is leaving the gateway.
     Draining => "the gateway is leaving this node",
 }

@@ -12,6 +12,9 @@ const PREFIX: &str = "culvert.dev/";
 /// WireGuard's own bound on a session (`REJECT_AFTER_TIME`): to forget earlier would cut live ones.
 pub const SHORTEST_WINDOW: Duration = Duration::from_secs(180);
 
+/// The API's bound on how long a client is remembered.
+pub const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3_600);
+
 /// The mark on an interface of Culvert's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mark {
@@ -27,13 +30,14 @@ impl Mark {
         format!("{PREFIX}{}/{}", self.gateway, self.window.as_secs())
     }
 
-    /// Reads an alias; `None` when it is somebody else's, or none that this version wrote.
+    /// Reads an alias; `None` when it is somebody else's, or none that this version wrote. Whoever may write an alias
+    /// cannot have live sessions cut with it, nor clients remembered for ever: the window is within the API's bounds.
     pub fn read(alias: &str) -> Option<Self> {
         let (gateway, window) = alias.strip_prefix(PREFIX)?.split_once('/')?;
         let seconds = window.parse().ok()?;
         (!gateway.is_empty()).then(|| Self {
             gateway: gateway.to_owned(),
-            window: Duration::from_secs(seconds),
+            window: Duration::from_secs(seconds).clamp(SHORTEST_WINDOW, LONGEST_WINDOW),
         })
     }
 }
@@ -77,6 +81,21 @@ mod tests {
             window: Duration::from_secs(180),
         };
         assert_eq!(Mark::read(&mark.alias()), Some(mark));
+    }
+
+    #[test]
+    fn a_window_out_of_bounds_is_brought_within() {
+        for (written, read) in [
+            (0, 180),
+            (179, 180),
+            (180, 180),
+            (86_400, 86_400),
+            (86_401, 86_400),
+            (u64::MAX, 86_400),
+        ] {
+            let mark = Mark::read(&format!("culvert.dev/uid/{written}")).unwrap();
+            assert_eq!(mark.window, Duration::from_secs(read), "{written}");
+        }
     }
 
     #[test]

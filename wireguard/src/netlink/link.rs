@@ -88,10 +88,7 @@ impl Rtnl {
         })?;
         let ifindex = created.ifindex;
         let settled = match self.set_alias(ifindex, alias).await {
-            Ok(()) => {
-                self.set_link("rename", ifindex, unspecified(ifindex).name(name.to_owned()))
-                    .await
-            }
+            Ok(()) => self.rename(ifindex, name).await,
             Err(error) => Err(error),
         };
         if let Err(error) = settled {
@@ -133,6 +130,13 @@ impl Rtnl {
             }
         }
         Ok(links)
+    }
+
+    /// Gives the interface another name, and changes nothing else. Fails with a refusal `AlreadyExists` when any
+    /// interface has that name; before Linux 6.2 with `Busy` when the link is up (`dev_change_name` in net/core/dev.c).
+    pub async fn rename(&self, ifindex: u32, name: &str) -> Result<(), Error> {
+        self.set_link("rename", ifindex, unspecified(ifindex).name(name.to_owned()))
+            .await
     }
 
     /// Writes the interface's alias; an empty one removes it.
