@@ -17,7 +17,7 @@ pub enum ConditionType {
     /// Every serving gateway has the peer in its kernel (keys), or the node has all of them (nodes).
     ///
     /// True: `Programmed`. False: `NotAccepted`, `Pending`, `NoGateway`, `Refused`, `Suspended`, `Expired`,
-    /// `InterfaceConflict`, `Unsupported`, `KernelError`, `Draining`.
+    /// `InterfaceConflict`, `Unsupported`, `KernelError`, `TooManyPeers`, `Draining`.
     Programmed,
     /// The one condition to wait for: accepted and programmed.
     ///
@@ -66,7 +66,7 @@ macro_rules! reasons {
 
 reasons! {
     /// The spec is valid and the object takes part.
-    Accepted => "the object is valid and in use",
+    Accepted => "the object is valid",
     /// The public key is no usable curve point.
     InvalidKey => "spec.publicKey is not a usable WireGuard key; make a new pair with `wg genkey` and apply its public half",
     /// The public key is a gateway's own.
@@ -74,13 +74,13 @@ reasons! {
     /// Another object holds this public key already.
     DuplicateKey => "another WireGuardKey uses this public key already; make a new key pair with `wg genkey`",
     /// No pool has the name in the reference.
-    PoolNotFound => "the pool in spec.poolRef does not exist; see `kubectl get wgpool` for the pools there are",
+    PoolNotFound => "the pool in spec.poolRef does not exist or is being deleted; see `kubectl get wgpool` for the pools there are",
     /// The pool does not serve this namespace.
     NamespaceNotAllowed => "the pool does not allow this namespace; use another pool or ask its administrator",
     /// The namespace holds as many keys as the pool grants it.
-    QuotaExceeded => "this namespace has as many keys as the pool allows; delete one or ask the pool's administrator",
+    QuotaExceeded => "this namespace has as many keys as the pool allows; delete or suspend one, or ask the pool's administrator",
     /// The pool has no free address.
-    PoolExhausted => "the pool has no free address; the key is served as soon as one is released",
+    PoolExhausted => "the pool has no free address; who waits is served when one has been released and has cooled down",
     /// As many released addresses of the key's namespace cool down as its share allows.
     RateLimited => "this namespace has given back so many addresses of the pool lately that it gets no more until some have cooled down; the key is served then",
     /// The pool, or the key's pool, overlaps an older one.
@@ -90,7 +90,7 @@ reasons! {
     /// The pool has come to exclude addresses that the key holds.
     ExcludedAddress => "the pool excludes this key's addresses by now; they stay until the key rotates: apply a new public key or raise spec.addressGeneration",
     /// The pool is being deleted, and keys hold its addresses.
-    PoolInUse => "the pool is being deleted and waits for the claims counted in status.allocated; delete their keys or move them to another pool",
+    PoolInUse => "the pool is being deleted and waits for the addresses counted in status.allocated; delete their keys or move them to another pool, and wait for the cooldown",
     /// A field needs another value; the API would have refused it, so this object is older than the rule.
     InvalidSpec => "the spec holds a value that this version cannot use; compare it with `kubectl explain`",
     /// Two want the same thing on one node.
@@ -98,9 +98,9 @@ reasons! {
     /// There is nothing to program.
     NotAccepted => "nothing is programmed for a key that is not accepted; the condition Accepted says what to do",
     /// Work is under way.
-    Pending => "waiting for the gateways to program the peer",
+    Pending => "waiting for the gateways; if it stays, `kubectl get wgn` and the agent's log on that node say why",
     /// No gateway serves the pool.
-    NoGateway => "no gateway serves this key's pool; add a WireGuardGateway that names it, or wait for its nodes",
+    NoGateway => "no gateway serves the pool; add a WireGuardGateway that names it, or wait for its nodes",
     /// A gateway could not program this peer.
     Refused => "a gateway refused this peer; its node's GatewayNode and log say why",
     /// Suspended by `spec.suspend`.
@@ -121,6 +121,8 @@ reasons! {
     Unsupported => "the node's kernel has no WireGuard; load the module `wireguard`",
     /// The kernel refused a request.
     KernelError => "the node's kernel refused a request; the agent's log has the error",
+    /// The kernel takes no further peer.
+    TooManyPeers => "the node's kernel has no room for all of the gateway's peers; status.refused counts those that are missing: spread the keys over pools with gateways of their own",
     /// The node is leaving the gateway.
     Draining => "the gateway is leaving this node",
 }

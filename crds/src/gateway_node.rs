@@ -37,6 +37,7 @@ pub const MAX_REFUSED: usize = 64;
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].status"
     ),
+    printcolumn(name = "Heard", type_ = "date", json_path = ".status.renewTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Backend",

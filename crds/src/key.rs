@@ -85,7 +85,7 @@ pub struct WireGuardKeySpec {
     #[schemars(with = "Option<String>", length(max = 32))]
     #[x_kube(
         validation = Rule::new(r"self.matches('^([0-9]{1,5}h|[0-9]{1,6}[ms]){1,3}$') && duration(self) >= duration('1m') && duration(self) <= duration('8760h')")
-            .message("expireAfter must be a duration from 1m to 8760h, for instance 168h")
+            .message("expireAfter must be a duration from 1m to 8760h, in h, m and s: 168h is a week")
     )]
     pub expire_after: Option<Duration>,
 

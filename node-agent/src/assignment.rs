@@ -8,7 +8,7 @@ use culvert_crds::gateway::KeyStorage;
 use culvert_crds::{GatewayNode, IPPool, WireGuardGateway};
 use ipnet::IpNet;
 
-use crate::interface::{Mark, SHORTEST_WINDOW};
+use crate::interface::{LONGEST_WINDOW, Mark, SHORTEST_WINDOW};
 
 /// One gateway on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +86,8 @@ impl Assignment {
             generation: node.metadata.generation.unwrap_or(0),
             mark: Mark {
                 gateway: gateway.metadata.uid.clone()?,
-                window: Duration::from(gateway.spec.purge.handshake_window).max(SHORTEST_WINDOW),
+                window: Duration::from(gateway.spec.purge.handshake_window)
+                    .clamp(SHORTEST_WINDOW, LONGEST_WINDOW),
             },
             interface: gateway.spec.interface.clone(),
             listen_port: gateway.spec.listen_port,

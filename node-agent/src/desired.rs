@@ -294,6 +294,18 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_cannot_be_read_is_refused_and_holds_nothing_up() {
+        let mut desired = filled(2);
+        desired.apply("u9".into(), None);
+        desired.note(9);
+        assert_eq!(desired.version(), 9);
+        assert_eq!(wanted(&desired).peers.len(), 2);
+        assert_eq!(wanted(&desired).refused, ["u9"]);
+        desired.delete(10, "u9");
+        assert!(wanted(&desired).refused.is_empty());
+    }
+
+    #[test]
     fn a_released_peer_is_gone_at_once() {
         let mut desired = filled(2);
         desired.apply(

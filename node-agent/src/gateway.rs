@@ -4,10 +4,12 @@
 //! when a dump has shown it; whatever fails is tried again on the next tick, and what has been
 //! reported stays true meanwhile.
 
-use std::collections::{HashMap, HashSet};
+mod ensure;
+mod program;
 
 use culvert_crds::Reason;
-use culvert_crds::gateway_node::{MAX_REFUSED, Refused};
+use culvert_crds::gateway::KeyStorage;
+use culvert_crds::gateway_node::Refused;
 use culvert_wireguard::{
     DeviceChange, Error, ErrorClass, ObservedDevice, PeerChange, PrivateKey, PublicKey, Refusal, Settings,
 };
@@ -22,11 +24,9 @@ use crate::desired::Wanted;
 use crate::interface::{Managed, Mark};
 use crate::kernel::{self, Kernel};
 use crate::keystore::{Keystore, KeystoreError};
-use crate::plan::{batch, link, purge, sync};
+use crate::plan::room::Room;
+use crate::plan::{batch, link, purge};
 use crate::watch::Shared;
-
-/// How often a set of peers is sent before what the kernel ignores counts as refused.
-const ROUNDS: usize = 3;
 
 /// What there is to report of a gateway. Nothing in it depends on what clients do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +59,16 @@ pub enum PassError {
     /// An interface of that name belongs to somebody else.
     #[error("interface `{0}` exists and does not carry our mark; choose another spec.interface")]
     Foreign(String),
+    /// Some peers are missing.
+    #[error("the kernel has no room for more peers on the interface")]
+    TooManyPeers,
 }
 
 impl PassError {
     fn reason(&self) -> Reason {
         match self {
             Self::Foreign(_) => Reason::InterfaceConflict,
+            Self::TooManyPeers => Reason::TooManyPeers,
             Self::Kernel(error) => match error.refusal() {
                 Some(Refusal::NotSupported) => Reason::Unsupported,
                 Some(Refusal::PortInUse) => Reason::Conflict,
@@ -72,6 +76,11 @@ impl PassError {
             },
             Self::Key(_) => Reason::KernelError,
         }
+    }
+
+    /// Whether all that could be done has been done all the same.
+    fn comes_last(&self) -> bool {
+        matches!(self, Self::Foreign(_) | Self::TooManyPeers)
     }
 
     /// Whether the next try may succeed with nothing changed outside.
@@ -87,6 +96,9 @@ pub struct Gateway {
     interface: Option<Managed>,
     ages: Ages,
     state: State,
+    room: Room,
+    /// The key, where the interface has the only other copy: it must outlive what others do to that.
+    key: Option<PrivateKey>,
     /// What the interface was last shaped after, so that a pass leaves addresses alone when nothing has changed.
     shaped: Option<Assignment>,
 }
@@ -99,6 +111,8 @@ impl Gateway {
             interface: None,
             ages: Ages::default(),
             state: State::new(),
+            room: Room::default(),
+            key: None,
             shaped: None,
         }
     }
@@ -142,7 +156,9 @@ impl Gateway {
             Err(error) => self.state.failure = Some(error.reason()),
         }
         // Whatever else fails, nobody is remembered for it.
-        if let (Err(_), Some(clocks)) = (&result, tick) {
+        if let (Err(error), Some(clocks)) = (&result, tick)
+            && !error.comes_last()
+        {
             self.forget(kernel, clocks)?;
         }
         result
@@ -159,7 +175,7 @@ impl Gateway {
         if self.mark.window != assignment.mark.window {
             self.mark = assignment.mark.clone();
         }
-        let interface = self.ensure(kernel, assignment).await?;
+        let (interface, is_named) = self.ensure(kernel, assignment).await?;
         let mut observed = kernel::whole(kernel, &interface)?;
         let own = self.settle_settings(kernel, keystore, assignment, &interface, &mut observed.settings)?;
         if tick.is_some() || self.shaped.as_ref() != Some(assignment) {
@@ -167,7 +183,8 @@ impl Gateway {
             for step in link::plan(&interface.link, &present, &assignment.addresses(), assignment.mtu) {
                 kernel.shape(&interface, &step).await?;
             }
-            if interface.mark != assignment.mark {
+            // The text: one that is out of bounds reads as if it were not.
+            if interface.link.alias.as_ref() != Some(&assignment.mark.alias()) {
                 kernel.mark(&interface, &assignment.mark).await?;
             }
             self.shaped = Some(assignment.clone());
@@ -181,73 +198,25 @@ impl Gateway {
                 desired.wanted(&assignment.ranges, &own),
             )
         };
-        for _ in 0..ROUNDS {
-            let changes = sync::plan(&wanted, &observed.peers, complete);
-            if changes.is_empty() {
-                break;
-            }
-            tracing::debug!(changes = changes.len(), "programming peers");
-            change(kernel, &interface, changes)?;
-            observed = kernel::whole(kernel, &interface)?;
-        }
+        let now = tick.map(|clocks| clocks.mono);
+        let fits = self.program(kernel, &interface, &wanted, complete, &mut observed, now)?;
         self.state.public_key = Some(own);
         if complete {
             self.state.applied = Some(version);
             self.state.pools = assignment.ranges.keys().cloned().collect();
             self.state.pools.sort_unstable();
-            self.state.refused = refused(&wanted, &observed);
+            self.state.refused = program::refused(&wanted, &observed);
         }
         if let Some(clocks) = tick {
             self.purge(kernel, &interface, &observed, complete.then_some(&wanted), clocks)?;
         }
-        Ok(())
-    }
-
-    /// Finds the gateway's interface, or creates it.
-    async fn ensure(
-        &mut self,
-        kernel: &mut impl Kernel,
-        assignment: &Assignment,
-    ) -> Result<Managed, PassError> {
-        let link = kernel.link(&assignment.interface).await?;
-        let interface = if let Some(link) = link {
-            let ours = Managed::of(link).filter(|managed| managed.mark.gateway == self.mark.gateway);
-            let Some(ours) = ours else {
-                self.lose_interface();
-                return Err(PassError::Foreign(assignment.interface.clone()));
-            };
-            ours
-        } else {
-            self.lose_interface();
-            // Under another name it would hold the port, and its peers would be nobody's.
-            for other in kernel.managed().await? {
-                if other.mark.gateway == self.mark.gateway {
-                    kernel.delete(&other).await?;
-                }
-            }
-            let created = kernel.create(&assignment.interface, &assignment.mark).await?;
-            tracing::info!(interface = assignment.interface, "interface created");
-            *self = Self::found(created.clone());
-            created
-        };
-        self.interface = Some(interface.clone());
-        Ok(interface)
-    }
-
-    /// What was known and reported of an interface is not true without it.
-    fn lose_interface(&mut self) {
-        if self.interface.is_some() || self.state.applied.is_some() {
-            *self = Self {
-                state: State {
-                    failure: self.state.failure,
-                    ..State::new()
-                },
-                ..Self::new(self.mark.clone())
-            };
+        if !is_named {
+            return Err(PassError::Foreign(assignment.interface.clone()));
         }
+        fits.then_some(()).ok_or(PassError::TooManyPeers)
     }
 
-    /// Gives the interface its key and port.
+    /// Gives the interface its key and port, and takes a mark off that others gave its packets.
     fn settle_settings(
         &mut self,
         kernel: &mut impl Kernel,
@@ -260,6 +229,7 @@ impl Gateway {
         if let (Some(_), Some(own), Some(reported)) = (&in_kernel, observed.public_key, self.state.public_key)
             && own == reported
             && observed.listen_port == assignment.listen_port
+            && observed.fwmark == 0
             && self
                 .shaped
                 .as_ref()
@@ -273,12 +243,15 @@ impl Gateway {
                 .public_key
                 .is_none_or(|own| observed.public_key == Some(own))
         });
-        let known = trusted.as_ref().map(PrivateKey::public_key);
-        let key = keystore.key(&self.mark.gateway, assignment.key_storage, trusted)?;
+        let copy = |key: &PrivateKey| PrivateKey::from_bytes(key.as_bytes());
+        let in_use = self.key.as_ref().map(copy).or(trusted);
+        let key = keystore.key(&self.mark.gateway, assignment.key_storage, in_use)?;
         let own = key.public_key();
+        self.key = (assignment.key_storage == KeyStorage::Memory).then(|| copy(&key));
         let change = DeviceChange {
-            private_key: (known != Some(own)).then_some(key),
+            private_key: (observed.public_key != Some(own)).then_some(key),
             listen_port: (observed.listen_port != assignment.listen_port).then_some(assignment.listen_port),
+            fwmark: (observed.fwmark != 0).then_some(0),
             ..DeviceChange::default()
         };
         if !change.is_empty() {
@@ -343,30 +316,6 @@ fn change(kernel: &mut impl Kernel, interface: &Managed, changes: Vec<PeerChange
     batch::messages(changes)
         .iter()
         .try_for_each(|message| kernel.change(interface, message))
-}
-
-/// What is not to be programmed, and what the kernel has silently ignored.
-fn refused(wanted: &Wanted, observed: &ObservedDevice) -> Option<Refused> {
-    let present: HashMap<_, _> = observed
-        .peers
-        .iter()
-        .map(|peer| (peer.public_key, peer))
-        .collect();
-    let ignored = wanted
-        .peers
-        .values()
-        .filter(|peer| {
-            !present
-                .get(&peer.public_key)
-                .is_some_and(|found| found.matches(peer))
-        })
-        .flat_map(|peer| wanted.uids.get(&peer.public_key).into_iter().flatten().cloned());
-    let all: HashSet<String> = wanted.refused.iter().cloned().chain(ignored).collect();
-    let count = i64::try_from(all.len()).unwrap_or(i64::MAX);
-    let mut uids: Vec<_> = all.into_iter().collect();
-    uids.sort_unstable();
-    uids.truncate(MAX_REFUSED);
-    (count > 0).then_some(Refused { uids, count })
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ pub const SOCKET_PREFIX: &str = "cvu-";
 /// WireGuard's own bound on a session (`REJECT_AFTER_TIME`): to forget earlier would cut live ones.
 pub const SHORTEST_WINDOW: Duration = Duration::from_secs(180);
 
+/// The API's bound on how long a client is remembered.
+pub const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3_600);
+
 /// The mark on an interface of Culvert's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mark {
@@ -40,7 +43,8 @@ impl Mark {
     }
 
     /// Reads an alias of an interface of the kernel's; `None` when it is somebody else's, or none that this version
-    /// wrote.
+    /// wrote. Whoever may write an alias cannot have live sessions cut with it, nor clients remembered for ever: the
+    /// window is within the API's bounds.
     pub fn read(alias: &str) -> Option<Self> {
         Self::parse(alias).and_then(|(mark, socket)| socket.is_none().then_some(mark))
     }
@@ -53,7 +57,7 @@ impl Mark {
         };
         let mark = Self {
             gateway: gateway.to_owned(),
-            window: Duration::from_secs(window.parse().ok()?),
+            window: Duration::from_secs(window.parse().ok()?).clamp(SHORTEST_WINDOW, LONGEST_WINDOW),
         };
         // No name of ours leads out of a folder.
         let is_ours = |socket: &str| {
@@ -107,6 +111,21 @@ mod tests {
             window: Duration::from_secs(180),
         };
         assert_eq!(Mark::read(&mark.alias()), Some(mark));
+    }
+
+    #[test]
+    fn a_window_out_of_bounds_is_brought_within() {
+        for (written, read) in [
+            (0, 180),
+            (179, 180),
+            (180, 180),
+            (86_400, 86_400),
+            (86_401, 86_400),
+            (u64::MAX, 86_400),
+        ] {
+            let mark = Mark::read(&format!("culvert.dev/uid/{written}")).unwrap();
+            assert_eq!(mark.window, Duration::from_secs(read), "{written}");
+        }
     }
 
     #[test]

@@ -43,6 +43,10 @@ pub trait Kernel {
     /// Creates an interface that carries `mark`, down and empty. Refused with `AlreadyExists` when the name is taken.
     fn create(&mut self, name: &str, mark: &Mark) -> impl Future<Output = Result<Managed, Error>>;
 
+    /// Gives the interface another name; its peers and their sessions stay. Refused with `AlreadyExists` when the name is
+    /// taken. Linux before 6.2 refuses it with `Busy` to a link that is up.
+    fn rename(&mut self, interface: &Managed, name: &str) -> impl Future<Output = Result<(), Error>>;
+
     /// Writes a new mark of the same gateway.
     fn mark(&mut self, interface: &Managed, mark: &Mark) -> impl Future<Output = Result<(), Error>>;
 

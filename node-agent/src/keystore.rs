@@ -1,7 +1,8 @@
 //! The gateway's private key: made on the node, and never anywhere else.
 //!
 //! The kernel's copy comes first: as long as the interface lives, a lost or changed file changes
-//! nothing for clients. A file is written whole and private (0600) or not at all.
+//! nothing for clients. A key that is to have no file is kept by the gateway in the agent's memory as
+//! well, and that copy outlives the interface. A file is written whole and private (0600) or not at all.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -51,22 +52,22 @@ impl Keystore {
         Self { folder }
     }
 
-    /// The key of a gateway: the kernel's if it has one, then the file's, then a new one.
+    /// The key of a gateway: the one that is in use, in the agent or in the kernel, then the file's, then a new one.
     pub fn key(
         &self,
         gateway: &str,
         storage: KeyStorage,
-        in_kernel: Option<PrivateKey>,
+        in_use: Option<PrivateKey>,
     ) -> Result<PrivateKey, KeystoreError> {
         let path = self.folder.join(format!("{gateway}.key"));
         if storage == KeyStorage::Memory {
             remove(&path)?;
-            return in_kernel.map_or_else(|| PrivateKey::generate().map_err(KeystoreError::Generate), Ok);
+            return in_use.map_or_else(|| PrivateKey::generate().map_err(KeystoreError::Generate), Ok);
         }
         let stored = read(&path);
-        let key = match (in_kernel, stored) {
-            (Some(kernel), Ok(Some(file))) if kernel == file => return Ok(kernel),
-            (Some(kernel), _) => kernel,
+        let key = match (in_use, stored) {
+            (Some(used), Ok(Some(file))) if used == file => return Ok(used),
+            (Some(used), _) => used,
             (None, Ok(Some(file))) => return Ok(file),
             (None, Ok(None)) => PrivateKey::generate().map_err(KeystoreError::Generate)?,
             (None, Err(error)) => return Err(error),

@@ -3,4 +3,5 @@
 pub mod batch;
 pub mod link;
 pub mod purge;
+pub mod room;
 pub mod sync;

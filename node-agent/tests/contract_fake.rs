@@ -37,7 +37,7 @@ impl Bed for InMemory {
     }
 
     fn rename(&self, from: &str, to: &str) {
-        self.kernel.rename(from, to);
+        self.kernel.rename_by_hand(from, to);
     }
 
     fn set_down(&self, name: &str) {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::desired::parse::Peer;
-use crate::kernel::fake::{Call, Fake};
+use crate::kernel::fake::{Call, Failure, Fake};
 
 const NAME: &str = "cv0";
 
@@ -28,6 +28,18 @@ fn key(n: u8) -> PublicKey {
     PublicKey::from_bytes([n; 32])
 }
 
+fn peer(n: u8) -> Peer {
+    Peer {
+        version: n.into(),
+        created: n.into(),
+        key_uid: format!("k{n}"),
+        public_key: key(n),
+        addresses: vec![[10, 64, 0, n + 1].into()],
+        pool: "default".into(),
+        released: false,
+    }
+}
+
 impl Bed {
     /// A gateway that is to have so many peers, on a node where it has nothing yet.
     fn new(count: u8) -> Self {
@@ -38,16 +50,7 @@ impl Bed {
         };
         let desired = Shared::default();
         for n in 1..=count {
-            let peer = Peer {
-                version: n.into(),
-                created: n.into(),
-                key_uid: format!("k{n}"),
-                public_key: key(n),
-                addresses: vec![[10, 64, 0, n + 1].into()],
-                pool: "default".into(),
-                released: false,
-            };
-            desired.lock().apply(format!("u{n}"), Some(peer));
+            desired.lock().apply(format!("u{n}"), Some(peer(n)));
         }
         let named = (1..=count).map(|n| format!("u{n}")).collect();
         desired.lock().finish_list(count.into(), &named);
@@ -84,21 +87,51 @@ impl Bed {
         }
     }
 
-    /// A tick after so many seconds; the calls that changed something.
-    async fn tick(&mut self, seconds: u64) -> Vec<Call> {
+    async fn pass(&mut self, tick: Option<Clocks>) -> Result<(), PassError> {
+        let Self {
+            gateway,
+            kernel,
+            keystore,
+            assignment,
+            desired,
+            ..
+        } = self;
+        gateway.pass(kernel, keystore, assignment, desired, tick).await
+    }
+
+    /// The client of a peer completes a handshake.
+    fn shake_hands(&self, n: u8) {
+        let endpoint = Endpoint::new("192.0.2.1:4711".parse().unwrap());
+        let name = &self.kernel.links()[0].name;
+        self.kernel.handshake(name, &key(n), endpoint, self.clocks().wall);
+    }
+
+    /// A peer is released.
+    fn release(&self, n: u8) {
+        let version = self.desired.lock().version() + 1;
+        let mut desired = self.desired.lock();
+        desired.apply(
+            format!("u{n}"),
+            Some(Peer {
+                version,
+                released: true,
+                ..peer(n)
+            }),
+        );
+        desired.note(version);
+    }
+
+    /// A tick after so many seconds.
+    async fn try_tick(&mut self, seconds: u64) -> Result<(), PassError> {
         self.boot += seconds;
-        let clocks = Some(self.clocks());
+        let clocks = self.clocks();
+        self.pass(Some(clocks)).await
+    }
+
+    /// A tick that succeeds; the calls that changed something.
+    async fn tick(&mut self, seconds: u64) -> Vec<Call> {
         let before = self.kernel.calls().len();
-        self.gateway
-            .pass(
-                &mut self.kernel,
-                &self.keystore,
-                &self.assignment,
-                &self.desired,
-                clocks,
-            )
-            .await
-            .unwrap();
+        self.try_tick(seconds).await.unwrap();
         let mut calls = self.kernel.calls().split_off(before);
         calls.retain(|call| {
             let looks = [Call::Link, Call::Addresses, Call::Begin, Call::Next];
@@ -130,8 +163,7 @@ async fn a_client_that_falls_silent_is_forgotten_and_later_leaves_no_trace() {
     for _ in 0..40 {
         assert_eq!(bed.tick(5).await, []);
     }
-    let endpoint = Endpoint::new("192.0.2.1:4711".parse().unwrap());
-    bed.kernel.handshake(NAME, &key(1), endpoint, bed.clocks().wall);
+    bed.shake_hands(1);
     for _ in 0..35 {
         assert_eq!(bed.tick(5).await, []);
     }
@@ -146,4 +178,282 @@ async fn a_client_that_falls_silent_is_forgotten_and_later_leaves_no_trace() {
     assert!(silent.public_key == key(1));
     assert!(silent.endpoint.is_none() && silent.last_handshake.is_none());
     assert_eq!(bed.tick(5).await, []);
+}
+
+#[tokio::test]
+async fn a_key_in_memory_survives_a_deleted_interface() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    let before = bed.gateway.state().clone();
+    bed.kernel.unmake(NAME);
+    bed.tick(5).await;
+    assert_eq!(bed.gateway.state().public_key, before.public_key);
+    assert_eq!(bed.kernel.device(NAME).settings.public_key, before.public_key);
+    assert_ne!(bed.gateway.state().session, before.session);
+    // A node without the interface for a while is no different.
+    bed.kernel.unmake(NAME);
+    bed.kernel.make(NAME, "dummy", None);
+    assert!(bed.try_tick(5).await.is_err());
+    bed.kernel.unmake(NAME);
+    bed.tick(5).await;
+    assert_eq!(bed.gateway.state().public_key, before.public_key);
+}
+
+#[tokio::test]
+async fn a_key_in_memory_survives_one_set_by_hand() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    let own = bed.gateway.state().public_key;
+    let change = DeviceChange {
+        private_key: Some(PrivateKey::from_bytes(&[9; 32])),
+        ..DeviceChange::default()
+    };
+    bed.kernel.set(NAME, &change);
+    bed.tick(5).await;
+    assert_eq!(bed.gateway.state().public_key, own);
+    assert_eq!(bed.kernel.device(NAME).settings.public_key, own);
+    assert_eq!(bed.tick(5).await, []);
+}
+
+#[tokio::test]
+async fn a_key_that_moves_between_memory_and_file_stays_the_same() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    let own = bed.gateway.state().public_key;
+    for storage in [KeyStorage::Node, KeyStorage::Memory] {
+        bed.assignment.key_storage = storage;
+        bed.tick(5).await;
+        bed.kernel.unmake(NAME);
+        bed.tick(5).await;
+        assert_eq!(bed.gateway.state().public_key, own, "{storage:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_comes_back_to_a_node_has_a_new_key() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    let own = bed.gateway.state().public_key;
+    bed.gateway.drain(&mut bed.kernel).await.unwrap();
+    bed.tick(5).await;
+    assert_ne!(bed.gateway.state().public_key, own);
+}
+
+#[tokio::test]
+async fn a_renamed_interface_gets_its_name_back_with_its_peers_and_sessions() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    bed.shake_hands(1);
+    let before = bed.gateway.state().clone();
+    let link = bed.kernel.links();
+    bed.kernel.rename_by_hand(NAME, "other");
+    assert_eq!(bed.tick(5).await, [Call::Managed, Call::Rename]);
+    assert_eq!(bed.kernel.links(), link);
+    assert!(bed.kernel.has_session(NAME, &key(1)));
+    assert_eq!(bed.gateway.state(), &before);
+    // A name that the API changes is nothing else.
+    bed.assignment.interface = "cv1".into();
+    assert_eq!(bed.tick(5).await, [Call::Managed, Call::Rename]);
+    assert!(bed.kernel.has_session("cv1", &key(1)));
+}
+
+#[tokio::test]
+async fn a_restarted_agent_gives_a_renamed_interface_its_name_back() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    bed.shake_hands(1);
+    let own = bed.gateway.state().public_key;
+    bed.kernel.rename_by_hand(NAME, "other");
+    bed.gateway = Gateway::new(bed.assignment.mark.clone());
+    bed.tick(5).await;
+    assert!(bed.kernel.has_session(NAME, &key(1)));
+    assert_eq!(bed.gateway.state().public_key, own);
+}
+
+#[tokio::test]
+async fn a_renamed_interface_whose_name_is_taken_is_served_and_nothing_is_deleted() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    bed.shake_hands(1);
+    bed.kernel.rename_by_hand(NAME, "other");
+    let foreign = bed.kernel.make(NAME, "dummy", None);
+    bed.release(2);
+    let error = bed.try_tick(5).await.unwrap_err();
+    assert!(matches!(error, PassError::Foreign(_)));
+    let state = bed.gateway.state();
+    assert_eq!(state.failure, Some(Reason::InterfaceConflict));
+    assert_eq!(bed.kernel.links().len(), 2);
+    assert!(bed.kernel.links().contains(&foreign));
+    assert!(bed.kernel.has_session("other", &key(1)));
+    // Whoever is revoked goes, and whoever falls silent is forgotten.
+    assert_eq!(bed.kernel.device("other").peers.len(), 1);
+    bed.try_tick(180).await.unwrap_err();
+    let peer = bed.kernel.device("other").peers.pop().unwrap();
+    assert!(peer.endpoint.unwrap().is_forgotten());
+    bed.kernel.unmake(NAME);
+    assert_eq!(bed.tick(5).await, [Call::Managed, Call::Rename]);
+    assert_eq!(bed.gateway.state().failure, None);
+}
+
+#[tokio::test]
+async fn an_interface_that_cannot_be_renamed_while_it_is_up_is_made_anew() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    let before = bed.gateway.state().clone();
+    bed.kernel.rename_by_hand(NAME, "other");
+    // After the link of that name and our links are asked for.
+    bed.kernel.fail(bed.kernel.calls().len() + 2, Failure::Ebusy);
+    assert!(
+        bed.tick(5)
+            .await
+            .starts_with(&[Call::Managed, Call::Rename, Call::Delete, Call::Create])
+    );
+    assert_eq!(bed.kernel.links().len(), 1);
+    assert_eq!(bed.kernel.device(NAME).peers.len(), 2);
+    assert_eq!(bed.gateway.state().public_key, before.public_key);
+    assert_ne!(bed.gateway.state().session, before.session);
+}
+
+#[tokio::test]
+async fn a_mark_on_packets_set_by_hand_is_taken_off() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    bed.shake_hands(1);
+    let change = DeviceChange {
+        fwmark: Some(0x20),
+        ..DeviceChange::default()
+    };
+    bed.kernel.set(NAME, &change);
+    assert_eq!(bed.tick(5).await, [Call::Configure]);
+    assert_eq!(bed.kernel.device(NAME).settings.fwmark, 0);
+    assert!(bed.kernel.has_session(NAME, &key(1)));
+    assert_eq!(bed.tick(5).await, []);
+}
+
+/// A gateway that wants five peers on a kernel that takes three.
+async fn crowded() -> Bed {
+    let mut bed = Bed::new(5);
+    bed.kernel.set_most_peers(3);
+    let error = bed.try_tick(5).await.unwrap_err();
+    assert!(matches!(error, PassError::TooManyPeers), "{error:?}");
+    bed
+}
+
+/// Numbers of the peers that the kernel has.
+fn served(bed: &Bed) -> Vec<u8> {
+    let peers = bed.kernel.device(NAME).peers;
+    peers.iter().map(|peer| peer.public_key.as_bytes()[0]).collect()
+}
+
+#[tokio::test]
+async fn peers_beyond_what_the_kernel_takes_are_refused_and_tried_once_a_minute() {
+    let mut bed = crowded().await;
+    let state = bed.gateway.state().clone();
+    assert_eq!(state.failure, Some(Reason::TooManyPeers));
+    assert_eq!(state.applied, Some(5));
+    let served = served(&bed);
+    assert_eq!(served.len(), 3);
+    let missing = (1..=5).filter(|n| !served.contains(n)).map(|n| format!("u{n}"));
+    let refused = Refused {
+        uids: missing.collect(),
+        count: 2,
+    };
+    assert_eq!(state.refused, Some(refused));
+    for minute in 0..2 {
+        for tick in 0..11 {
+            let before = bed.kernel.calls().len();
+            bed.try_tick(5).await.unwrap_err();
+            let calls = bed.kernel.calls().split_off(before);
+            let change = calls.iter().any(|call| matches!(call, Call::Change(_)));
+            assert!(!change, "{minute} {tick}");
+        }
+        let before = bed.kernel.calls().len();
+        bed.try_tick(5).await.unwrap_err();
+        let calls = bed.kernel.calls().split_off(before);
+        let changes: Vec<_> = calls
+            .iter()
+            .filter_map(|call| match call {
+                Call::Change(changes) => Some(changes.len()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(changes, [1]);
+    }
+    assert_eq!(bed.gateway.state(), &state);
+    bed.kernel.set_most_peers(10);
+    for _ in 0..11 {
+        bed.try_tick(5).await.unwrap_err();
+    }
+    bed.tick(5).await;
+    let state = bed.gateway.state();
+    assert_eq!((state.failure, &state.refused), (None, &None));
+    assert_eq!(bed.tick(5).await, []);
+}
+
+#[tokio::test]
+async fn a_peer_that_goes_makes_room_for_one_that_waits() {
+    let mut bed = crowded().await;
+    let goes = served(&bed)[0];
+    bed.release(goes);
+    let before = bed.kernel.calls().len();
+    // At once, not at a tick.
+    assert!(matches!(bed.pass(None).await, Err(PassError::TooManyPeers)));
+    let calls = bed.kernel.calls().split_off(before);
+    let changes: Vec<_> = calls
+        .iter()
+        .filter(|call| matches!(call, Call::Change(_)))
+        .collect();
+    let remove = Call::Change(vec![PeerChange::Remove(key(goes))]);
+    assert!(matches!(&changes[..], [first, Call::Change(second)] if **first == remove && second.len() == 1));
+    assert_eq!(served(&bed).len(), 3);
+    assert_eq!(bed.gateway.state().refused.as_ref().unwrap().count, 1);
+    // One that waited goes: nobody is missing any more.
+    let waits = (1..=5).find(|n| *n != goes && !served(&bed).contains(n)).unwrap();
+    bed.release(waits);
+    assert_eq!(bed.tick(5).await, []);
+    assert_eq!(bed.gateway.state().failure, None);
+    // What was full is not held against the next one.
+    bed.kernel.set_most_peers(10);
+    bed.desired.lock().apply("u9".into(), Some(peer(9)));
+    bed.pass(None).await.unwrap();
+    assert_eq!(served(&bed).len(), 4);
+}
+
+#[tokio::test]
+async fn a_full_interface_forgets_who_falls_silent() {
+    let mut bed = crowded().await;
+    let silent = served(&bed)[1];
+    bed.shake_hands(silent);
+    bed.try_tick(180).await.unwrap_err();
+    let peers = bed.kernel.device(NAME).peers;
+    assert!(peers[1].endpoint.unwrap().is_forgotten());
+}
+
+#[tokio::test]
+async fn memory_that_ends_for_a_moment_is_no_lack_of_room() {
+    let is_change = |call: &Call| matches!(call, Call::Change(_));
+    let mut bed = Bed::new(5);
+    bed.tick(5).await;
+    let at = bed.kernel.calls().iter().position(is_change).unwrap();
+    for failure in [Failure::HalfDone, Failure::Enomem] {
+        let mut bed = Bed::new(5);
+        bed.kernel.fail(at, failure);
+        bed.tick(5).await;
+        assert_eq!(served(&bed).len(), 5, "{failure:?}");
+        let state = bed.gateway.state();
+        assert_eq!((state.failure, &state.refused), (None, &None));
+    }
+}
+
+#[tokio::test]
+async fn a_window_changed_by_hand_is_put_back() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    let alias = bed.assignment.mark.alias();
+    assert_eq!(bed.kernel.links()[0].alias.as_ref(), Some(&alias));
+    for window in ["0", "999999"] {
+        bed.kernel.set_alias(NAME, &format!("culvert.dev/uid/{window}"));
+        assert_eq!(bed.tick(5).await, [Call::Mark], "{window}");
+        assert_eq!(bed.kernel.links()[0].alias.as_ref(), Some(&alias));
+    }
 }

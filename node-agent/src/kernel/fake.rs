@@ -108,8 +108,14 @@ impl Fake {
     }
 
     /// Renames a link.
-    pub fn rename(&self, from: &str, to: &str) {
-        self.of(from, |interface| to.clone_into(&mut interface.link.name));
+    pub fn rename_by_hand(&self, from: &str, to: &str) {
+        let ifindex = self.of(from, |interface| interface.link.ifindex);
+        there(self.lock().rename(ifindex, to));
+    }
+
+    /// Writes a link's alias.
+    pub fn set_alias(&self, name: &str, alias: &str) {
+        self.of(name, |interface| interface.link.alias = Some(alias.to_owned()));
     }
 
     /// Sets a link down.
@@ -267,6 +273,11 @@ impl Kernel for Fake {
             let link = world.create(name, "wireguard", Some(mark.alias()))?;
             Managed::of(link).ok_or(Refusal::NotFound)
         }))
+    }
+
+    fn rename(&mut self, interface: &Managed, name: &str) -> impl Future<Output = Result<(), Error>> {
+        let ifindex = interface.link.ifindex;
+        ready(self.call(Call::Rename, Some(ifindex), |world| world.rename(ifindex, name)))
     }
 
     fn mark(&mut self, interface: &Managed, mark: &Mark) -> impl Future<Output = Result<(), Error>> {

@@ -57,6 +57,10 @@ impl Kernel for Netlink {
         })
     }
 
+    async fn rename(&mut self, interface: &Managed, name: &str) -> Result<(), Error> {
+        self.rtnl.rename(interface.link.ifindex, name).await
+    }
+
     async fn mark(&mut self, interface: &Managed, mark: &Mark) -> Result<(), Error> {
         self.rtnl.set_alias(interface.link.ifindex, &mark.alias()).await
     }

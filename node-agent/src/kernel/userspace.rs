@@ -157,6 +157,11 @@ impl Kernel for Userspace {
         self.rtnl.set_alias(interface.link.ifindex, &alias).await
     }
 
+    /// The socket keeps its name.
+    async fn rename(&mut self, interface: &Managed, name: &str) -> Result<(), Error> {
+        self.rtnl.rename(interface.link.ifindex, name).await
+    }
+
     async fn addresses(&mut self, interface: &Managed) -> Result<Vec<IpNet>, Error> {
         self.rtnl.addresses(interface.link.ifindex).await
     }

@@ -4,19 +4,28 @@ use culvert_wireguard::{ObservedPeer, PeerChange};
 
 use crate::desired::Wanted;
 
+/// The changes of one pass.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// To peers that are there, removals first.
+    pub known: Vec<PeerChange>,
+    /// Peers that are not there yet.
+    pub further: Vec<PeerChange>,
+}
+
 /// The changes that make the observed peers the wanted ones.
 ///
 /// Removals come first, so that an address which moves is free before another peer takes it. Among the rest any order
 /// will do: each peer's prefixes are set as a whole, and no two wanted peers share one.
 /// `surplus` says whether what is not wanted may be removed, so whether absence is proved.
-pub fn plan(wanted: &Wanted, observed: &[ObservedPeer], surplus: bool) -> Vec<PeerChange> {
-    let mut changes = Vec::new();
+pub fn plan(wanted: &Wanted, observed: &[ObservedPeer], surplus: bool) -> Changes {
+    let mut known = Vec::new();
     let mut sets = Vec::new();
     let mut present = std::collections::HashSet::with_capacity(observed.len());
     for peer in observed {
         present.insert(peer.public_key);
         match wanted.peers.get(&peer.public_key) {
-            None if surplus => changes.push(PeerChange::Remove(peer.public_key)),
+            None if surplus => known.push(PeerChange::Remove(peer.public_key)),
             Some(desired) if !peer.matches(desired) => {
                 // A preshared key that somebody set by hand leaves only with the peer itself.
                 sets.push(if peer.has_preshared_key {
@@ -32,9 +41,11 @@ pub fn plan(wanted: &Wanted, observed: &[ObservedPeer], surplus: bool) -> Vec<Pe
         .peers
         .values()
         .filter(|peer| !present.contains(&peer.public_key));
-    sets.extend(missing.cloned().map(PeerChange::Set));
-    changes.extend(sets);
-    changes
+    known.extend(sets);
+    Changes {
+        known,
+        further: missing.cloned().map(PeerChange::Set).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -44,6 +55,12 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
     use std::net::{IpAddr, Ipv4Addr};
+
+    /// The changes in the order in which they are carried out.
+    fn plan(wanted: &Wanted, observed: &[ObservedPeer], surplus: bool) -> Vec<PeerChange> {
+        let Changes { known, further } = super::plan(wanted, observed, surplus);
+        [known, further].concat()
+    }
 
     fn desired(n: u8, host: u8) -> DesiredPeer {
         let address = IpAddr::V4(Ipv4Addr::new(10, 64, 0, host));

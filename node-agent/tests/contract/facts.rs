@@ -79,6 +79,8 @@ macro_rules! every_fact {
             an_interface_that_is_gone_is_refused_as_not_found
             an_unmarked_interface_is_not_managed
             a_renamed_interface_is_still_found
+            a_renamed_interface_is_renamed_back
+            a_name_that_is_taken_is_given_to_no_other
             a_second_agent_finds_the_interface
             a_mark_can_be_rewritten
             mtu_addresses_and_state_are_as_asked

@@ -58,6 +58,7 @@ pub async fn an_interface_that_is_gone_is_refused_as_not_found(bed: &impl Bed) {
     assert_eq!(refusal(kernel.configure(&interface, &flush)), gone);
     assert_eq!(refusal(kernel.change(&interface, &[set(1)])), gone);
     assert_eq!(refusal(kernel.mark(&interface, &mark()).await), gone);
+    assert_eq!(refusal(kernel.rename(&interface, &bed.name()).await), gone);
     for step in [Shape::Mtu(1_380), Shape::Add(net("10.96.0.1/32")), Shape::Up] {
         assert_eq!(refusal(kernel.shape(&interface, &step).await), gone);
     }
@@ -95,6 +96,40 @@ pub async fn a_renamed_interface_is_still_found(bed: &impl Bed) {
     // What was known of it still reaches it.
     kernel.change(&interface, &[set(1)]).unwrap();
     assert_eq!(peers(&mut kernel, found).len(), 1);
+}
+
+pub async fn a_renamed_interface_is_renamed_back(bed: &impl Bed) {
+    let (mut kernel, interface) = created(bed).await;
+    kernel.change(&interface, &[set(1)]).unwrap();
+    kernel.configure(&interface, &port(51_980)).unwrap();
+    for step in [Shape::Mtu(1_380), Shape::Add(net("10.99.0.1/11")), Shape::Up] {
+        kernel.shape(&interface, &step).await.unwrap();
+    }
+    let (old, new) = (&interface.link.name, bed.name());
+    let before = kernel.link(old).await.unwrap();
+    let addresses = kernel.addresses(&interface).await.unwrap();
+    bed.rename(old, &new);
+    // It stays up all the while. The second time it has the name.
+    for _ in 0..2 {
+        kernel.rename(&interface, old).await.unwrap();
+        assert_eq!(kernel.link(old).await.unwrap(), before);
+        assert_eq!(kernel.link(&new).await.unwrap(), None);
+        assert_eq!(kernel.addresses(&interface).await.unwrap(), addresses);
+        let device = whole(&mut kernel, &interface).unwrap();
+        assert_eq!((device.settings.listen_port, device.peers.len()), (51_980, 1));
+    }
+}
+
+pub async fn a_name_that_is_taken_is_given_to_no_other(bed: &impl Bed) {
+    let (mut kernel, interface) = created(bed).await;
+    let taken = bed.name();
+    bed.make(&taken, "dummy");
+    let foreign = kernel.link(&taken).await.unwrap();
+    let refused = refusal(kernel.rename(&interface, &taken).await);
+    assert_eq!(refused, Some(Refusal::AlreadyExists));
+    assert_eq!(kernel.link(&taken).await.unwrap(), foreign);
+    let link = kernel.link(&interface.link.name).await.unwrap();
+    assert_eq!(link, Some(interface.link));
 }
 
 pub async fn a_second_agent_finds_the_interface(bed: &impl Bed) {

@@ -72,7 +72,8 @@ pub fn share(world: &World, subject: &Subject<'_>, promised: &Promised) -> Resul
 /// The part that does not depend on who else carries the public key.
 fn of_itself(world: &World, subject: &Subject<'_>, now: Now) -> Result<(), Reason> {
     let key = &subject.key;
-    if key.suspend || key.deleting {
+    // A key whose time is over stays so while it is suspended: it would be forgotten otherwise.
+    if key.deleting || key.suspend && !is_expired(subject, now) {
         return Err(Reason::Suspended);
     }
     let public_key = key.public_key.ok_or(Reason::InvalidKey)?;
@@ -135,16 +136,14 @@ fn lifetime_in(pool: Option<&Pool>, key: &KeyView<'_>) -> Option<Duration> {
 }
 
 /// Whether the time of the key's present public key is over: by its claim while there is one, later by what
-/// was published, so that neither a restart nor the claim's deletion gives it a second life.
+/// was published, so that neither a restart nor the claim's deletion gives it a second life, nor anything in the spec but
+/// another public key.
 fn is_expired(subject: &Subject<'_>, now: Now) -> bool {
     let key = &subject.key;
     if let Some(claim) = &subject.current {
         return expiry(subject, claim).is_some_and(|at| at <= seconds(now.wall));
     }
-    let shown = &key.status.shown;
-    key.status.is_expired()
-        && shown.public_key == key.public_key
-        && shown.address_generation == Some(key.address_generation)
+    key.public_key.is_some() && key.status.is_expired() && key.status.shown.public_key == key.public_key
 }
 
 /// The monotonic time at which the wall clock will show `at`.

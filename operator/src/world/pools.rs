@@ -156,6 +156,7 @@ impl World {
         self.judge_ranges();
         if turned {
             self.touch_keys_of(&name);
+            self.touch_claims_of(&name);
         }
         self.touch(Target::Pool(name));
     }
@@ -163,6 +164,13 @@ impl World {
     /// Every pool.
     pub fn pools(&self) -> impl Iterator<Item = &Pool> {
         self.pools.values()
+    }
+
+    /// Plans the claims of a pool again: what its keys asked of it before, such as a cooldown, may have changed.
+    fn touch_claims_of(&mut self, pool: &str) {
+        let claims = self.claims().filter(|claim| claim.pool == pool);
+        let claims: Vec<Uid> = claims.map(|claim| claim.uid).collect();
+        claims.into_iter().for_each(|uid| self.touch(Target::Claim(uid)));
     }
 
     pub(super) fn touch_keys_of(&mut self, pool: &str) {

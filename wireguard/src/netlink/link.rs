@@ -135,15 +135,16 @@ impl Rtnl {
         Ok(links)
     }
 
-    /// Writes the interface's alias; an empty one removes it.
-    pub async fn set_alias(&self, ifindex: u32, alias: &str) -> Result<(), Error> {
-        self.set_link("mark", ifindex, unspecified(ifindex).alias(alias))
+    /// Gives the interface another name, and changes nothing else. Fails with a refusal `AlreadyExists` when any
+    /// interface has that name; before Linux 6.2 with `Busy` when the link is up (`dev_change_name` in net/core/dev.c).
+    pub async fn rename(&self, ifindex: u32, name: &str) -> Result<(), Error> {
+        self.set_link("rename", ifindex, unspecified(ifindex).name(name.to_owned()))
             .await
     }
 
-    /// Gives the interface another name. Fails with a refusal `AlreadyExists` when another has it.
-    pub async fn rename(&self, ifindex: u32, name: &str) -> Result<(), Error> {
-        self.set_link("rename", ifindex, unspecified(ifindex).name(name.to_owned()))
+    /// Writes the interface's alias; an empty one removes it.
+    pub async fn set_alias(&self, ifindex: u32, alias: &str) -> Result<(), Error> {
+        self.set_link("mark", ifindex, unspecified(ifindex).alias(alias))
             .await
     }
 

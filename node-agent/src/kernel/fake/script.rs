@@ -16,6 +16,8 @@ pub enum Call {
     Link,
     /// [`Kernel::create`](crate::kernel::Kernel::create).
     Create,
+    /// [`Kernel::rename`](crate::kernel::Kernel::rename).
+    Rename,
     /// [`Kernel::mark`](crate::kernel::Kernel::mark).
     Mark,
     /// [`Kernel::addresses`](crate::kernel::Kernel::addresses).
@@ -85,6 +87,7 @@ impl Call {
             Self::Managed | Self::Addresses => "list",
             Self::Link => "read",
             Self::Create => "create",
+            Self::Rename => "rename",
             Self::Mark => "mark",
             Self::Shape(Shape::Mtu(_)) => "set the mtu of",
             Self::Shape(Shape::Add(_)) => "add an address to",

@@ -100,6 +100,15 @@ impl World {
         self.interfaces.remove(&ifindex);
     }
 
+    pub(super) fn rename(&mut self, ifindex: u32, name: &str) -> Result<(), Refusal> {
+        self.get(ifindex)?;
+        if self.named(name).is_some_and(|link| link.ifindex != ifindex) {
+            return Err(Refusal::AlreadyExists);
+        }
+        name.clone_into(&mut self.get_mut(ifindex)?.link.name);
+        Ok(())
+    }
+
     pub(super) fn shape(&mut self, ifindex: u32, step: Shape) -> Result<(), Refusal> {
         let interface = self.get_mut(ifindex)?;
         match step {

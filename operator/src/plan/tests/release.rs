@@ -20,6 +20,25 @@ fn a_released_claim_is_kept_through_the_cooldown() {
 }
 
 #[test]
+fn a_shorter_cooldown_counts_for_what_cools_down_already() {
+    let mut bed = Bed::new("10.64.0.0/30");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.delete_key("laptop");
+    bed.settle();
+    bed.pass(30);
+    bed.settle();
+    assert_eq!(bed.claims.len(), 1);
+    bed.put_pool(Pool {
+        generation: 2,
+        cooldown: Duration::from_secs(20),
+        ..pool("10.64.0.0/30")
+    });
+    bed.settle();
+    assert_eq!(bed.claims.len(), 0);
+}
+
+#[test]
 fn a_released_claim_outlives_a_gateway_that_has_not_dropped_it() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.add_gateway();

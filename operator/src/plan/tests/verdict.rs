@@ -96,6 +96,33 @@ fn an_expired_key_stays_expired_across_a_restart() {
 }
 
 #[test]
+fn an_expired_key_comes_back_with_another_public_key_alone() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(Key {
+        expire_after: Some(Duration::from_secs(3600)),
+        ..key("laptop", 1)
+    });
+    bed.settle();
+    bed.pass(3602);
+    bed.settle();
+    let changes: [fn(&mut Key); 4] = [
+        |key| key.address_generation = 1,
+        |key| key.suspend = true,
+        |key| key.suspend = false,
+        |key| key.expire_after = None,
+    ];
+    for change in changes {
+        bed.change_key("laptop", change);
+        bed.settle();
+        assert_eq!(bed.ready("laptop"), Some(Reason::Expired));
+        assert!(bed.addresses("laptop").is_empty());
+    }
+    bed.change_key("laptop", |key| key.public_key = Some(public_key(9)));
+    bed.settle();
+    assert_eq!(bed.addresses("laptop").len(), 2);
+}
+
+#[test]
 fn a_public_key_whose_claim_was_lost_goes_to_who_shows_addresses_for_it() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.put_key(Key {
