@@ -161,6 +161,9 @@ pub struct Refused {
 pub enum Backend {
     /// WireGuard in the node's kernel.
     Kernel,
+
+    /// WireGuard as a program, wireguard-go, where the kernel has none.
+    Userspace,
 }
 
 /// The name of the object for one gateway on one node.

@@ -7,7 +7,7 @@ use std::{env, path::PathBuf};
 
 use crate::{
     cache::Entry,
-    recipes::{CARGO_DENY, ETCD, KERNEL, KUBERNETES, Recipe},
+    recipes::{CARGO_DENY, ETCD, KERNEL, KUBERNETES, Recipe, WIREGUARD_GO},
 };
 
 /// Why a program cannot be used.
@@ -43,6 +43,9 @@ pub enum Tool {
     /// The kernel of [`crate::Machine`].
     Kernel,
 
+    /// WireGuard as a program, for nodes whose kernel has none.
+    WireguardGo,
+
     /// The dependency checker of the lint suite.
     CargoDeny,
 }
@@ -55,6 +58,7 @@ impl Tool {
             Self::KubeApiserver => ("kube-apiserver", "kube-apiserver"),
             Self::Kubectl => ("kubectl", "kubectl"),
             Self::Kernel => ("linux", "linux"),
+            Self::WireguardGo => ("wireguard-go", "wireguard-go"),
             Self::CargoDeny => ("cargo-deny", "bin/cargo-deny"),
         }
     }
@@ -64,6 +68,7 @@ impl Tool {
             Self::Etcd => &ETCD,
             Self::KubeApiserver | Self::Kubectl => &KUBERNETES,
             Self::Kernel => &KERNEL,
+            Self::WireguardGo => &WIREGUARD_GO,
             Self::CargoDeny => &CARGO_DENY,
         }
     }

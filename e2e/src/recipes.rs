@@ -38,6 +38,17 @@ pub const ETCD: Recipe = Recipe {
     ],
 };
 
+/// wireguard-go, from the Go module golang.zx2c4.com/wireguard. Static: it runs wherever a node agent does.
+pub const WIREGUARD_GO: Recipe = Recipe {
+    family: "wireguard-go",
+    version: "wireguard-go, static, trimpath",
+    files: &[
+        ("go.mod", include_str!("../programs/wireguard-go/go.mod")),
+        ("go.sum", include_str!("../programs/wireguard-go/go.sum")),
+        ("tools.go", include_str!("../programs/wireguard-go/tools.go")),
+    ],
+};
+
 /// The test kernel: Linux as a User-Mode Linux program with WireGuard built in, from Debian's source package.
 pub const KERNEL: Recipe = Recipe {
     family: "kernel",

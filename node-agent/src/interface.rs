@@ -1,13 +1,17 @@
 //! Which interfaces are Culvert's: those, and only those, whose alias carries its mark.
 //!
 //! The mark stands in the kernel itself, so ownership and the window of forgetting are known before any
-//! apiserver is reached, and after every file is lost.
+//! apiserver is reached, and after every file is lost. Of an interface whose packets a program moves it names the
+//! program's socket as well, which keeps the name that the interface had at first.
 
 use std::time::Duration;
 
 use culvert_wireguard::netlink::LinkInfo;
 
 const PREFIX: &str = "culvert.dev/";
+
+/// How the name of a program's socket begins; a hexadecimal number follows.
+pub const SOCKET_PREFIX: &str = "cvu-";
 
 /// WireGuard's own bound on a session (`REJECT_AFTER_TIME`): to forget earlier would cut live ones.
 pub const SHORTEST_WINDOW: Duration = Duration::from_secs(180);
@@ -30,15 +34,38 @@ impl Mark {
         format!("{PREFIX}{}/{}", self.gateway, self.window.as_secs())
     }
 
-    /// Reads an alias; `None` when it is somebody else's, or none that this version wrote. Whoever may write an alias
-    /// cannot have live sessions cut with it, nor clients remembered for ever: the window is within the API's bounds.
+    /// The alias that carries it and the name of a program's socket.
+    pub fn alias_of(&self, socket: Option<&str>) -> String {
+        match socket {
+            None => self.alias(),
+            Some(socket) => format!("{}/{socket}", self.alias()),
+        }
+    }
+
+    /// Reads an alias of an interface of the kernel's; `None` when it is somebody else's, or none that this version
+    /// wrote. Whoever may write an alias cannot have live sessions cut with it, nor clients remembered for ever: the
+    /// window is within the API's bounds.
     pub fn read(alias: &str) -> Option<Self> {
-        let (gateway, window) = alias.strip_prefix(PREFIX)?.split_once('/')?;
-        let seconds = window.parse().ok()?;
-        (!gateway.is_empty()).then(|| Self {
+        Self::parse(alias).and_then(|(mark, socket)| socket.is_none().then_some(mark))
+    }
+
+    fn parse(alias: &str) -> Option<(Self, Option<String>)> {
+        let (gateway, rest) = alias.strip_prefix(PREFIX)?.split_once('/')?;
+        let (window, socket) = match rest.split_once('/') {
+            None => (rest, None),
+            Some((window, socket)) => (window, Some(socket)),
+        };
+        let mark = Self {
             gateway: gateway.to_owned(),
-            window: Duration::from_secs(seconds).clamp(SHORTEST_WINDOW, LONGEST_WINDOW),
-        })
+            window: Duration::from_secs(window.parse().ok()?).clamp(SHORTEST_WINDOW, LONGEST_WINDOW),
+        };
+        // No name of ours leads out of a folder.
+        let is_ours = |socket: &str| {
+            let number = socket.strip_prefix(SOCKET_PREFIX);
+            number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        };
+        let is_whole = !gateway.is_empty() && socket.is_none_or(is_ours);
+        is_whole.then(|| (mark, socket.map(str::to_owned)))
     }
 }
 
@@ -49,13 +76,16 @@ pub struct Managed {
     pub link: LinkInfo,
     /// Its mark.
     pub mark: Mark,
+    /// Name of the socket of the program that moves its packets; none when the kernel does.
+    pub socket: Option<String>,
 }
 
 impl Managed {
-    /// The link as a managed one, if it is.
+    /// The link as a managed one, if it is: WireGuard of the kernel's, or a program's tunnel with its socket.
     pub fn of(link: LinkInfo) -> Option<Self> {
-        let mark = link.alias.as_deref().and_then(Mark::read)?;
-        link.is_wireguard().then_some(Self { link, mark })
+        let (mark, socket) = link.alias.as_deref().and_then(Mark::parse)?;
+        let kind = if socket.is_some() { "tun" } else { "wireguard" };
+        (link.kind.as_deref() == Some(kind)).then_some(Self { link, mark, socket })
     }
 }
 
@@ -107,6 +137,7 @@ mod tests {
             Some("culvert.dev/"),
             Some("culvert.dev/uid"),
             Some("culvert.dev/uid/x"),
+            Some("culvert.dev/uid/180/cvu-0"),
         ] {
             assert_eq!(Managed::of(link(alias)), None, "{alias:?}");
         }
@@ -120,5 +151,25 @@ mod tests {
             ..link(Some("culvert.dev/uid/180"))
         };
         assert_eq!(Managed::of(dummy), None);
+    }
+
+    #[test]
+    fn a_tunnel_is_managed_only_with_the_socket_of_its_program() {
+        let tun = |alias| LinkInfo {
+            kind: Some("tun".into()),
+            ..link(Some(alias))
+        };
+        let managed = Managed::of(tun("culvert.dev/uid/180/cvu-00c0ffee")).unwrap();
+        assert_eq!(managed.socket.as_deref(), Some("cvu-00c0ffee"));
+        let alias = managed.mark.alias_of(managed.socket.as_deref());
+        assert_eq!(Some(alias), managed.link.alias);
+        for alias in [
+            "culvert.dev/uid/180",
+            "culvert.dev/uid/180/",
+            "culvert.dev/uid/180/wg0",
+            "culvert.dev/uid/180/cvu-../../x",
+        ] {
+            assert_eq!(Managed::of(tun(alias)), None, "{alias}");
+        }
     }
 }

@@ -6,12 +6,16 @@
 //! Success of a change does not prove that a peer is there: a peer with the interface's own key is ignored without a
 //! word. A failure says as little, as part of the change, or all of it, may have been done: look again.
 
+pub mod choose;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod netlink;
+mod userspace;
 
 pub use netlink::Netlink;
+pub use userspace::Userspace;
 
+use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::netlink::LinkInfo;
 use culvert_wireguard::{DeviceChange, Error, ObservedDevice, PeerChange, PeerPart, Progress, look};
 use ipnet::IpNet;
@@ -27,6 +31,9 @@ const LOOKS: u32 = 8;
 /// All but names is known by the interface's number, so whoever renames an interface stops nothing; on one that is gone
 /// every call is refused with `NotFound`, unless it says otherwise.
 pub trait Kernel {
+    /// What moves the packets.
+    fn backend(&self) -> Backend;
+
     /// Every interface that carries our mark.
     fn managed(&mut self) -> impl Future<Output = Result<Vec<Managed>, Error>>;
 

@@ -11,7 +11,7 @@
 //! [`run`] is the only task that touches the kernel. [`watch`] drains the peers' socket into a shared
 //! map and wakes it; [`assign`] hands over whole assignments; [`report`] writes one status a gateway
 //! from a task of its own, so that a slow apiserver slows nothing down. [`ages`], [`assignment`],
-//! [`desired`], [`interface`] and [`plan`] are pure. [`kernel`] is a trait: Linux over netlink, and one in memory for
+//! [`desired`], [`interface`] and [`plan`] are pure. [`kernel`] is a trait: Linux over netlink, wireguard-go, and one in memory for
 //! tests (feature `fake`).
 
 pub mod ages;

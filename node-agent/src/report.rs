@@ -42,6 +42,8 @@ pub struct Report {
     pub endpoint: Option<String>,
     /// UDP port of the interface.
     pub listen_port: Option<u16>,
+    /// What moves the packets.
+    pub backend: Backend,
     /// What was done.
     pub state: State,
     /// The last version that concerned this gateway's pools, up to what is applied.
@@ -173,7 +175,7 @@ fn status(
         public_key: state.public_key.map(|key| key.to_base64()),
         endpoints: report.endpoint.iter().cloned().collect(),
         listen_port: report.listen_port,
-        backend: Some(Backend::Kernel),
+        backend: Some(report.backend),
         session: Some(state.session.clone()),
         applied_resource_version: state.applied.map(|version| version.to_string()),
         pools: state.pools.clone(),
@@ -197,6 +199,7 @@ mod tests {
             generation: 1,
             endpoint: Some("[2001:db8::1]:51820".into()),
             listen_port: Some(51820),
+            backend: Backend::Userspace,
             state: State {
                 session: "s".into(),
                 public_key: None,
@@ -221,6 +224,7 @@ mod tests {
     fn a_gateway_that_has_not_caught_up_is_not_ready() {
         let status = status(&report(None, 0), &[], Timestamp::UNIX_EPOCH);
         assert_eq!(status.applied_resource_version, None);
+        assert_eq!(status.backend, Some(Backend::Userspace));
         assert!(
             status
                 .conditions

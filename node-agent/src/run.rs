@@ -196,6 +196,7 @@ impl<K: Kernel> Agent<K> {
             generation: leaving.generation,
             endpoint: None,
             listen_port: None,
+            backend: self.kernel.backend(),
             state: gateway.state().clone(),
             news: 0,
         };
@@ -286,6 +287,7 @@ impl<K: Kernel> Agent<K> {
             generation: assignment.generation,
             endpoint: assignment.endpoint(),
             listen_port: Some(assignment.listen_port),
+            backend: self.kernel.backend(),
             news: last.min(state.applied.unwrap_or(0)),
             state,
         };

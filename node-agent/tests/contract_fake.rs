@@ -58,4 +58,4 @@ fn hold(fact: impl AsyncFnOnce(&InMemory)) {
     runtime.block_on(fact(&InMemory::default()));
 }
 
-every_fact!(hold);
+every_fact!(hold, streamed);

@@ -1,4 +1,4 @@
-//! The contract with a kernel, held by Linux.
+//! The contract with a kernel, held by Linux, and by wireguard-go where Linux has no WireGuard.
 //!
 //! Needs a kernel with WireGuard, root, a private network namespace, and the `ip` and `wg` programs, which do what
 //! others than the agent do. Every test deletes the links it has named.
@@ -19,6 +19,9 @@ use tokio::runtime::{Builder, Runtime};
 #[path = "contract/facts.rs"]
 mod facts;
 
+#[path = "contract/wireguard_go.rs"]
+mod userspace;
+
 use facts::{Bed, Hand};
 
 #[derive(Default)]
@@ -35,8 +38,7 @@ impl Bed for Linux {
     }
 
     fn name(&self) -> String {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("cvc{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = name();
         self.names.borrow_mut().push(name.clone());
         name
     }
@@ -92,6 +94,12 @@ impl Drop for Linux {
     }
 }
 
+/// A name that no test has had.
+fn name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("cvc{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 fn run(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
@@ -101,11 +109,11 @@ fn run(program: &str, arguments: &[&str]) {
 fn runtime() -> Runtime {
     // Blocking sections are for runtimes that can go on with another thread.
     let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(1).enable_io().build().unwrap()
+    builder.worker_threads(1).enable_all().build().unwrap()
 }
 
 fn hold(fact: impl AsyncFnOnce(&Linux)) {
     runtime().block_on(fact(&Linux::default()));
 }
 
-every_fact!(hold);
+every_fact!(hold, streamed);

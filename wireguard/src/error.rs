@@ -6,7 +6,10 @@
 use std::fmt;
 use std::io;
 
+#[cfg(feature = "netlink")]
 use crate::netlink::decode::DecodeError;
+#[cfg(feature = "userspace")]
+use crate::userspace::line::LineError;
 
 /// Why an exchange with the kernel failed.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +17,17 @@ pub enum Error {
     /// No socket, or none with the settings we need.
     #[error("failed to open a netlink socket")]
     Open(#[source] io::Error),
+
+    /// A program's socket cannot be reached, though somebody may listen.
+    #[cfg(feature = "userspace")]
+    #[error("failed to reach the program behind {object}")]
+    Connect {
+        /// What it serves.
+        object: String,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
 
     /// The request did not reach the kernel.
     #[error("failed to send the request to {action} {object}")]
@@ -83,6 +97,7 @@ pub enum Error {
     },
 
     /// The answer is not what this version of the protocol looks like.
+    #[cfg(feature = "netlink")]
     #[error("unable to understand the answer about {object}")]
     Malformed {
         /// What was asked about.
@@ -90,6 +105,17 @@ pub enum Error {
         /// What is wrong with it.
         #[source]
         source: DecodeError,
+    },
+
+    /// The text is not what this version of the protocol looks like.
+    #[cfg(feature = "userspace")]
+    #[error("unable to understand the answer of the program behind {object}")]
+    Garbled {
+        /// What was asked about.
+        object: String,
+        /// What is wrong with it.
+        #[source]
+        source: LineError,
     },
 
     /// The task that carries rtnetlink's messages has ended.
@@ -122,7 +148,13 @@ impl Error {
             | Self::Receive { .. }
             | Self::Disconnected { .. } => ErrorClass::Retry,
             Self::Refused { refusal, .. } => refusal.class(),
-            Self::Truncated { .. } | Self::Malformed { .. } => ErrorClass::GiveUp,
+            Self::Truncated { .. } => ErrorClass::GiveUp,
+            #[cfg(feature = "userspace")]
+            Self::Connect { .. } => ErrorClass::Retry,
+            #[cfg(feature = "netlink")]
+            Self::Malformed { .. } => ErrorClass::GiveUp,
+            #[cfg(feature = "userspace")]
+            Self::Garbled { .. } => ErrorClass::GiveUp,
         }
     }
 

@@ -27,13 +27,16 @@
 //! * `netlink::look`: parts of one peer follow one another; a change may be sent, over another socket, meanwhile.
 //! * `netlink::dump`: peers split over messages are merged; an interrupted dump is an error, so absence is proved.
 //! * `netlink::socket`: an exchange that ended early leaves nothing behind for the next one; buffers are wiped.
+//! * `userspace::line`, `userspace::write`: any bytes give a value or an error; no secret becomes a `String`.
+//! * `userspace::socket`: a program is there when it can be connected to; what it refused is known even if it hung up.
 //! * `netlink::link`: a kernel's refusal is typed; the mark of ownership is the interface's alias.
 //!
 //! There are no tasks or channels here but one: `netlink::rtnl::Rtnl` runs rtnetlink's connection on the current
 //! tokio runtime and ends it when dropped. `netlink::Socket` blocks: the kernel answers within
 //! the system call, which takes as long as the change does.
 //!
-//! Features: `netlink` adds everything that opens a socket; `kernel-tests` enables the contract tests, which need
+//! Features: `netlink` adds everything that opens a netlink socket, `userspace` a WireGuard that runs as a program
+//! (wireguard-go) over its text protocol; `kernel-tests` enables the contract tests, which need
 //! root and a private network namespace. Without features this is types only.
 
 pub mod allowed_ips;
@@ -43,10 +46,12 @@ pub mod key;
 pub mod look;
 pub mod peer;
 
-#[cfg(feature = "netlink")]
+#[cfg(any(feature = "netlink", feature = "userspace"))]
 pub mod error;
 #[cfg(feature = "netlink")]
 pub mod netlink;
+#[cfg(feature = "userspace")]
+pub mod userspace;
 
 pub use allowed_ips::AllowedIps;
 pub use change::{DeviceChange, PeerChange};
@@ -55,5 +60,5 @@ pub use key::{KeyError, PrivateKey, PublicKey};
 pub use look::{PeerPart, Progress, Settings};
 pub use peer::{DesiredPeer, ObservedDevice, ObservedPeer, WallTime};
 
-#[cfg(feature = "netlink")]
+#[cfg(any(feature = "netlink", feature = "userspace"))]
 pub use error::{Error, ErrorClass, Refusal};

@@ -20,7 +20,7 @@ pub struct DesiredPeer {
 }
 
 /// A point of wall-clock time as the kernel recorded it; the clock may have been stepped since.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallTime {
     /// Whole seconds since 1970-01-01 00:00 UTC.
     pub seconds: i64,

@@ -42,6 +42,9 @@ pub enum Need {
     /// A kernel with WireGuard, and the programs that set up networks.
     Machine,
 
+    /// WireGuard as a program.
+    UserspaceWireGuard,
+
     /// The checker of licences and sources.
     CargoDeny,
 }
@@ -63,6 +66,11 @@ const ETCD: Step = Step {
     recipe: &recipes::ETCD,
     usual: "1 min",
     build: go::etcd,
+};
+const WIREGUARD_GO: Step = Step {
+    recipe: &recipes::WIREGUARD_GO,
+    usual: "20 s",
+    build: go::wireguard_go,
 };
 const KERNEL: Step = Step {
     recipe: &recipes::KERNEL,
@@ -117,7 +125,12 @@ impl Site<'_> {
 }
 
 pub fn main(_: &Arguments) -> Result<ExitCode> {
-    ensure(&[Need::ControlPlane, Need::Machine, Need::CargoDeny])?;
+    ensure(&[
+        Need::ControlPlane,
+        Need::Machine,
+        Need::UserspaceWireGuard,
+        Need::CargoDeny,
+    ])?;
     println!("everything that the suites need is there");
     Ok(ExitCode::SUCCESS)
 }
@@ -149,6 +162,9 @@ fn missing(needs: &[Need], needs_kernel: bool) -> Result<[Vec<Step>; 2]> {
     }
     if needs.contains(&Need::CargoDeny) {
         lanes[0].push(CARGO_DENY);
+    }
+    if needs.contains(&Need::UserspaceWireGuard) {
+        lanes[1].push(WIREGUARD_GO);
     }
     if needs.contains(&Need::ControlPlane) && assets().is_none() {
         lanes[1].push(KUBERNETES);

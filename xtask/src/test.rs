@@ -67,7 +67,7 @@ impl Suite {
             Self::Lint => &[Need::CargoDeny],
             Self::Unit => &[],
             Self::Api => &[Need::ControlPlane],
-            Self::Kernel => &[Need::Machine],
+            Self::Kernel => &[Need::Machine, Need::UserspaceWireGuard],
             Self::System => &[Need::ControlPlane, Need::Machine],
         }
     }

@@ -17,6 +17,7 @@ pub use script::{Call, FAILURES, Failure};
 use std::future::{Future, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::netlink::LinkInfo;
 use culvert_wireguard::{
     DeviceChange, Endpoint, Error, ObservedDevice, ObservedPeer, PeerChange, PeerPart, Progress, PublicKey,
@@ -253,6 +254,10 @@ impl Fake {
 }
 
 impl Kernel for Fake {
+    fn backend(&self) -> Backend {
+        Backend::Kernel
+    }
+
     fn managed(&mut self) -> impl Future<Output = Result<Vec<Managed>, Error>> {
         ready(self.call(Call::Managed, None, |world| {
             Ok(world.links().cloned().filter_map(Managed::of).collect())

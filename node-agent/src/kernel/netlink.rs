@@ -1,5 +1,6 @@
 //! The real kernel, over netlink: one socket to look, one to change WireGuard interfaces, one for links and addresses.
 
+use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::netlink::{Limits, LinkInfo, Rtnl, Socket};
 use culvert_wireguard::{DeviceChange, Error, PeerChange, PeerPart, Progress, Refusal};
 use ipnet::IpNet;
@@ -33,6 +34,10 @@ impl Netlink {
 }
 
 impl Kernel for Netlink {
+    fn backend(&self) -> Backend {
+        Backend::Kernel
+    }
+
     async fn managed(&mut self) -> Result<Vec<Managed>, Error> {
         let links = self.rtnl.wireguard_links().await?;
         Ok(links.into_iter().filter_map(Managed::of).collect())

@@ -116,6 +116,12 @@ impl Rtnl {
 
     /// Every WireGuard interface in the namespace.
     pub async fn wireguard_links(&self) -> Result<Vec<LinkInfo>, Error> {
+        let links = self.links().await?;
+        Ok(links.into_iter().filter(LinkInfo::is_wireguard).collect())
+    }
+
+    /// Every interface in the namespace.
+    pub async fn links(&self) -> Result<Vec<LinkInfo>, Error> {
         let object = "interfaces";
         let mut links = Vec::new();
         for message in self
@@ -123,10 +129,7 @@ impl Rtnl {
             .await?
         {
             if let RouteNetlinkMessage::NewLink(message) = message {
-                let link = link_info(message, object)?;
-                if link.is_wireguard() {
-                    links.push(link);
-                }
+                links.push(link_info(message, object)?);
             }
         }
         Ok(links)

@@ -1,4 +1,4 @@
-//! The Kubernetes programs and etcd, built from their Go modules. Versions and digests are pinned by the recipe's
+//! The Kubernetes programs, etcd and wireguard-go, built from their Go modules. Versions and digests are pinned by the recipe's
 //! `go.mod` and `go.sum`.
 
 use std::process::Command;
@@ -35,8 +35,25 @@ pub fn etcd(site: &Site<'_>) -> Result<()> {
     build(site, "-s -w", "etcd", "go.etcd.io/etcd/server/v3")
 }
 
+/// wireguard-go, static.
+pub fn wireguard_go(site: &Site<'_>) -> Result<()> {
+    site.unpack()?;
+    let mut go = go(site)?;
+    go.env("CGO_ENABLED", "0");
+    build_with(go, site, "-s -w", "wireguard-go", "golang.zx2c4.com/wireguard")
+}
+
 fn build(site: &Site<'_>, flags: &str, program: &str, package: &str) -> Result<()> {
-    let mut command = go(site)?;
+    build_with(go(site)?, site, flags, program, package)
+}
+
+fn build_with(
+    mut command: Command,
+    site: &Site<'_>,
+    flags: &str,
+    program: &str,
+    package: &str,
+) -> Result<()> {
     // -v names each package as it is done: the log shows progress.
     command
         .args(["build", "-v", "-trimpath", "-ldflags", flags, "-o"])

@@ -7,7 +7,7 @@
 use std::process::Command;
 
 use anyhow::Result;
-use culvert_e2e::Machine;
+use culvert_e2e::{Machine, programs::Tool};
 
 use super::{
     artifact::{self, Artifact},
@@ -26,6 +26,9 @@ const PASSED_ON: [&str; 7] = [
     "CULVERT_KEEP",
 ];
 
+/// Where tests find wireguard-go.
+const WIREGUARD_GO: &str = "CULVERT_WIREGUARD_GO";
+
 /// The programs that hold a contract against the kernel.
 const PROGRAMS: [&str; 2] = ["kernel", "contract_machine"];
 
@@ -39,7 +42,10 @@ pub fn run(filter: &[String]) -> Result<Tally> {
 
 fn run_one(artifact: &Artifact, filter: &[String]) -> Result<Tally> {
     let mut command = command(artifact);
-    command.arg("--test-threads=1").args(filter);
+    command
+        .arg("--test-threads=1")
+        .args(filter)
+        .env(WIREGUARD_GO, Tool::WireguardGo.find()?);
     let mut tally = Tally::default();
     let outcome = machine()?.run(&command, |line| {
         run::show(line);

@@ -1,0 +1,282 @@
+//! A kernel without WireGuard: wireguard-go moves the packets, one program for each interface, and the kernel has the
+//! links and addresses.
+//!
+//! Guarantees: the wanted name never stands on an interface without our mark; an interface is spoken to through the
+//! socket that its mark names, whatever it is called, so that an agent which starts goes on with the programs of the
+//! one before. When a program ends, its interface goes with it: the interface is not found, and made anew.
+//!
+//! What differs from the kernel's: peers come in no order, a look is one snapshot, and a set takes away the preshared
+//! key as well. The program pads packets for the MTU of its beginning, 1420, as it knows its interface by its first
+//! name only. It may take its link for up as soon as it has one, and need not hear that it is set down: so it may hold
+//! its port, and refuse another one, while the link is down.
+
+mod daemon;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use culvert_crds::gateway_node::Backend;
+use culvert_wireguard::netlink::{LinkInfo, Rtnl};
+use culvert_wireguard::userspace::{Look, Uapi};
+use culvert_wireguard::{DeviceChange, Error, PeerChange, PeerPart, Progress, Refusal, Settings};
+use ipnet::IpNet;
+use rand::RngExt;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+use tokio::task::block_in_place;
+
+use super::Kernel;
+use crate::clock::sleep;
+use crate::interface::{Managed, Mark, SOCKET_PREFIX};
+use crate::plan::link::Shape;
+use daemon::Daemon;
+
+/// How often a program is asked whether it is ready, or has ended.
+const TRIES: u32 = 500;
+/// How long to wait between two such questions.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Programs that move the packets of their interfaces, in the network namespace of this process.
+pub struct Userspace {
+    program: PathBuf,
+    rtnl: Rtnl,
+    /// Those that this process has started, by their socket's name.
+    daemons: HashMap<String, Daemon>,
+    look: Option<Look>,
+}
+
+impl Userspace {
+    /// Opens the kernel's links. `program` is wireguard-go.
+    pub fn open(program: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            program: program.to_owned(),
+            rtnl: Rtnl::open()?,
+            daemons: HashMap::new(),
+            look: None,
+        })
+    }
+
+    /// Gives a program's new interface its mark and its name.
+    async fn settle(&mut self, socket: &str, name: &str, mark: &Mark) -> Result<Managed, Error> {
+        let uapi = daemon::socket(socket, &named(name));
+        for _ in 0..TRIES {
+            // The socket comes after the interface.
+            if uapi.answers() {
+                break;
+            }
+            if self.daemons.get_mut(socket).is_none_or(Daemon::has_ended) {
+                break;
+            }
+            sleep(PAUSE).await;
+        }
+        let not_made = || Error::Refused {
+            action: "create",
+            object: named(name),
+            refusal: Refusal::NotFound,
+        };
+        let link = self.rtnl.link(socket).await?.ok_or_else(not_made)?;
+        let ifindex = link.ifindex;
+        self.rtnl.set_alias(ifindex, &mark.alias_of(Some(socket))).await?;
+        self.rtnl.rename(ifindex, name).await?;
+        let link = self.rtnl.link(name).await?;
+        link.and_then(Managed::of).ok_or_else(not_made)
+    }
+
+    /// Sets the link up, which its program does not refuse when it cannot have the port.
+    ///
+    /// The program hears of it later and has no way to say what became of it. So it gets any port first, which proves
+    /// that it is up, and says then whether it can have the right one.
+    async fn set_up(&mut self, interface: &Managed) -> Result<(), Error> {
+        let ifindex = interface.link.ifindex;
+        let uapi = uapi(interface);
+        let wanted = settings(&uapi)?.listen_port;
+        self.rtnl.set_up(ifindex).await?;
+        hears_up(&uapi).await?;
+        if wanted == 0 {
+            return Ok(());
+        }
+        let result = listen(&uapi, wanted);
+        if result.is_err() {
+            // It has no port by now; the next pass gives it the right one again.
+            self.rtnl.set_down(ifindex).await?;
+        }
+        result
+    }
+
+    /// Forgets programs that have ended, so that nothing is left of them.
+    fn reap(&mut self) {
+        self.daemons.retain(|_, daemon| !daemon.has_ended());
+    }
+}
+
+impl Kernel for Userspace {
+    fn backend(&self) -> Backend {
+        Backend::Userspace
+    }
+
+    async fn managed(&mut self) -> Result<Vec<Managed>, Error> {
+        self.reap();
+        let links = self.rtnl.links().await?;
+        let managed = links.into_iter().filter_map(Managed::of);
+        Ok(managed.filter(|managed| managed.socket.is_some()).collect())
+    }
+
+    async fn link(&mut self, name: &str) -> Result<Option<LinkInfo>, Error> {
+        self.reap();
+        self.rtnl.link(name).await
+    }
+
+    async fn create(&mut self, name: &str, mark: &Mark) -> Result<Managed, Error> {
+        if self.rtnl.link(name).await?.is_some() {
+            return Err(Error::Refused {
+                action: "create",
+                object: named(name),
+                refusal: Refusal::AlreadyExists,
+            });
+        }
+        let number: u32 = UnwrapErr(SysRng).random();
+        let socket = format!("{SOCKET_PREFIX}{number:08x}");
+        let daemon = Daemon::start(&self.program, &socket).map_err(|source| Error::Connect {
+            object: named(name),
+            source,
+        })?;
+        self.daemons.insert(socket.clone(), daemon);
+        let settled = self.settle(&socket, name, mark).await;
+        if settled.is_err()
+            && let Some(daemon) = self.daemons.remove(&socket)
+        {
+            // What it leaves is in nobody's way; the first error says more.
+            let _ = block_in_place(|| daemon.end());
+        }
+        settled
+    }
+
+    async fn mark(&mut self, interface: &Managed, mark: &Mark) -> Result<(), Error> {
+        let alias = mark.alias_of(interface.socket.as_deref());
+        self.rtnl.set_alias(interface.link.ifindex, &alias).await
+    }
+
+    /// The socket keeps its name.
+    async fn rename(&mut self, interface: &Managed, name: &str) -> Result<(), Error> {
+        self.rtnl.rename(interface.link.ifindex, name).await
+    }
+
+    async fn addresses(&mut self, interface: &Managed) -> Result<Vec<IpNet>, Error> {
+        self.rtnl.addresses(interface.link.ifindex).await
+    }
+
+    async fn shape(&mut self, interface: &Managed, step: &Shape) -> Result<(), Error> {
+        let ifindex = interface.link.ifindex;
+        match *step {
+            Shape::Mtu(mtu) => self.rtnl.set_mtu(ifindex, mtu).await,
+            Shape::Add(address) => self.rtnl.add_address(ifindex, address).await,
+            Shape::Remove(address) => self.rtnl.remove_address(ifindex, address).await,
+            Shape::Up => self.set_up(interface).await,
+        }
+    }
+
+    /// A program whose interface is deleted ends, and its peers with it.
+    async fn delete(&mut self, interface: &Managed) -> Result<(), Error> {
+        self.look = None;
+        match self.rtnl.delete_link(interface.link.ifindex).await {
+            Err(error) if error.refusal() == Some(Refusal::NotFound) => {}
+            result => result?,
+        }
+        let uapi = uapi(interface);
+        for _ in 0..TRIES {
+            if !uapi.answers() {
+                self.reap();
+                return Ok(());
+            }
+            sleep(PAUSE).await;
+        }
+        let socket = interface.socket.as_deref().unwrap_or_default();
+        if let Some(daemon) = self.daemons.remove(socket) {
+            block_in_place(|| daemon.end()).map_err(|source| Error::Connect {
+                object: named(&interface.link.name),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, interface: &Managed) -> Result<(), Error> {
+        self.look = None;
+        self.look = Some(block_in_place(|| uapi(interface).look())?);
+        Ok(())
+    }
+
+    fn next(&mut self, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error> {
+        // Anything but that there is more ends the look.
+        let mut look = self.look.take().ok_or(Error::NoLook)?;
+        let progress = block_in_place(|| look.next(each))?;
+        if progress == Progress::More {
+            self.look = Some(look);
+        }
+        Ok(progress)
+    }
+
+    /// A program that cannot have a port has none afterwards, so it gets back the one it had.
+    fn configure(&mut self, interface: &Managed, change: &DeviceChange) -> Result<(), Error> {
+        let uapi = uapi(interface);
+        block_in_place(|| {
+            let before = match change.listen_port {
+                Some(_) => settings(&uapi)?.listen_port,
+                None => 0,
+            };
+            let result = uapi.set_device(change);
+            if before != 0
+                && let Err(error) = &result
+                && error.refusal() == Some(Refusal::PortInUse)
+            {
+                listen(&uapi, before)?;
+            }
+            result
+        })
+    }
+
+    fn change(&mut self, interface: &Managed, changes: &[PeerChange]) -> Result<(), Error> {
+        block_in_place(|| uapi(interface).set_peers(changes))
+    }
+}
+
+fn uapi(interface: &Managed) -> Uapi {
+    let socket = interface.socket.as_deref().unwrap_or_default();
+    daemon::socket(socket, &named(&interface.link.name))
+}
+
+fn settings(uapi: &Uapi) -> Result<Settings, Error> {
+    block_in_place(|| {
+        let mut look = uapi.look()?;
+        loop {
+            if let Progress::Done { settings, .. } = look.next(&mut |_| {})? {
+                return Ok(settings);
+            }
+        }
+    })
+}
+
+/// Waits until a program has heard that its link is up: before, it takes no port.
+async fn hears_up(uapi: &Uapi) -> Result<(), Error> {
+    for _ in 0..TRIES {
+        listen(uapi, 0)?;
+        if settings(uapi)?.listen_port != 0 {
+            break;
+        }
+        sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+fn listen(uapi: &Uapi, port: u16) -> Result<(), Error> {
+    let change = DeviceChange {
+        listen_port: Some(port),
+        ..DeviceChange::default()
+    };
+    block_in_place(|| uapi.set_device(&change))
+}
+
+fn named(name: &str) -> String {
+    format!("interface `{name}`")
+}

@@ -1,0 +1,254 @@
+//! The contract with a kernel, held by wireguard-go, and what is true of programs alone.
+//!
+//! Needs `CULVERT_WIREGUARD_GO`, the program. What others do to a peer goes through its socket as well.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+
+use culvert_crds::gateway::KeyStorage;
+use culvert_node_agent::assignment::Assignment;
+use culvert_node_agent::desired::parse::Peer;
+use culvert_node_agent::gateway::Gateway;
+use culvert_node_agent::interface::Managed;
+use culvert_node_agent::kernel::{Kernel, Userspace, whole};
+use culvert_node_agent::keystore::Keystore;
+use culvert_node_agent::plan::link::Shape;
+use culvert_node_agent::watch::Shared;
+use culvert_wireguard::netlink::LinkInfo;
+use culvert_wireguard::{DeviceChange, Error, PrivateKey, PublicKey, Refusal};
+
+use super::facts::{self, Bed, Hand};
+use super::{name, run, runtime};
+
+#[derive(Default)]
+struct WireguardGo {
+    /// Names that were given out.
+    names: RefCell<Vec<String>>,
+}
+
+impl Bed for WireguardGo {
+    type Kernel = Userspace;
+
+    const SNAPSHOT: bool = true;
+    const KEEPS_PRESHARED_KEY: bool = false;
+    const FREES_ITS_PORT: bool = false;
+
+    fn open(&self) -> Userspace {
+        let program = std::env::var_os("CULVERT_WIREGUARD_GO").unwrap();
+        Userspace::open(program.as_ref()).unwrap()
+    }
+
+    fn name(&self) -> String {
+        let name = name();
+        self.names.borrow_mut().push(name.clone());
+        name
+    }
+
+    fn make(&self, name: &str, kind: &str) {
+        run("ip", &["link", "add", name, "type", kind]);
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        run("ip", &["link", "set", from, "name", to]);
+    }
+
+    fn set_down(&self, name: &str) {
+        run("ip", &["link", "set", name, "down"]);
+    }
+
+    fn set_peer(&self, name: &str, key: &PublicKey, hand: Hand) {
+        let hex = |bytes: &[u8; 32]| bytes.map(|byte| format!("{byte:02x}")).concat();
+        let line = match hand {
+            Hand::Endpoint(address) => format!("endpoint={address}"),
+            Hand::Keepalive(seconds) => format!("persistent_keepalive_interval={seconds}"),
+            Hand::PresharedKey => format!("preshared_key={}", hex(&[0x77; 32])),
+        };
+        let set = format!("set=1\npublic_key={}\n{line}\n\n", hex(key.as_bytes()));
+        let mut stream = UnixStream::connect(socket(&managed(name))).unwrap();
+        stream.write_all(set.as_bytes()).unwrap();
+        let mut answer = [0; 9];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"errno=0\n\n");
+    }
+}
+
+/// The interface of this name, which is one of ours.
+fn managed(name: &str) -> Managed {
+    let output = Command::new("ip")
+        .args(["-j", "link", "show", name])
+        .output()
+        .unwrap();
+    let links: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    Managed::of(LinkInfo {
+        ifindex: u32::try_from(links[0]["ifindex"].as_u64().unwrap()).unwrap(),
+        name: name.to_owned(),
+        kind: Some("tun".into()),
+        alias: links[0]["ifalias"].as_str().map(str::to_owned),
+        mtu: 0,
+        up: false,
+    })
+    .unwrap()
+}
+
+impl Drop for WireguardGo {
+    fn drop(&mut self) {
+        let names = self.names.borrow();
+        let deleted = runtime().block_on(async {
+            let mut kernel = self.open();
+            for managed in kernel.managed().await? {
+                if names.contains(&managed.link.name) {
+                    kernel.delete(&managed).await?;
+                }
+            }
+            Ok::<_, Error>(())
+        });
+        for name in names.iter() {
+            // Most are gone by now, or were never made.
+            let _ = Command::new("ip").args(["link", "delete", name]).output();
+        }
+        if !thread::panicking() {
+            deleted.unwrap();
+        }
+    }
+}
+
+fn hold(fact: impl AsyncFnOnce(&WireguardGo)) {
+    runtime().block_on(fact(&WireguardGo::default()));
+}
+
+every_fact!(hold);
+
+fn socket(interface: &Managed) -> PathBuf {
+    let name = interface.socket.as_deref().unwrap();
+    format!("/var/run/wireguard/{name}.sock").into()
+}
+
+/// Kills the program of an interface, which is found by what it was started with, and waits for the interface to go.
+async fn kill(kernel: &mut Userspace, interface: &Managed) {
+    let name = interface.socket.as_deref().unwrap();
+    let last = format!("-f\0{name}\0");
+    let is_it = |process: &fs::DirEntry| {
+        let line = fs::read(process.path().join("cmdline"));
+        line.is_ok_and(|line| line.ends_with(last.as_bytes()))
+    };
+    let process = fs::read_dir("/proc").unwrap().flatten().find(is_it).unwrap();
+    let pid = process.file_name().into_string().unwrap();
+    run("kill", &["-KILL", &pid]);
+    while kernel.link(&interface.link.name).await.unwrap().is_some() {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn assignment(interface: &str) -> Assignment {
+    Assignment {
+        name: "gw.a".into(),
+        generation: 1,
+        mark: facts::mark(),
+        interface: interface.to_owned(),
+        listen_port: 51_990,
+        mtu: 1_380,
+        key_storage: KeyStorage::Node,
+        ranges: HashMap::from([("default".into(), vec!["10.64.0.0/24".parse().unwrap()])]),
+        endpoint_host: None,
+    }
+}
+
+/// A hundred peers, listed.
+fn desired() -> Shared {
+    let desired = Shared::default();
+    for number in 1..=100 {
+        let peer = Peer {
+            version: number.into(),
+            created: number.into(),
+            key_uid: format!("k{number}"),
+            public_key: PublicKey::from_bytes([number; 32]),
+            addresses: vec![[10, 64, 0, number + 1].into()],
+            pool: "default".into(),
+            released: false,
+        };
+        desired.lock().apply(format!("u{number}"), Some(peer));
+    }
+    let named = (1..=100).map(|number| format!("u{number}")).collect();
+    desired.lock().finish_list(100, &named);
+    desired
+}
+
+#[test]
+fn userspace_daemon_that_is_killed_is_started_again_with_its_peers() {
+    hold(async |bed| {
+        let mut kernel = bed.open();
+        let name = bed.name();
+        let folder = tempfile::tempdir().unwrap();
+        let keystore = Keystore::new(folder.path().join("keys"));
+        let (assignment, desired) = (assignment(&name), desired());
+        let mut gateway = Gateway::new(facts::mark());
+        let mut sessions = Vec::new();
+        let mut sockets = Vec::new();
+        for _ in 0..2 {
+            gateway
+                .pass(&mut kernel, &keystore, &assignment, &desired, None)
+                .await
+                .unwrap();
+            let interface = managed(&name);
+            let device = whole(&mut kernel, &interface).unwrap();
+            assert_eq!((device.peers.len(), device.settings.listen_port), (100, 51_990));
+            assert!(kernel.link(&name).await.unwrap().unwrap().up);
+            kill(&mut kernel, &interface).await;
+            sessions.push(gateway.state().session.clone());
+            sockets.push(socket(&interface));
+        }
+        assert_ne!(sessions[0], sessions[1]);
+        assert_ne!(sockets[0], sockets[1]);
+        for socket in sockets {
+            fs::remove_file(socket).unwrap();
+        }
+    });
+}
+
+#[test]
+fn userspace_set_that_fails_halfway_is_repaired() {
+    hold(async |bed| {
+        let (mut kernel, interface) = facts::created(bed).await;
+        kernel.shape(&interface, &Shape::Up).await.unwrap();
+        let text = PrivateKey::generate().unwrap().to_base64();
+        let key = || PrivateKey::from_base64(&text).unwrap();
+        let change = |port| DeviceChange {
+            private_key: Some(key()),
+            listen_port: Some(port),
+            peers: (0..350).map(facts::set).collect(),
+            ..DeviceChange::default()
+        };
+        let somebody = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let taken = somebody.local_addr().unwrap().port();
+        let refused = kernel.configure(&interface, &change(taken)).unwrap_err();
+        assert_eq!(refused.refusal(), Some(Refusal::PortInUse));
+        // The line before the one that was refused is done, and none after it.
+        let device = whole(&mut kernel, &interface).unwrap();
+        assert!(device.settings.private_key == Some(key()) && device.peers.is_empty());
+        drop(somebody);
+        kernel.configure(&interface, &change(taken)).unwrap();
+        let device = whole(&mut kernel, &interface).unwrap();
+        assert_eq!((device.settings.listen_port, device.peers.len()), (taken, 350));
+    });
+}
+
+#[test]
+fn userspace_socket_is_waited_for_by_connecting() {
+    hold(async |bed| {
+        let (mut kernel, interface) = facts::created(bed).await;
+        kernel.begin(&interface).unwrap();
+        kill(&mut kernel, &interface).await;
+        // The file outlives its program, and says nothing.
+        assert!(socket(&interface).exists());
+        let refused = kernel.begin(&interface).unwrap_err();
+        assert_eq!(refused.refusal(), Some(Refusal::NotFound));
+        fs::remove_file(socket(&interface)).unwrap();
+    });
+}
