@@ -318,11 +318,7 @@ impl Operator {
         if let Some(claim) = &done.claim {
             self.promised.remove(claim);
             // Another key may have waited to see what becomes of its public key.
-            let carriers = self.world.keys_carrying(&claim.public_key).map(|key| key.uid);
-            let rivals: Vec<Uid> = carriers.filter(|uid| *uid != claim.key).collect();
-            rivals
-                .into_iter()
-                .for_each(|uid| self.world.touch(Target::Key(uid)));
+            self.world.touch_rivals(Some(claim.public_key));
         }
         done.listed
             .iter()

@@ -27,6 +27,7 @@ use rand::rngs::SysRng;
 use tokio::task::block_in_place;
 
 use super::Kernel;
+use super::netlink::shape;
 use crate::clock::sleep;
 use crate::interface::{Managed, Mark, SOCKET_PREFIX};
 use crate::plan::link::Shape;
@@ -167,12 +168,9 @@ impl Kernel for Userspace {
     }
 
     async fn shape(&mut self, interface: &Managed, step: &Shape) -> Result<(), Error> {
-        let ifindex = interface.link.ifindex;
-        match *step {
-            Shape::Mtu(mtu) => self.rtnl.set_mtu(ifindex, mtu).await,
-            Shape::Add(address) => self.rtnl.add_address(ifindex, address).await,
-            Shape::Remove(address) => self.rtnl.remove_address(ifindex, address).await,
+        match step {
             Shape::Up => self.set_up(interface).await,
+            _ => shape(&self.rtnl, interface.link.ifindex, step).await,
         }
     }
 

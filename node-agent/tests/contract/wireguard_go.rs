@@ -10,7 +10,6 @@ use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::thread;
 
 use culvert_crds::gateway::KeyStorage;
 use culvert_node_agent::assignment::Assignment;
@@ -22,10 +21,10 @@ use culvert_node_agent::keystore::Keystore;
 use culvert_node_agent::plan::link::Shape;
 use culvert_node_agent::watch::Shared;
 use culvert_wireguard::netlink::LinkInfo;
-use culvert_wireguard::{DeviceChange, Error, PrivateKey, PublicKey, Refusal};
+use culvert_wireguard::{DeviceChange, PrivateKey, PublicKey, Refusal};
 
 use super::facts::{self, Bed, Hand};
-use super::{name, run, runtime};
+use super::{clear, name, run, runtime};
 
 #[derive(Default)]
 struct WireguardGo {
@@ -99,23 +98,7 @@ fn managed(name: &str) -> Managed {
 
 impl Drop for WireguardGo {
     fn drop(&mut self) {
-        let names = self.names.borrow();
-        let deleted = runtime().block_on(async {
-            let mut kernel = self.open();
-            for managed in kernel.managed().await? {
-                if names.contains(&managed.link.name) {
-                    kernel.delete(&managed).await?;
-                }
-            }
-            Ok::<_, Error>(())
-        });
-        for name in names.iter() {
-            // Most are gone by now, or were never made.
-            let _ = Command::new("ip").args(["link", "delete", name]).output();
-        }
-        if !thread::panicking() {
-            deleted.unwrap();
-        }
+        clear(self, &self.names.borrow());
     }
 }
 

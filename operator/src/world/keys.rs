@@ -352,8 +352,8 @@ impl World {
         claims.into_iter().for_each(|uid| self.touch(Target::Claim(uid)));
     }
 
-    /// The same, where there is more than one.
-    pub(super) fn touch_rivals(&mut self, public_key: Option<PublicKey>) {
+    /// Plans every key and claim with this public key again, where more than one key has it.
+    pub fn touch_rivals(&mut self, public_key: Option<PublicKey>) {
         if public_key.is_some_and(|public_key| self.carriers.is_shared(&public_key)) {
             self.touch_carriers(public_key);
         }

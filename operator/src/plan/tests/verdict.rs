@@ -71,8 +71,8 @@ fn a_suspended_key_gives_its_addresses_back_and_gets_others_later() {
     assert_eq!(bed.addresses("laptop").len(), 2);
 }
 
-#[test]
-fn an_expired_key_stays_expired_across_a_restart() {
+/// A key, `laptop`, whose time is over.
+fn expired() -> Bed {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.put_key(Key {
         expire_after: Some(Duration::from_secs(3600)),
@@ -82,6 +82,12 @@ fn an_expired_key_stays_expired_across_a_restart() {
     bed.pass(3602);
     bed.settle();
     assert_eq!(bed.ready("laptop"), Some(Reason::Expired));
+    bed
+}
+
+#[test]
+fn an_expired_key_stays_expired_across_a_restart() {
+    let mut bed = expired();
     bed.pass(700);
     bed.settle();
     assert_eq!(bed.claims.len(), 0);
@@ -97,14 +103,7 @@ fn an_expired_key_stays_expired_across_a_restart() {
 
 #[test]
 fn an_expired_key_comes_back_with_another_public_key_alone() {
-    let mut bed = Bed::new("10.64.0.0/24");
-    bed.put_key(Key {
-        expire_after: Some(Duration::from_secs(3600)),
-        ..key("laptop", 1)
-    });
-    bed.settle();
-    bed.pass(3602);
-    bed.settle();
+    let mut bed = expired();
     let changes: [fn(&mut Key); 4] = [
         |key| key.address_generation = 1,
         |key| key.suspend = true,
