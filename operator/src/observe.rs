@@ -1,26 +1,23 @@
 //! Watches every kind and turns what they say into [`Change`]s.
 //!
-//! A watch that fails is resumed with backoff for as long as the program runs; until a new list is whole nothing counts
-//! as gone. An object that does not decode is passed on by uid, so it keeps its place in the world and what depends on
-//! it is left alone. A watch that has gone silent is given up; and whenever one ends, it goes on only where the API's
-//! history is still the one it has seen: after a restore from a backup everything is listed again.
+//! How a watch is kept alive, and that the API's history has gone back, is [`culvert_follow`]'s. An object that does not
+//! decode is passed on by uid, so it keeps its place in the world and what depends on it is left alone.
 
-mod follow;
+mod listen;
 mod parse;
-mod raw;
 
 use std::sync::Arc;
 
 use culvert_crds::{GatewayNode, IPPool, WireGuardGateway, WireGuardKey, WireGuardPeer};
+use culvert_follow::{Params, follow};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::{Client, Resource};
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
-pub(crate) use follow::page;
+use listen::Changes;
 pub use parse::{LEAVING, POOL_FINALIZER, change};
-pub use raw::{Page, Raw};
 
 use crate::metrics::Metrics;
 use crate::world::{Change, Kind};
@@ -41,16 +38,17 @@ pub fn path(kind: Kind) -> String {
     }
 }
 
-/// Watches every kind until the receiver is gone. The tasks end only then.
+/// How a kind is followed. The log knows it by the operator's own name.
+fn params(kind: Kind) -> Params {
+    Params::new(format!("{kind:?}"), path(kind))
+}
+
+/// Watches every kind until the receiver is gone, or the API's history has gone back. The tasks end only then.
 pub fn start(client: &Client, metrics: &Arc<Metrics>, changes: &Sender<Change>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for kind in Kind::ALL {
-        tasks.spawn(follow::follow(
-            client.clone(),
-            kind,
-            metrics.clone(),
-            changes.clone(),
-        ));
+        let listener = Changes::new(kind, metrics.clone(), changes.clone());
+        tasks.spawn(follow(client.clone(), params(kind), listener));
     }
     tasks
 }

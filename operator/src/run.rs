@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::chance::Chance;
 use crate::clock::Clock;
-use crate::execute::{Events, Outcome, execute, retry::Failure};
+use crate::execute::{Events, Outcome, execute, retry, retry::Failure};
 use crate::lease::Election;
 use crate::memory;
 use crate::metrics::{Metrics, StepKind};
@@ -364,12 +364,10 @@ impl Operator {
                     .for_each(|claim| self.world.touch_waiting(&claim.pool, &claim.namespace));
                 let attempt = self.attempts.entry(done.target.clone()).or_default();
                 *attempt += 1;
-                if !failure.is_expected() || *attempt > 5 {
+                if !retry::is_expected(&failure) || *attempt > 5 {
                     tracing::warn!(kind = kind(&done.target), attempt = *attempt, error = %failure, "unable to write, trying again");
                 }
-                let delay = failure
-                    .delay(*attempt)
-                    .mul_f64(self.chance.random_range(0.8..1.2));
+                let delay = retry::delay(&failure, *attempt).mul_f64(self.chance.random_range(0.8..1.2));
                 self.world.touch_at(now + delay, done.target);
             }
         }

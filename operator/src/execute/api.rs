@@ -1,5 +1,6 @@
 //! Requests to the API, in the terms of the world: what comes back is a [`Change`], or the class of a failure.
 
+use culvert_follow::Raw;
 use kube::Client;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
@@ -7,7 +8,7 @@ use serde::Serialize;
 
 use super::retry::Failure;
 use super::{FIELD_MANAGER, Outcome};
-use crate::observe::{self, Raw};
+use crate::observe;
 use crate::world::{Change, Kind, Uid};
 
 /// The objects of one kind.

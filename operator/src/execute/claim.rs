@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use culvert_crds::peer::{KeyRef, peer_name};
 use culvert_crds::{NameRef, WireGuardPeer, WireGuardPeerSpec};
+use culvert_follow::page;
 use kube::Client;
 use kube::api::ListParams;
 
 use super::Outcome;
 use super::api::{Objects, keys_path};
 use super::retry::Failure;
-use crate::observe::page;
 use crate::plan::{KeyNews, NewClaim};
 use crate::world::{Change, Claim, Kind, Proof};
 

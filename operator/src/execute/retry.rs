@@ -1,86 +1,25 @@
-//! What a failed request means, and nothing more of it.
-//!
-//! The apiserver's texts repeat names, and a claim's name is a tunnel address; so a failure keeps
-//! its class and code, and the text ends here.
+//! When a failed request is tried again, and whether that is worth a word.
 
 use std::time::Duration;
 
-/// A failed request, by what can be done about it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// The object has changed since it was planned for: plan again with what the watch brings.
-    #[error("the object has changed meanwhile")]
-    Conflict,
+pub use culvert_follow::Failure;
 
-    /// The name is taken.
-    #[error("an object of this name exists")]
-    AlreadyExists,
-
-    /// The object is gone.
-    #[error("the object does not exist")]
-    NotFound,
-
-    /// The apiserver knows no such kind, or has forgotten it: that says nothing of any object.
-    #[error("the apiserver does not know the kind")]
-    NoSuchKind,
-
-    /// The apiserver understood and will not do it; trying again helps only when something changes.
-    #[error("the apiserver refused the request with code {0}")]
-    Refused(u16),
-
-    /// The apiserver cannot do it at present.
-    #[error("the apiserver answered with code {0}")]
-    Unavailable(u16),
-
-    /// No answer, or none that makes sense: the request may have been carried out.
-    #[error("no answer from the apiserver ({0})")]
-    Unclear(&'static str),
+/// How long to wait before the `attempt`-th try (from 1), before jitter.
+pub fn delay(failure: &Failure, attempt: u32) -> Duration {
+    let (first, most) = match failure {
+        // The watch is about to bring what this try did not know.
+        Failure::Conflict | Failure::AlreadyExists | Failure::NotFound => (50, 5_000),
+        Failure::Unclear(_) | Failure::Unavailable(_) | Failure::NoSuchKind => (200, 30_000),
+        Failure::Refused(_) => (5_000, 300_000),
+    };
+    let factor = 1_u64 << attempt.saturating_sub(1).min(16);
+    Duration::from_millis(most.min(factor.saturating_mul(first)))
 }
 
-impl Failure {
-    /// The class of a client error.
-    pub fn of(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) if status.is_already_exists() => Self::AlreadyExists,
-            kube::Error::Api(status) => match status.code {
-                404 if status
-                    .details
-                    .as_ref()
-                    .is_some_and(|about| !about.name.is_empty()) =>
-                {
-                    Self::NotFound
-                }
-                404 => Self::NoSuchKind,
-                409 => Self::Conflict,
-                code @ (408 | 429 | 500..) => Self::Unavailable(code),
-                code => Self::Refused(code),
-            },
-            kube::Error::Service(_) | kube::Error::HyperError(_) => Self::Unclear("connection failed"),
-            kube::Error::SerdeError(_) => Self::Unclear("unreadable reply"),
-            kube::Error::Auth(_) => Self::Unclear("no credentials"),
-            _ => Self::Unclear("request failed"),
-        }
-    }
-
-    /// How long to wait before the `attempt`-th try (from 1), before jitter.
-    pub fn delay(&self, attempt: u32) -> Duration {
-        let (first, most) = match self {
-            // The watch is about to bring what this try did not know.
-            Self::Conflict | Self::AlreadyExists | Self::NotFound => (50, 5_000),
-            Self::Unclear(_) | Self::Unavailable(_) | Self::NoSuchKind => (200, 30_000),
-            Self::Refused(_) => (5_000, 300_000),
-        };
-        let factor = 1_u64 << attempt.saturating_sub(1).min(16);
-        Duration::from_millis(most.min(factor.saturating_mul(first)))
-    }
-
-    /// Whether the request may have been carried out, or may still be.
-    pub fn is_unclear(&self) -> bool {
-        matches!(self, Self::Unclear(_) | Self::Unavailable(_))
-    }
-
-    /// Whether it is an everyday race that needs no line in the log.
-    pub fn is_expected(&self) -> bool {
-        matches!(self, Self::Conflict | Self::AlreadyExists | Self::NotFound)
-    }
+/// Whether it is an everyday race that needs no line in the log.
+pub fn is_expected(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Conflict | Failure::AlreadyExists | Failure::NotFound
+    )
 }

@@ -10,12 +10,12 @@ use culvert_crds::{
     GatewayNodeSpec, GatewayNodeStatus, IPPoolSpec, WireGuardGatewaySpec, WireGuardKeySpec,
     WireGuardKeyStatus, WireGuardPeerSpec,
 };
+use culvert_follow::Raw;
 use culvert_wireguard::PublicKey;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus};
 use k8s_openapi::api::networking::v1::ServiceCIDRSpec;
 
-use super::raw::Raw;
 use crate::world::status::{KeyStatus, seconds};
 use crate::world::{
     Addresses, Change, Claim, Gateway, GatewayNode, Key, Kind, Node, Pool, Ranges, Report, Uid,

@@ -1,4 +1,4 @@
-//! Any object of the API, as little of it as the operator reads.
+//! Any object of the API, as little of it as its reader needs.
 //!
 //! A whole typed object costs 6 KB, most of it managed fields. Here the metadata that matters are read, and spec and
 //! status stay texts until their kind is known; so one object that makes no sense hides no other of its list.
@@ -8,7 +8,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::world::Uid;
+/// Uid of an object: Kubernetes makes them as UUIDs.
+pub type Uid = uuid::Uuid;
 
 /// An object.
 #[derive(Clone, Debug, Deserialize)]
@@ -69,8 +70,8 @@ pub struct Meta {
 }
 
 impl Raw {
-    /// The spec as the kind's own type.
-    pub fn spec<T: DeserializeOwned>(&self) -> Option<T> {
+    /// The spec as the kind's own type, which may borrow from it.
+    pub fn spec<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         serde_json::from_str(self.spec.as_ref()?.get()).ok()
     }
 
