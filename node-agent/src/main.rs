@@ -1,15 +1,23 @@
 //! `culvert-node-agent`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
 use culvert_node_agent::args::Args;
+use culvert_node_agent::clock::Clocks;
 use culvert_node_agent::kernel::{Kernel, Netlink, Userspace, choose};
 use culvert_node_agent::keystore::Keystore;
-use culvert_node_agent::run::{look_through, run};
+use culvert_node_agent::metrics::Metrics;
+use culvert_node_agent::privacy::{self, Node};
+use culvert_node_agent::run::{Parts, look_through, run};
+use culvert_node_agent::serve::Agent;
+use culvert_startup::serve::{self, Health, State};
 use culvert_startup::stop::Stop;
 use culvert_startup::{cluster, logs};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
@@ -40,14 +48,52 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
     let gateways = look_through(&mut kernel)
         .await
         .context("failed to look for the interfaces of an earlier agent")?;
+    // Before the cluster is, so that a port in use is said at once.
+    let listener = match args.listen {
+        Some(address) => Some(serve::bind(address).await?),
+        None => None,
+    };
     let client = cluster::client().await?;
+    let health = Arc::<Health>::default();
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let _server = listener.map(|listener| answer(listener, &health, &metrics));
+    let node = Node::default();
+    let first = node.look();
+    let (findings, privacy) = watch::channel(first.finding());
+    let _looking = tokio::spawn(privacy::run(node, first, findings));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         node = args.node_name,
         backend = ?kernel.backend(),
         "culvert-node-agent starts"
     );
-    let keystore = Keystore::new(args.state_dir);
-    run(client, args.node_name, keystore, kernel, gateways, stop.asked()).await;
+    let parts = Parts {
+        client,
+        node: args.node_name,
+        keystore: Keystore::new(args.state_dir),
+        kernel,
+        gateways,
+        health,
+        metrics,
+        privacy,
+    };
+    run(parts, stop.asked()).await;
     Ok(())
+}
+
+/// Answers probes and scrapes for as long as what it gives back is kept.
+fn answer(
+    listener: TcpListener,
+    health: &Arc<Health>,
+    metrics: &Arc<Metrics>,
+) -> tokio::task::JoinSet<std::convert::Infallible> {
+    // The clock is the node's, not the program's: before the first beat it would seem dead.
+    health.beat(Clocks::read().mono);
+    let state = State {
+        health: Arc::clone(health),
+        program: Arc::new(Agent {
+            metrics: Arc::clone(metrics),
+        }),
+    };
+    serve::start(listener, state)
 }
