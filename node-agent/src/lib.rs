@@ -21,6 +21,7 @@ pub mod assignment;
 pub mod clock;
 pub mod desired;
 pub mod gateway;
+pub mod harden;
 pub mod interface;
 pub mod kernel;
 pub mod keystore;

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use culvert_node_agent::args::Args;
 use culvert_node_agent::clock::Clocks;
+use culvert_node_agent::harden::harden;
 use culvert_node_agent::kernel::{Kernel, Netlink, Userspace, choose};
 use culvert_node_agent::keystore::Keystore;
 use culvert_node_agent::metrics::Metrics;
@@ -19,9 +20,8 @@ use culvert_startup::{cluster, logs};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-#[tokio::main(worker_threads = 2)]
-async fn main() -> ExitCode {
-    match start(Args::parse()).await {
+fn main() -> ExitCode {
+    match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -30,8 +30,23 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn start(args: Args) -> anyhow::Result<()> {
+fn start() -> anyhow::Result<()> {
+    // Rights are a thread's, so this comes before there is another one.
+    let left = harden()?;
+    let args = Args::parse();
     logs::start(&args.logs)?;
+    if !left.is_empty() {
+        tracing::warn!(?left, "unable to give up everything that the agent does not need");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    runtime.block_on(open(args))
+}
+
+async fn open(args: Args) -> anyhow::Result<()> {
     let stop = Stop::listen().context("failed to listen for signals")?;
     let opened = choose::choose(args.backend, Netlink::open).context(
         "failed to reach WireGuard in the node's kernel; is the module loaded? try `modprobe wireguard`",
@@ -57,7 +72,7 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
     let health = Arc::<Health>::default();
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let _server = listener.map(|listener| answer(listener, &health, &metrics));
-    let node = Node::default();
+    let node = Node::new(kernel.backend());
     let first = node.look();
     let (findings, privacy) = watch::channel(first.finding());
     let _looking = tokio::spawn(privacy::run(node, first, findings));

@@ -119,9 +119,11 @@ fn debug_messages(control: &str) -> bool {
 /// What decides whether this process leaves a core dump, or one that it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cores {
-    /// Others of the same user may read the process's memory, and the kernel may store it.
+    /// Others of the same user may read the agent's memory, and the kernel may store it.
     dumpable: bool,
-    /// The largest core file in bytes; `None` is no limit. A process that is started has the same.
+    /// The agent starts wireguard-go, which is always dumpable.
+    starts_programs: bool,
+    /// The largest core file in bytes; `None` is no limit. A program that is started has the same.
     limit: Option<u64>,
     /// The kernel hands cores to a program. It does so whatever the limit, unless that is 1 byte.
     piped: bool,
@@ -134,6 +136,6 @@ impl Cores {
             Some(0) => !self.piped,
             _ => false,
         };
-        self.dumpable || !stopped
+        self.dumpable || (self.starts_programs && !stopped)
     }
 }
