@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use culvert_crds::gateway_node::Backend;
 use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
 
 use super::swap::{self, Block};
@@ -19,20 +20,24 @@ const CONTROLS: [&str; 2] = [
 #[derive(Clone, Debug)]
 pub struct Node {
     root: PathBuf,
-}
-
-impl Default for Node {
-    fn default() -> Self {
-        Self { root: "/".into() }
-    }
+    starts_programs: bool,
 }
 
 impl Node {
+    /// The node as it is for an agent with this backend.
+    pub fn new(backend: Backend) -> Self {
+        Self {
+            root: "/".into(),
+            starts_programs: backend == Backend::Userspace,
+        }
+    }
+
     /// A node whose kernel's files are under another folder.
     #[cfg(test)]
     pub fn under(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            ..Self::new(Backend::Kernel)
         }
     }
 
@@ -50,6 +55,7 @@ impl Node {
         let pattern = self.read("proc/sys/kernel/core_pattern")?;
         Some(Cores {
             dumpable: dumpable_behavior().ok()? != DumpableBehavior::NotDumpable,
+            starts_programs: self.starts_programs,
             limit: getrlimit(Resource::Core).current,
             // `|` is a program, `@` a socket.
             piped: pattern.starts_with(['|', '@']),

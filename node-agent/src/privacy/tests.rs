@@ -114,50 +114,24 @@ fn devices_that_stand_on_each_other_are_plain() {
 
 #[test]
 fn core_dumps_are_possible_unless_every_way_is_closed() {
-    let closed = Cores {
-        dumpable: false,
-        limit: Some(1),
-        piped: true,
+    let possible = |dumpable, starts_programs, limit, piped| {
+        let cores = Cores {
+            dumpable,
+            starts_programs,
+            limit,
+            piped,
+        };
+        cores.possible()
     };
-    assert!(!closed.possible());
-    assert!(
-        Cores {
-            dumpable: true,
-            ..closed
-        }
-        .possible()
-    );
+    assert!(!possible(false, true, Some(1), true));
+    assert!(possible(true, true, Some(1), true));
     // A limit of nothing stops files alone: a program that the kernel starts gets the core all the same.
-    assert!(
-        Cores {
-            limit: Some(0),
-            ..closed
-        }
-        .possible()
-    );
-    assert!(
-        !Cores {
-            limit: Some(0),
-            piped: false,
-            ..closed
-        }
-        .possible()
-    );
-    assert!(
-        Cores {
-            limit: None,
-            ..closed
-        }
-        .possible()
-    );
-    assert!(
-        Cores {
-            limit: Some(4_096),
-            piped: false,
-            ..closed
-        }
-        .possible()
-    );
+    assert!(possible(false, true, Some(0), true));
+    assert!(!possible(false, true, Some(0), false));
+    assert!(possible(false, true, Some(4_096), false));
+    assert!(possible(false, true, None, false));
+    // The limit is for what the agent starts: it is not dumpable itself.
+    assert!(!possible(false, false, None, true));
 }
 
 #[test]
