@@ -82,10 +82,16 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
         backend = ?kernel.backend(),
         "culvert-node-agent starts"
     );
+    let keystore = Keystore::new(args.state_dir);
+    if let Err(error) = keystore.clean() {
+        // The gateways are more important.
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "unable to clean up the folder of the keys");
+    }
     let parts = Parts {
         client,
         node: args.node_name,
-        keystore: Keystore::new(args.state_dir),
+        keystore,
         kernel,
         gateways,
         health,
