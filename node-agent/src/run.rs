@@ -43,7 +43,6 @@ struct Reporter {
 }
 
 /// What the agent is made of.
-#[derive(Debug)]
 pub struct Parts<K> {
     /// The way to the cluster.
     pub client: Client,

@@ -139,9 +139,9 @@ mod tests {
         let logs = tracing_subscriber::registry().with(fmt::layer().with_writer(move || writer.clone()));
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(|panic| tell_place(panic)));
-        let ended = std::panic::catch_unwind(|| {
-            tracing::subscriber::with_default(logs, || panic!("the client is at {}", "192.0.2.77:4500"));
-        });
+        let client = "192.0.2.77:4500";
+        let task = move || tracing::subscriber::with_default(logs, || panic!("the client is at {client}"));
+        let ended = std::thread::spawn(task).join();
         std::panic::set_hook(before);
         assert!(ended.is_err());
         let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
