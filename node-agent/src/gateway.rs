@@ -191,11 +191,11 @@ impl Gateway {
         }
         // The lock is held for the copy alone, so that the watch never waits for the kernel.
         let (version, complete, wanted) = {
-            let desired = desired.lock();
+            let mut desired = desired.lock();
             (
                 desired.version(),
                 desired.is_complete(),
-                desired.wanted(&assignment.ranges, &own),
+                desired.all_wanted(&assignment.ranges, &own),
             )
         };
         let now = tick.map(|clocks| clocks.mono);

@@ -11,6 +11,9 @@ use culvert_node_agent::run::{look_through, run};
 use culvert_startup::stop::Stop;
 use culvert_startup::{cluster, logs};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     match start(Args::parse()).await {
