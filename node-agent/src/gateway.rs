@@ -43,6 +43,8 @@ pub struct State {
     pub refused: Option<Refused>,
     /// The interface is gone, as asked.
     pub drained: bool,
+    /// The `purgeGeneration` for which every client has been forgotten. It outlives sessions and interfaces.
+    pub purged: i64,
     /// What is wrong.
     pub failure: Option<Reason>,
 }
@@ -307,6 +309,7 @@ impl State {
             pools: Vec::new(),
             refused: None,
             drained: false,
+            purged: 0,
             failure: None,
         }
     }

@@ -140,6 +140,9 @@ fn assignment(interface: &str) -> Assignment {
         key_storage: KeyStorage::Node,
         ranges: HashMap::from([("default".into(), vec!["10.64.0.0/24".parse().unwrap()])]),
         endpoint_host: None,
+        purge_generation: 0,
+        purged_generation: 0,
+        nodes: 1,
     }
 }
 
