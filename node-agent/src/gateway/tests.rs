@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use culvert_crds::gateway::KeyStorage;
-use culvert_wireguard::{Endpoint, WallTime};
+use culvert_wireguard::{DeviceChange, Endpoint, PeerChange, WallTime};
 use tempfile::TempDir;
 
 use super::*;
@@ -20,6 +20,7 @@ struct Bed {
     assignment: Assignment,
     desired: Shared,
     gateway: Gateway,
+    metrics: Metrics,
     boot: u64,
     _folder: TempDir,
 }
@@ -77,6 +78,7 @@ impl Bed {
             },
             desired,
             gateway: Gateway::new(mark),
+            metrics: Metrics::new(""),
             boot: 10_000,
             _folder: folder,
         }
@@ -94,16 +96,25 @@ impl Bed {
         }
     }
 
-    async fn pass(&mut self, tick: Option<Clocks>) -> Result<(), PassError> {
-        let Self {
-            gateway,
-            kernel,
-            keystore,
-            assignment,
-            desired,
-            ..
-        } = self;
-        gateway.pass(kernel, keystore, assignment, desired, tick).await
+    /// Gives the gateway and what it stands on to somebody.
+    async fn on<T>(
+        &mut self,
+        act: impl AsyncFnOnce(&mut Gateway, &mut Ground<'_, Fake>, &Assignment) -> T,
+    ) -> T {
+        let now = self.clocks();
+        let mut on = Ground {
+            kernel: &mut self.kernel,
+            keystore: &self.keystore,
+            desired: &self.desired,
+            metrics: &self.metrics,
+            clock: &move || now,
+        };
+        act(&mut self.gateway, &mut on, &self.assignment).await
+    }
+
+    async fn pass(&mut self, is_tick: bool) -> Result<(), PassError> {
+        self.on(async |gateway, on, assignment| gateway.pass(on, assignment, is_tick).await)
+            .await
     }
 
     /// The client of a peer completes a handshake.
@@ -131,8 +142,7 @@ impl Bed {
     /// A tick after so many seconds.
     async fn try_tick(&mut self, seconds: u64) -> Result<(), PassError> {
         self.boot += seconds;
-        let clocks = self.clocks();
-        self.pass(Some(clocks)).await
+        self.pass(true).await
     }
 
     /// A tick that succeeds; the calls that changed something.
@@ -406,7 +416,7 @@ async fn a_peer_that_goes_makes_room_for_one_that_waits() {
     bed.release(goes);
     let before = bed.kernel.calls().len();
     // At once, not at a tick.
-    assert!(matches!(bed.pass(None).await, Err(PassError::TooManyPeers)));
+    assert!(matches!(bed.pass(false).await, Err(PassError::TooManyPeers)));
     let calls = bed.kernel.calls().split_off(before);
     let changes: Vec<_> = calls
         .iter()
@@ -424,7 +434,7 @@ async fn a_peer_that_goes_makes_room_for_one_that_waits() {
     // What was full is not held against the next one.
     bed.kernel.set_most_peers(10);
     bed.desired.lock().apply(uid(9), Some(peer(9)));
-    bed.pass(None).await.unwrap();
+    bed.pass(false).await.unwrap();
     assert_eq!(served(&bed).len(), 4);
 }
 
