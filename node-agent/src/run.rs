@@ -438,16 +438,7 @@ impl<K: Kernel> Agent<K> {
             .desired
             .lock()
             .last_change(assignment.ranges.keys().map(String::as_str));
-        let report = Report {
-            name: assignment.name.clone(),
-            generation: assignment.generation,
-            endpoint: assignment.endpoint(),
-            listen_port: Some(assignment.listen_port),
-            backend: self.kernel.backend(),
-            news: last.min(state.applied.unwrap_or(0)),
-            nodes: assignment.nodes,
-            state,
-        };
+        let report = Report::of(assignment, self.kernel.backend(), state, last);
         self.report(uid, report);
     }
 

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use culvert_crds::gateway::KeyStorage;
+use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::{DeviceChange, Endpoint, PeerChange, WallTime};
 use tempfile::TempDir;
 
 use super::*;
 use crate::desired::parse::{Peer, Uid};
 use crate::kernel::fake::{Call, Failure, Fake};
+use crate::report::Report;
 
 const NAME: &str = "cv0";
 
@@ -475,4 +477,50 @@ async fn a_window_changed_by_hand_is_put_back() {
         assert_eq!(bed.tick(5).await, [Call::Mark], "{window}");
         assert_eq!(bed.kernel.links()[0].alias.as_ref(), Some(&alias));
     }
+}
+
+#[tokio::test]
+async fn nothing_reported_changes_when_clients_come_and_go() {
+    let mut bed = Bed::new(3);
+    bed.tick(5).await;
+    let told = |bed: &Bed| {
+        let last = bed.desired.lock().last_change(["default"].into_iter());
+        Report::of(
+            &bed.assignment,
+            Backend::Kernel,
+            bed.gateway.state().clone(),
+            last,
+        )
+    };
+    let before = told(&bed);
+    let elsewhere = Endpoint::new("198.51.100.7:9".parse().unwrap());
+    let mut changes = Vec::new();
+    for round in 0..150_u8 {
+        for n in 1..=3 {
+            // Each comes twice, roams a little, and falls silent for good or comes back.
+            if round == 10 * n || round == 50 * n {
+                bed.shake_hands(n);
+            }
+            if round % 17 == n {
+                bed.kernel.data(NAME, &key(n), elsewhere, 1_000);
+            }
+        }
+        changes.extend(bed.tick(5).await);
+        assert_eq!(told(&bed), before, "round {round}");
+    }
+    let is = |wanted: fn(&PeerChange) -> bool| {
+        let all = changes.iter().filter_map(|call| match call {
+            Call::Change(changes) => Some(changes),
+            _ => None,
+        });
+        all.flatten().any(wanted)
+    };
+    assert!(
+        is(|change| matches!(change, PeerChange::Forget(_))),
+        "nobody was forgotten"
+    );
+    assert!(
+        is(|change| matches!(change, PeerChange::Reinstate(_))),
+        "nobody was made anew"
+    );
 }
