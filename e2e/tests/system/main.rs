@@ -14,5 +14,6 @@ mod gateways;
 mod harness;
 mod peer;
 mod privacy;
+mod process;
 mod purge;
 mod scale;
