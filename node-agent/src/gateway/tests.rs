@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use culvert_crds::gateway::KeyStorage;
 use culvert_crds::gateway_node::Backend;
-use culvert_wireguard::{Endpoint, WallTime};
+use culvert_wireguard::{DeviceChange, Endpoint, PeerChange, WallTime};
 use tempfile::TempDir;
 
 use super::*;
-use crate::desired::parse::Peer;
+use crate::desired::parse::{Peer, Uid};
 use crate::kernel::fake::{Call, Failure, Fake};
 use crate::report::Report;
 
@@ -22,6 +22,7 @@ struct Bed {
     assignment: Assignment,
     desired: Shared,
     gateway: Gateway,
+    metrics: Metrics,
     boot: u64,
     _folder: TempDir,
 }
@@ -30,11 +31,15 @@ fn key(n: u8) -> PublicKey {
     PublicKey::from_bytes([n; 32])
 }
 
+fn uid(n: u8) -> Uid {
+    Uid::from_u128(n.into())
+}
+
 fn peer(n: u8) -> Peer {
     Peer {
         version: n.into(),
         created: n.into(),
-        key_uid: format!("k{n}"),
+        key_uid: uid(100 + n),
         public_key: key(n),
         addresses: vec![[10, 64, 0, n + 1].into()],
         pool: "default".into(),
@@ -51,11 +56,11 @@ impl Bed {
             window: Duration::from_secs(180),
         };
         let desired = Shared::default();
+        desired.lock().list_begins(count.into());
         for n in 1..=count {
-            desired.lock().apply(format!("u{n}"), Some(peer(n)));
+            desired.lock().apply(uid(n), Some(peer(n)));
         }
-        let named = (1..=count).map(|n| format!("u{n}")).collect();
-        desired.lock().finish_list(count.into(), &named);
+        desired.lock().finish_list(count.into());
         Self {
             kernel: Fake::default(),
             keystore: Keystore::new(folder.path().join("keys")),
@@ -75,6 +80,7 @@ impl Bed {
             },
             desired,
             gateway: Gateway::new(mark),
+            metrics: Metrics::new(""),
             boot: 10_000,
             _folder: folder,
         }
@@ -92,16 +98,25 @@ impl Bed {
         }
     }
 
-    async fn pass(&mut self, tick: Option<Clocks>) -> Result<(), PassError> {
-        let Self {
-            gateway,
-            kernel,
-            keystore,
-            assignment,
-            desired,
-            ..
-        } = self;
-        gateway.pass(kernel, keystore, assignment, desired, tick).await
+    /// Gives the gateway and what it stands on to somebody.
+    async fn on<T>(
+        &mut self,
+        act: impl AsyncFnOnce(&mut Gateway, &mut Ground<'_, Fake>, &Assignment) -> T,
+    ) -> T {
+        let now = self.clocks();
+        let mut on = Ground {
+            kernel: &mut self.kernel,
+            keystore: &self.keystore,
+            desired: &self.desired,
+            metrics: &self.metrics,
+            clock: &move || now,
+        };
+        act(&mut self.gateway, &mut on, &self.assignment).await
+    }
+
+    async fn pass(&mut self, is_tick: bool) -> Result<(), PassError> {
+        self.on(async |gateway, on, assignment| gateway.pass(on, assignment, is_tick).await)
+            .await
     }
 
     /// The client of a peer completes a handshake.
@@ -116,7 +131,7 @@ impl Bed {
         let version = self.desired.lock().version() + 1;
         let mut desired = self.desired.lock();
         desired.apply(
-            format!("u{n}"),
+            uid(n),
             Some(Peer {
                 version,
                 released: true,
@@ -129,8 +144,7 @@ impl Bed {
     /// A tick after so many seconds.
     async fn try_tick(&mut self, seconds: u64) -> Result<(), PassError> {
         self.boot += seconds;
-        let clocks = self.clocks();
-        self.pass(Some(clocks)).await
+        self.pass(true).await
     }
 
     /// A tick that succeeds; the calls that changed something.
@@ -358,7 +372,9 @@ async fn peers_beyond_what_the_kernel_takes_are_refused_and_tried_once_a_minute(
     assert_eq!(state.applied, Some(5));
     let served = served(&bed);
     assert_eq!(served.len(), 3);
-    let missing = (1..=5).filter(|n| !served.contains(n)).map(|n| format!("u{n}"));
+    let missing = (1..=5)
+        .filter(|n| !served.contains(n))
+        .map(|n| uid(n).to_string());
     let refused = Refused {
         uids: missing.collect(),
         count: 2,
@@ -402,7 +418,7 @@ async fn a_peer_that_goes_makes_room_for_one_that_waits() {
     bed.release(goes);
     let before = bed.kernel.calls().len();
     // At once, not at a tick.
-    assert!(matches!(bed.pass(None).await, Err(PassError::TooManyPeers)));
+    assert!(matches!(bed.pass(false).await, Err(PassError::TooManyPeers)));
     let calls = bed.kernel.calls().split_off(before);
     let changes: Vec<_> = calls
         .iter()
@@ -419,8 +435,8 @@ async fn a_peer_that_goes_makes_room_for_one_that_waits() {
     assert_eq!(bed.gateway.state().failure, None);
     // What was full is not held against the next one.
     bed.kernel.set_most_peers(10);
-    bed.desired.lock().apply("u9".into(), Some(peer(9)));
-    bed.pass(None).await.unwrap();
+    bed.desired.lock().apply(uid(9), Some(peer(9)));
+    bed.pass(false).await.unwrap();
     assert_eq!(served(&bed).len(), 4);
 }
 

@@ -15,16 +15,13 @@ use culvert_e2e::{
     kubeconfig, process, wait,
     wait::Stopwatch,
 };
-use culvert_node_agent::{
-    kernel::fake::Fake,
-    keystore::Keystore,
-    run::{look_through, run},
-};
+use culvert_node_agent::kernel::fake::Fake;
 use kube::{Api, Client, api::PostParams};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
+    agent,
     objects::{POOL, public_key},
     probe::{Probe, Probed},
     stage::LONG,
@@ -162,13 +159,10 @@ impl Fleet {
             .await?;
             // A connection of its own, as another machine has.
             let client = kubeconfig::client(&self.plane.kubeconfig()).await?;
-            let mut kernel = Probed::new(Fake::default(), Arc::clone(&self.probe));
-            let keystore = Keystore::new(self.folder.path().join(&node));
-            self.agents.spawn(async move {
-                let gateways = look_through(&mut kernel).await?;
-                run(client, node, keystore, kernel, gateways, std::future::pending()).await;
-                Ok(())
-            });
+            let kernel = Probed::new(Fake::default(), Arc::clone(&self.probe));
+            let keys = self.folder.path().join(&node);
+            self.agents
+                .spawn(agent::serve(client, node, keys, kernel, std::future::pending()));
         }
         self.running = agents;
         let wanted = format!("{agents}/{agents}");

@@ -16,6 +16,7 @@
 //! else. Arguments: how many peers, then the parts, all of them otherwise. What goes on is told on standard error; the
 //! figures are one line of standard output that begins with `FIGURES`.
 
+mod agent;
 mod api;
 mod converge;
 mod fleet;
@@ -33,6 +34,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::figure::Figures;
 use stage::Stage;
+
+/// As the agent's program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Fewer say nothing.
 const LEAST: u32 = 2_000;

@@ -4,11 +4,7 @@ use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use culvert_e2e::{Scratch, wait};
-use culvert_node_agent::{
-    kernel::Netlink,
-    keystore::Keystore,
-    run::{look_through, run},
-};
+use culvert_node_agent::kernel::Netlink;
 use culvert_wireguard::{
     DeviceChange,
     netlink::{Limits, Rtnl, Socket},
@@ -16,6 +12,7 @@ use culvert_wireguard::{
 use tokio::sync::oneshot;
 
 use crate::{
+    agent,
     api::Api,
     objects::{INTERFACE, NODE},
     probe::{Look, Probe, Probed},
@@ -153,21 +150,11 @@ impl Agent {
             .context("failed to start a runtime")?;
         let serve = async move {
             let client = kube::Client::try_from(kube::Config::new(address.parse()?))?;
-            let mut kernel = Probed::new(Netlink::open()?, inner);
-            let gateways = look_through(&mut kernel).await?;
+            let kernel = Probed::new(Netlink::open()?, inner);
             let stop = async move {
                 let _ = stopped.await;
             };
-            run(
-                client,
-                NODE.to_owned(),
-                Keystore::new(keys),
-                kernel,
-                gateways,
-                stop,
-            )
-            .await;
-            Ok(())
+            agent::serve(client, NODE.to_owned(), keys, kernel, stop).await
         };
         let thread = std::thread::Builder::new()
             .name("agent".to_owned())
