@@ -100,6 +100,40 @@ pub struct Released {
     pub planner: Artifact,
 }
 
+/// Builds with the release profile the agent and what measures it.
+pub fn released_agent() -> Result<ReleasedAgent> {
+    let mut command = run::cargo()?;
+    command
+        .args([
+            "build",
+            "--release",
+            "--package=culvert-node-agent",
+            "--package=culvert-operator",
+            "--package=culvert-e2e",
+        ])
+        .args([
+            "--features=culvert-e2e/bench-agent",
+            "--bin=culvert-node-agent",
+            "--bin=culvert-operator",
+            "--bin=culvert-bench-agent",
+        ]);
+    let built = messages(command)?;
+    let one = |name| only(of_kind(&built, "bin"), name);
+    Ok(ReleasedAgent {
+        agent: one("culvert-node-agent")?,
+        operator: one("culvert-operator")?,
+        bench: one("culvert-bench-agent")?,
+    })
+}
+
+/// The agent as it is shipped.
+pub struct ReleasedAgent {
+    pub agent: Artifact,
+    pub operator: Artifact,
+    /// What measures the agent.
+    pub bench: Artifact,
+}
+
 /// Runs a build and gives cargo's messages about it.
 fn messages(mut command: Command) -> Result<Vec<Value>> {
     let output = command
