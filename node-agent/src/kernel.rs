@@ -34,6 +34,9 @@ pub trait Kernel {
     /// What moves the packets.
     fn backend(&self) -> Backend;
 
+    /// How many peers an interface serves, at most. A kernel that takes more is not to be given more.
+    fn most(&self) -> usize;
+
     /// Every interface that carries our mark.
     fn managed(&mut self) -> impl Future<Output = Result<Vec<Managed>, Error>>;
 

@@ -258,6 +258,10 @@ impl Kernel for Fake {
         Backend::Kernel
     }
 
+    fn most(&self) -> usize {
+        self.lock().most
+    }
+
     fn managed(&mut self) -> impl Future<Output = Result<Vec<Managed>, Error>> {
         ready(self.call(Call::Managed, None, |world| {
             Ok(world.links().cloned().filter_map(Managed::of).collect())
