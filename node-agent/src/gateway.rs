@@ -172,6 +172,10 @@ impl Gateway {
         desired: &Shared,
         tick: Option<Clocks>,
     ) -> Result<(), PassError> {
+        if self.state.drained {
+            // It has come back, whatever is found of it.
+            self.state = State::new();
+        }
         if self.mark.window != assignment.mark.window {
             self.mark = assignment.mark.clone();
         }
@@ -184,7 +188,8 @@ impl Gateway {
                 kernel.shape(&interface, &step).await?;
             }
             // The text: one that is out of bounds reads as if it were not.
-            if interface.link.alias.as_ref() != Some(&assignment.mark.alias()) {
+            let alias = assignment.mark.alias_of(interface.socket.as_deref());
+            if interface.link.alias.as_ref() != Some(&alias) {
                 kernel.mark(&interface, &assignment.mark).await?;
             }
             self.shaped = Some(assignment.clone());
@@ -216,6 +221,13 @@ impl Gateway {
         fits.then_some(()).ok_or(PassError::TooManyPeers)
     }
 
+    /// The interface's key, unless somebody else has set it while the agent ran. A restarted agent takes what it finds.
+    fn trusted(&self, observed: &mut Settings) -> Option<PrivateKey> {
+        let own = observed.public_key;
+        let is_ours = self.state.public_key.is_none_or(|known| own == Some(known));
+        observed.private_key.take().filter(|_| is_ours)
+    }
+
     /// Gives the interface its key and port, and takes a mark off that others gave its packets.
     fn settle_settings(
         &mut self,
@@ -225,8 +237,8 @@ impl Gateway {
         interface: &Managed,
         observed: &mut Settings,
     ) -> Result<PublicKey, PassError> {
-        let in_kernel = observed.private_key.take();
-        if let (Some(_), Some(own), Some(reported)) = (&in_kernel, observed.public_key, self.state.public_key)
+        if let (Some(_), Some(own), Some(reported)) =
+            (&observed.private_key, observed.public_key, self.state.public_key)
             && own == reported
             && observed.listen_port == assignment.listen_port
             && observed.fwmark == 0
@@ -237,12 +249,7 @@ impl Gateway {
         {
             return Ok(own);
         }
-        // A key that somebody else has set while the agent ran is not the gateway's; a restarted agent takes it.
-        let trusted = in_kernel.filter(|_| {
-            self.state
-                .public_key
-                .is_none_or(|own| observed.public_key == Some(own))
-        });
+        let trusted = self.trusted(observed);
         let copy = |key: &PrivateKey| PrivateKey::from_bytes(key.as_bytes());
         let in_use = self.key.as_ref().map(copy).or(trusted);
         let key = keystore.key(&self.mark.gateway, assignment.key_storage, in_use)?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use culvert_node_agent::args::Args;
-use culvert_node_agent::kernel::{Kernel, Netlink, Userspace, choose};
+use culvert_node_agent::kernel::{Both, Kernel, Userspace};
 use culvert_node_agent::keystore::Keystore;
 use culvert_node_agent::run::{look_through, run};
 use culvert_startup::stop::Stop;
@@ -25,17 +25,10 @@ async fn main() -> ExitCode {
 async fn start(args: Args) -> anyhow::Result<()> {
     logs::start(&args.logs)?;
     let stop = Stop::listen().context("failed to listen for signals")?;
-    let opened = choose::choose(args.backend, Netlink::open).context(
+    let programs = Userspace::open(&args.wireguard_go).context("failed to reach the node's links")?;
+    let mut kernel = Both::open(args.backend, programs).context(
         "failed to reach WireGuard in the node's kernel; is the module loaded? try `modprobe wireguard`",
     )?;
-    if let Some(kernel) = opened {
-        return serve(args, kernel, stop).await;
-    }
-    let kernel = Userspace::open(&args.wireguard_go).context("failed to reach the node's links")?;
-    serve(args, kernel, stop).await
-}
-
-async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Result<()> {
     // Before anything else is looked for: whatever is missing, nobody is remembered for it.
     let gateways = look_through(&mut kernel)
         .await

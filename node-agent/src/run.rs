@@ -118,6 +118,7 @@ pub async fn run<K: Kernel>(
                 _ => false,
             },
             () = desired.changed() => false,
+            () = agent.kernel.ended() => false,
         };
         if is_tick {
             tick.set(sleep(TICK));

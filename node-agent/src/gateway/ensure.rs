@@ -3,13 +3,15 @@
 //! An interface that somebody has renamed is renamed back, as to make another one would cut every client off. When its
 //! name is taken meanwhile, it is served under the one it has: whoever is revoked must go, and whoever is silent be
 //! forgotten, there as well.
+//!
+//! One of the other sort, on a node whose back end has been changed, gives its key to the one that takes its place.
 
 use culvert_wireguard::Refusal;
 
 use super::{Gateway, PassError, State};
 use crate::assignment::Assignment;
 use crate::interface::Managed;
-use crate::kernel::Kernel;
+use crate::kernel::{self, Kernel};
 
 impl Gateway {
     /// Finds the gateway's interface, or creates it; and whether it has its name, or somebody else's interface has.
@@ -20,12 +22,22 @@ impl Gateway {
     ) -> Result<(Managed, bool), PassError> {
         let name = &assignment.interface;
         let named = kernel.link(name).await?;
-        let is_taken = named.is_some();
-        if let Some(ours) = named.and_then(Managed::of).filter(|found| self.is_ours(found)) {
-            return Ok((self.keep(ours), true));
+        let mut is_taken = named.is_some();
+        let ours = named.and_then(Managed::of).filter(|found| self.is_ours(found));
+        match ours {
+            Some(ours) if ours.backend() == kernel.backend() => return Ok((self.keep(ours), true)),
+            // It is among the others, and goes.
+            Some(_) => is_taken = false,
+            None => {}
         }
         let mut others = kernel.managed().await?;
         others.retain(|found| self.is_ours(found));
+        let (others, unfit): (Vec<_>, Vec<_>) = others
+            .into_iter()
+            .partition(|found| found.backend() == kernel.backend());
+        for unfit in unfit {
+            self.replace(kernel, unfit).await?;
+        }
         let known = self.interface.as_ref().map(|known| known.link.ifindex);
         // One that the agent has never seen is not the one it has lost.
         let renamed = others
@@ -59,13 +71,30 @@ impl Gateway {
         for other in &others {
             kernel.delete(other).await?;
         }
-        let created = kernel.create(name, &assignment.mark).await?;
+        let created = kernel.create(name, &assignment.mark, assignment.mtu).await?;
         tracing::info!(interface = name, "interface created");
         *self = Self {
             key: self.key.take(),
             ..Self::found(created.clone())
         };
         Ok((created, true))
+    }
+
+    /// Deletes an interface of the other sort and keeps its key. As long as it is there, it is the gateway's: whoever
+    /// falls silent is forgotten there, too.
+    async fn replace(&mut self, kernel: &mut impl Kernel, unfit: Managed) -> Result<(), PassError> {
+        let unfit = self.keep(unfit);
+        // A program that has ended has taken its key with it.
+        if let Ok(mut observed) = kernel::whole(kernel, &unfit) {
+            self.key = self.key.take().or(self.trusted(&mut observed.settings));
+        }
+        kernel.delete(&unfit).await?;
+        tracing::info!(
+            interface = unfit.link.name,
+            "interface of another back end deleted"
+        );
+        self.lose_interface();
+        Ok(())
     }
 
     fn is_ours(&self, found: &Managed) -> bool {
