@@ -8,24 +8,34 @@
 
 use culvert_wireguard::Refusal;
 
-use super::{Gateway, PassError, State};
+use super::{Gateway, Ground, PassError};
 use crate::assignment::Assignment;
 use crate::interface::Managed;
 use crate::kernel::{self, Kernel};
+use crate::plan::drift::Drift;
 
 impl Gateway {
     /// Finds the gateway's interface, or creates it; and whether it has its name, or somebody else's interface has.
-    pub(super) async fn ensure(
+    pub(super) async fn ensure<K: Kernel>(
         &mut self,
-        kernel: &mut impl Kernel,
+        on: &mut Ground<'_, K>,
         assignment: &Assignment,
-    ) -> Result<(Managed, bool), PassError> {
+    ) -> Result<bool, PassError> {
         let name = &assignment.interface;
+        let was_there = self.interface.is_some();
+        // Another name that the API asks for is no drift.
+        let was_named = self
+            .shaped
+            .as_ref()
+            .is_some_and(|shaped| shaped.interface == *name);
+        let kernel = &mut *on.kernel;
         let named = kernel.link(name).await?;
         let mut is_taken = named.is_some();
-        let ours = named.and_then(Managed::of).filter(|found| self.is_ours(found));
-        match ours {
-            Some(ours) if ours.backend() == kernel.backend() => return Ok((self.keep(ours), true)),
+        match named.and_then(Managed::of).filter(|found| self.is_ours(found)) {
+            Some(ours) if ours.backend() == kernel.backend() => {
+                self.interface = Some(ours);
+                return Ok(true);
+            }
             // It is among the others, and goes.
             Some(_) => is_taken = false,
             None => {}
@@ -45,18 +55,24 @@ impl Gateway {
             .find(|other| known.is_none_or(|known| known == other.link.ifindex));
         if let Some(renamed) = renamed.cloned() {
             if is_taken {
-                return Ok((self.keep(renamed), false));
+                self.interface = Some(renamed);
+                return Ok(false);
             }
             match kernel.rename(&renamed, name).await {
                 Ok(()) => {
                     tracing::info!(interface = name, "interface renamed back");
                     let mut ours = renamed;
                     ours.link.name.clone_from(name);
-                    return Ok((self.keep(ours), true));
+                    self.interface = Some(ours);
+                    if was_named {
+                        on.metrics.repaired(Drift::InterfaceRenamed);
+                    }
+                    return Ok(true);
                 }
                 // Somebody was quicker.
                 Err(error) if error.refusal() == Some(Refusal::AlreadyExists) => {
-                    return Ok((self.keep(renamed), false));
+                    self.interface = Some(renamed);
+                    return Ok(false);
                 }
                 // Linux before 6.2, where whoever renamed it had to set it down: sessions are young.
                 Err(error) if error.refusal() == Some(Refusal::Busy) && renamed.link.up => {}
@@ -73,26 +89,24 @@ impl Gateway {
         }
         let created = kernel.create(name, &assignment.mark, assignment.mtu).await?;
         tracing::info!(interface = name, "interface created");
-        *self = Self {
-            key: self.key.take(),
-            ..Self::found(created.clone())
-        };
-        Ok((created, true))
+        self.begin_anew(Some(created));
+        if was_there {
+            on.metrics.repaired(Drift::InterfaceGone);
+        }
+        Ok(true)
     }
 
     /// Deletes an interface of the other sort and keeps its key. As long as it is there, it is the gateway's: whoever
     /// falls silent is forgotten there, too.
     async fn replace(&mut self, kernel: &mut impl Kernel, unfit: Managed) -> Result<(), PassError> {
-        let unfit = self.keep(unfit);
+        self.interface = Some(unfit.clone());
         // A program that has ended has taken its key with it.
         if let Ok(mut observed) = kernel::whole(kernel, &unfit) {
             self.key = self.key.take().or(self.trusted(&mut observed.settings));
         }
         kernel.delete(&unfit).await?;
-        tracing::info!(
-            interface = unfit.link.name,
-            "interface of another back end deleted"
-        );
+        let interface = unfit.link.name;
+        tracing::info!(interface, "interface of another back end deleted");
         self.lose_interface();
         Ok(())
     }
@@ -101,22 +115,10 @@ impl Gateway {
         found.mark.gateway == self.mark.gateway
     }
 
-    fn keep(&mut self, found: Managed) -> Managed {
-        self.interface = Some(found.clone());
-        found
-    }
-
     /// What was known and reported of an interface is not true without it.
     fn lose_interface(&mut self) {
         if self.interface.is_some() || self.state.applied.is_some() {
-            *self = Self {
-                state: State {
-                    failure: self.state.failure,
-                    ..State::new()
-                },
-                key: self.key.take(),
-                ..Self::new(self.mark.clone())
-            };
+            self.begin_anew(None);
         }
     }
 }

@@ -3,11 +3,13 @@
 use culvert_crds::gateway::KeyStorage;
 use culvert_crds::gateway_node::Backend;
 use culvert_node_agent::assignment::Assignment;
-use culvert_node_agent::gateway::Gateway;
+use culvert_node_agent::clock::Clocks;
+use culvert_node_agent::gateway::{Gateway, Ground};
 use culvert_node_agent::interface::Managed;
 use culvert_node_agent::kernel::choose::Choice;
 use culvert_node_agent::kernel::{Both, Kernel, whole};
 use culvert_node_agent::keystore::Keystore;
+use culvert_node_agent::metrics::Metrics;
 
 use super::facts::Bed as _;
 use super::userspace::{assignment, desired, programs};
@@ -19,7 +21,7 @@ fn an_interface_of_another_back_end_is_replaced_and_its_key_and_peers_stay() {
     runtime().block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let keystore = Keystore::new(folder.path().join("keys"));
-        let desired = desired();
+        let (desired, metrics) = (desired(), Metrics::new(""));
         let assignment = Assignment {
             key_storage: KeyStorage::Memory,
             ..assignment(&bed.name())
@@ -35,10 +37,14 @@ fn an_interface_of_another_back_end_is_replaced_and_its_key_and_peers_stay() {
                 assert_eq!(whole(&mut kernel, &interface).unwrap().peers.len(), 100);
             }
             let mut gateway = Gateway::new(assignment.mark.clone());
-            gateway
-                .pass(&mut kernel, &keystore, &assignment, &desired, None)
-                .await
-                .unwrap();
+            let mut on = Ground {
+                kernel: &mut kernel,
+                keystore: &keystore,
+                desired: &desired,
+                metrics: &metrics,
+                clock: &Clocks::read,
+            };
+            gateway.pass(&mut on, &assignment, true).await.unwrap();
             let managed = kernel.managed().await.unwrap();
             let [interface]: &[Managed; 1] = managed.as_slice().try_into().unwrap();
             let backend = match choice {

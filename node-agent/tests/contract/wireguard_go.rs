@@ -13,13 +13,15 @@ use std::process::Command;
 
 use culvert_crds::gateway::KeyStorage;
 use culvert_node_agent::assignment::Assignment;
-use culvert_node_agent::desired::parse::Peer;
-use culvert_node_agent::gateway::Gateway;
+use culvert_node_agent::clock::Clocks;
+use culvert_node_agent::desired::Shared;
+use culvert_node_agent::desired::parse::{Peer, Uid};
+use culvert_node_agent::gateway::{Gateway, Ground};
 use culvert_node_agent::interface::Managed;
 use culvert_node_agent::kernel::{Kernel, Userspace, whole};
 use culvert_node_agent::keystore::Keystore;
+use culvert_node_agent::metrics::Metrics;
 use culvert_node_agent::plan::link::Shape;
-use culvert_node_agent::watch::Shared;
 use culvert_wireguard::netlink::LinkInfo;
 use culvert_wireguard::{DeviceChange, PrivateKey, PublicKey, Refusal};
 use futures::FutureExt as _;
@@ -159,26 +161,30 @@ pub fn assignment(interface: &str) -> Assignment {
         key_storage: KeyStorage::Node,
         ranges: HashMap::from([("default".into(), vec!["10.64.0.0/24".parse().unwrap()])]),
         endpoint_host: None,
+        purge_generation: 0,
+        purged_generation: 0,
+        nodes: 1,
     }
 }
 
 /// A hundred peers, listed.
 pub fn desired() -> Shared {
     let desired = Shared::default();
+    let uid = |number: u128| Uid::from_u128(number);
+    desired.lock().list_begins(100);
     for number in 1..=100 {
         let peer = Peer {
             version: number.into(),
             created: number.into(),
-            key_uid: format!("k{number}"),
+            key_uid: uid(1_000 + u128::from(number)),
             public_key: PublicKey::from_bytes([number; 32]),
             addresses: vec![[10, 64, 0, number + 1].into()],
             pool: "default".into(),
             released: false,
         };
-        desired.lock().apply(format!("u{number}"), Some(peer));
+        desired.lock().apply(uid(number.into()), Some(peer));
     }
-    let named = (1..=100).map(|number| format!("u{number}")).collect();
-    desired.lock().finish_list(100, &named);
+    desired.lock().finish_list(100);
     desired
 }
 
@@ -191,13 +197,18 @@ fn userspace_daemon_that_is_killed_is_started_again_with_its_peers() {
         let keystore = Keystore::new(folder.path().join("keys"));
         let (assignment, desired) = (assignment(&name), desired());
         let mut gateway = Gateway::new(facts::mark());
+        let metrics = Metrics::new("");
         let mut sessions = Vec::new();
         let mut sockets = Vec::new();
         for _ in 0..2 {
-            gateway
-                .pass(&mut kernel, &keystore, &assignment, &desired, None)
-                .await
-                .unwrap();
+            let mut on = Ground {
+                kernel: &mut kernel,
+                keystore: &keystore,
+                desired: &desired,
+                metrics: &metrics,
+                clock: &Clocks::read,
+            };
+            gateway.pass(&mut on, &assignment, true).await.unwrap();
             let interface = managed(&name);
             let device = whole(&mut kernel, &interface).unwrap();
             assert_eq!((device.peers.len(), device.settings.listen_port), (100, 51_990));

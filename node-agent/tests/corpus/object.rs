@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 use culvert_crds::WireGuardPeer;
 use culvert_crds::peer::peer_name;
 use culvert_node_agent::desired::Desired;
-use culvert_node_agent::desired::parse;
-use culvert_wireguard::PublicKey;
+use culvert_node_agent::desired::parse::{self, Uid};
 
 /// Reads bytes as an object, and takes it in as the agent does.
 pub fn read(bytes: &[u8]) {
@@ -33,17 +32,21 @@ pub fn read(bytes: &[u8]) {
             .to_vec(),
     )]);
     let mut desired = Desired::default();
-    desired.apply("u1".into(), Some(peer));
-    desired.finish_list(version, &HashSet::from(["u1".to_owned()]));
-    let wanted = desired.wanted(&ranges, &PublicKey::from_bytes([0xee; 32]));
+    desired.list_begins(version);
+    desired.apply(Uid::from_u128(1), Some(peer));
+    desired.finish_list(version);
+    let view = desired.view(&ranges);
+    let slot = desired.slot(&public_key);
+    let wanted = slot.and_then(|slot| desired.wanted(&view, slot));
+    let refused = slot.map_or(0, |slot| desired.standing(&view, slot).refused);
     assert_eq!(
-        wanted.peers.len() + wanted.refused.len(),
-        usize::from(!is_released),
+        u32::from(wanted.is_some()) + refused,
+        u32::from(!is_released),
         "a peer that is neither served nor refused"
     );
-    for (key, served) in &wanted.peers {
+    if let Some(served) = wanted {
         let inside = |prefix: &ipnet::IpNet| ranges.values().flatten().any(|range| range.contains(prefix));
-        assert!(*key == public_key && served.allowed_ips.iter().all(inside));
+        assert!(served.public_key == public_key && served.allowed_ips.iter().all(inside));
         let served: HashSet<_> = served.allowed_ips.iter().map(ipnet::IpNet::addr).collect();
         assert_eq!(served, addresses, "not the addresses that it is named by");
     }

@@ -1,18 +1,20 @@
 //! A gateway on a kernel in memory, its API and its ticks. Nothing else in this test calls a gateway.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use culvert_crds::gateway::KeyStorage;
 use culvert_node_agent::assignment::Assignment;
 use culvert_node_agent::clock::Clocks;
-use culvert_node_agent::desired::parse::Peer;
-use culvert_node_agent::gateway::Gateway;
+use culvert_node_agent::desired::Shared;
+use culvert_node_agent::desired::parse::{Peer, Uid};
+use culvert_node_agent::gateway::{Gateway, Ground, PassError, Step};
 use culvert_node_agent::interface::Mark;
 use culvert_node_agent::kernel::fake::Fake;
 use culvert_node_agent::keystore::Keystore;
-use culvert_node_agent::watch::Shared;
+use culvert_node_agent::metrics::Metrics;
 use culvert_wireguard::netlink::LinkInfo;
 use culvert_wireguard::{AllowedIps, DesiredPeer, DeviceChange, Endpoint, PeerChange, PublicKey, WallTime};
 
@@ -22,6 +24,9 @@ pub const NAME: &str = "cv0";
 pub const FOREIGN: &str = "wg0";
 /// How long a client is remembered, in seconds.
 pub const WINDOW: u64 = 180;
+
+/// Steps after which a gateway rests, or never will.
+const STEPS: usize = 1_000;
 
 /// A node.
 pub struct Node {
@@ -44,6 +49,7 @@ pub struct Node {
     desired: Shared,
     keystore: Keystore,
     gateway: Gateway,
+    metrics: Metrics,
     boot: u64,
     version: u64,
 }
@@ -83,6 +89,9 @@ impl Node {
                     vec!["10.64.0.0/24".parse().unwrap(), "fd64::/64".parse().unwrap()],
                 )]),
                 endpoint_host: None,
+                purge_generation: 0,
+                purged_generation: 0,
+                nodes: 1,
             },
             wanted: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -94,6 +103,7 @@ impl Node {
             desired: Shared::default(),
             keystore: Keystore::new(folder.join("keys")),
             gateway: Gateway::new(mark),
+            metrics: Metrics::new(""),
             boot: 10_000,
             version: 100,
         }
@@ -125,7 +135,7 @@ impl Node {
             None => self.told.remove(&number),
         };
         let mut desired = self.desired.lock();
-        desired.apply(format!("u{number}"), Some(peer));
+        desired.apply(uid(number), Some(peer));
         if self.listed {
             desired.note(self.version);
         }
@@ -133,8 +143,12 @@ impl Node {
 
     /// A list of everything that is claimed has come to its end.
     pub fn list(&mut self) {
-        let named: HashSet<_> = self.wanted.keys().map(|number| format!("u{number}")).collect();
-        self.desired.lock().finish_list(self.version, &named);
+        let mut desired = self.desired.lock();
+        desired.list_begins(self.version);
+        for number in self.wanted.keys() {
+            desired.apply(uid(*number), Some(peer(*number, self.version)));
+        }
+        desired.finish_list(self.version);
         self.listed = true;
     }
 
@@ -145,6 +159,7 @@ impl Node {
         self.desired = Shared::default();
         self.listed = false;
         self.told.clear();
+        self.desired.lock().list_begins(self.version);
         for number in self.wanted.clone().into_keys().filter(|number| number % 2 == 0) {
             self.tell(number, peer(number, self.version));
         }
@@ -172,7 +187,7 @@ impl Node {
         }
         let endpoint = Endpoint::new("192.0.2.1:4711".parse().unwrap());
         self.kernel
-            .handshake(&name, &key(number), endpoint, self.clocks().wall);
+            .handshake(&name, &key(number), endpoint, clocks(self.boot).wall);
         self.heard.insert(number, self.boot);
     }
 
@@ -195,44 +210,50 @@ impl Node {
         self.boot
     }
 
-    fn clocks(&self) -> Clocks {
-        let boot = Duration::from_secs(self.boot);
-        Clocks {
-            boot,
-            mono: boot,
-            wall: WallTime {
-                seconds: i64::try_from(self.boot).unwrap(),
-                nanoseconds: 0,
-            },
-        }
-    }
-
     /// Clients speak, five seconds pass, and the agent does all that it would do of itself.
     pub async fn tick(&mut self) -> Result<(), String> {
         for number in self.speaking.clone() {
             self.speak(number);
         }
         self.wait(5);
-        let clocks = self.clocks();
-        let Self {
-            gateway,
-            kernel,
-            keystore,
-            assignment,
-            desired,
-            ..
-        } = self;
-        let result = if self.leaving {
-            if gateway.state().drained {
+        if self.leaving {
+            if self.gateway.state().drained {
                 return Ok(());
             }
-            gateway.drain(kernel).await
-        } else {
-            gateway
-                .pass(kernel, keystore, assignment, desired, Some(clocks))
-                .await
-        };
+            let result = self.gateway.drain(&mut self.kernel).await;
+            return result.map_err(|error| format!("{error}: {error:?}"));
+        }
+        let now = AtomicU64::new(self.boot);
+        let result = self.steps(&now).await;
+        self.boot = now.into_inner();
         result.map_err(|error| format!("{error}: {error:?}"))
+    }
+
+    /// A tick and all that follows, with waits that take no time; the first failure on the way.
+    async fn steps(&mut self, now: &AtomicU64) -> Result<(), PassError> {
+        let mut on = Ground {
+            kernel: &mut self.kernel,
+            keystore: &self.keystore,
+            desired: &self.desired,
+            metrics: &self.metrics,
+            clock: &|| clocks(now.load(Ordering::Relaxed)),
+        };
+        let news = on.desired.lock().news();
+        self.gateway.news(&news);
+        let mut first = self.gateway.tick(&mut on, &self.assignment, true).await;
+        for _ in 0..STEPS {
+            match self.gateway.step(&mut on).await {
+                Ok(Step::More) => {}
+                Ok(Step::Later(at)) => now.store(at.as_secs() + 1, Ordering::Relaxed),
+                Ok(Step::Idle) if self.gateway.needs_tick() => {
+                    let again = self.gateway.tick(&mut on, &self.assignment, false).await;
+                    first = first.and(again);
+                }
+                Ok(Step::Idle) => return first.and_then(|()| self.gateway.outcome()),
+                Err(error) => first = first.and(Err(error)),
+            }
+        }
+        panic!("a gateway that does not come to rest: {first:?}");
     }
 
     /// What there is to report.
@@ -245,6 +266,18 @@ impl Node {
             is_troubled: state.failure.is_some(),
             is_drained: state.drained,
         }
+    }
+}
+
+fn clocks(seconds: u64) -> Clocks {
+    let boot = Duration::from_secs(seconds);
+    Clocks {
+        boot,
+        mono: boot,
+        wall: WallTime {
+            seconds: i64::try_from(seconds).unwrap(),
+            nanoseconds: 0,
+        },
     }
 }
 
@@ -261,11 +294,15 @@ pub fn stranger() -> PeerChange {
     })
 }
 
+fn uid(number: u8) -> Uid {
+    Uid::from_u128(number.into())
+}
+
 fn peer(number: u8, version: u64) -> Peer {
     Peer {
         version,
         created: number.into(),
-        key_uid: format!("k{number}"),
+        key_uid: uid(number),
         public_key: key(number),
         addresses: vec![
             [10, 64, 0, number + 1].into(),
