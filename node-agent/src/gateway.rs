@@ -316,6 +316,13 @@ impl Gateway {
         is_tick: bool,
     ) -> Result<(), PassError> {
         self.mark.window = assignment.mark.window;
+        if self.state.drained {
+            // It has come back, whatever is found of it.
+            self.state = State {
+                purged: self.state.purged,
+                ..State::new()
+            };
+        }
         self.begin_round(is_tick);
         self.assign(on, assignment);
         let ensured = self.ensure(on, assignment).await;

@@ -1,7 +1,7 @@
 //! `cargo xtask soak`: the proofs of the suites in their long mode, one program after the other.
 //!
 //! They are the same tests, with larger numbers: those of `operator/tests/model/bounds.rs`, of the two `scale.rs` in
-//! `e2e/tests`, and of the kernel's tests themselves. What each has counted is on the terminal, and the last line is
+//! `e2e/tests`, and of the tests of `wireguard` and `node-agent` themselves. What each has counted is on the terminal, and the last line is
 //! `N passed, N failed`. All of them together take hours; a word picks some.
 
 use std::{
@@ -36,25 +36,17 @@ enum Place {
 }
 
 /// How the names of a program's tests begin that have a long mode.
-const LONG: [(&str, Place, &[&str]); 5] = [
+const LONG: [(&str, Place, &[&str]); 7] = [
     ("model", Place::Host, &["whatever_fails"]),
+    ("faults", Place::Host, &["every_failure_"]),
+    ("corpus", Place::Host, &["no_"]),
     (
         "api",
         Place::Host,
         &["soak::", "outage::", "restore::", "crowd::"],
     ),
-    (
-        "kernel",
-        Place::Machine,
-        &[
-            "dump::ten_thousand_",
-            "look::ten_thousand_",
-            "change::the_most_peers_",
-            "dump::the_most_peers_",
-            "soak::",
-        ],
-    ),
-    ("contract_machine", Place::Machine, &["soak::"]),
+    ("kernel", Place::Machine, &["looks::ten_thousand_"]),
+    ("most", Place::Machine, &["the_most_peers_"]),
     (
         "system",
         Place::Machines,
@@ -90,11 +82,12 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
             sum.add(system::soak(begin, asked)?);
             continue;
         }
-        let binary = artifact::test(program)?;
-        let mut names = names(&binary, begin)?;
-        names.retain(|name| asked(name));
-        if !names.is_empty() {
-            sum.add(run_long(&binary, place, names)?);
+        for binary in artifact::tests(program)? {
+            let mut names = names(&binary, begin)?;
+            names.retain(|name| asked(name));
+            if !names.is_empty() {
+                sum.add(run_long(&binary, place, names)?);
+            }
         }
     }
     ensure!(

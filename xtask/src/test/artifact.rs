@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::run;
@@ -20,6 +20,14 @@ pub struct Artifact {
 /// Builds one test program.
 pub fn test(name: &str) -> Result<Artifact> {
     only(built("test")?, name)
+}
+
+/// Builds the test programs of this name: several crates may have one.
+pub fn tests(name: &str) -> Result<Vec<Artifact>> {
+    let found = built("test")?.into_iter().filter(|(target, _)| target == name);
+    let found: Vec<Artifact> = found.map(|(_, artifact)| artifact).collect();
+    ensure!(!found.is_empty(), "cargo built no program `{name}`");
+    Ok(found)
 }
 
 /// Builds one program.

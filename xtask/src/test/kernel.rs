@@ -16,7 +16,7 @@ use super::{
 use crate::run;
 
 /// Variables of ours that a test may want to see.
-const PASSED_ON: [&str; 7] = [
+const PASSED_ON: [&str; 8] = [
     "RUST_LOG",
     "RUST_BACKTRACE",
     "PROPTEST_CASES",
@@ -24,12 +24,13 @@ const PASSED_ON: [&str; 7] = [
     "CULVERT_CACHE",
     "XDG_CACHE_HOME",
     "CULVERT_KEEP",
+    "CULVERT_SEED",
 ];
 
 /// Where tests find wireguard-go.
 pub const WIREGUARD_GO: &str = "CULVERT_WIREGUARD_GO";
 
-/// The programs that hold a contract against the kernel.
+/// The programs that hold a contract against the kernel. One more, `most`, fills an interface, for `cargo xtask soak` alone.
 pub const PROGRAMS: [&str; 2] = ["kernel", "contract_machine"];
 
 pub fn run(filter: &[String]) -> Result<Tally> {
