@@ -9,7 +9,7 @@
 //! | `claim` | `wireguardpeers` | make, change and delete claims |
 //! | `publish` | `wireguardkeys`, `ippools`, `wireguardgateways` | write the status of that kind |
 //! | `enlist` | `gatewaynodes` | make, change and delete gateway nodes |
-//! | `drain` | `gatewaynodes` | change a gateway node's `spec.drain` alone |
+//! | `drain` | `gatewaynodes` | change a gateway node's `spec.drain` and raise its `spec.purgeGeneration`, no more |
 //! | `report` | `gatewaynodes` | write the status of the gateway nodes on the node that the caller's token is bound to |
 //! | `report-any` | `gatewaynodes` | with `report`: of any node |
 //!
@@ -73,7 +73,7 @@ fn statuses() -> ValidatingAdmissionPolicy {
 /// The operator says which gateway serves on which node. Whoever may delete nodes may do the same to what belongs to
 /// one: that is the garbage collector, which takes a gateway node when its node is gone.
 fn gateway_nodes() -> ValidatingAdmissionPolicy {
-    // Everything in the spec but `drain` is fixed by the definition itself.
+    // Everything in the spec but `drain` and `purgeGeneration` is fixed by the definition itself.
     let only_drain = ["annotations", "labels", "finalizers", "ownerReferences"]
         .map(|field| format!("object.?metadata.{field} == oldObject.?metadata.{field}"))
         .join(" && ");
@@ -94,7 +94,7 @@ fn gateway_nodes() -> ValidatingAdmissionPolicy {
         )
         .forbid(
             "variables.unchanged || variables.enlists || variables.collects || variables.drains".to_owned(),
-            "GatewayNodes are made by Culvert's operator from gateways and nodes; change a WireGuardGateway or a node's labels instead. The verb `drain` on gatewaynodes.culvert.dev in a cluster role lets change spec.drain, the verb `enlist` all",
+            "GatewayNodes are made by Culvert's operator from gateways and nodes; change a WireGuardGateway or a node's labels instead. The verb `drain` on gatewaynodes.culvert.dev in a cluster role lets change spec.drain and raise spec.purgeGeneration, the verb `enlist` all",
         )
         .named("gatewaynodes")
 }

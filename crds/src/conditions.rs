@@ -27,6 +27,11 @@ pub enum ConditionType {
     ///
     /// True: `ExpiresSoon`. False: `Fresh`.
     Expiring,
+    /// Something on the node can write down where clients are. No part of `Ready`: who is served is served.
+    ///
+    /// True: `DebugMessages`, `CoreDumps`, `PlainSwap`, the first of these that is found. False: `NothingFound`. The
+    /// condition is absent where nothing was found and not everything could be looked at.
+    PrivacyDegraded,
 }
 
 impl ConditionType {
@@ -37,6 +42,7 @@ impl ConditionType {
             Self::Programmed => "Programmed",
             Self::Ready => "Ready",
             Self::Expiring => "Expiring",
+            Self::PrivacyDegraded => "PrivacyDegraded",
         }
     }
 }
@@ -123,6 +129,14 @@ reasons! {
     KernelError => "the node's kernel refused a request; the agent's log has the error",
     /// The kernel takes no further peer.
     TooManyPeers => "the node's kernel has no room for all of the gateway's peers; status.refused counts those that are missing: spread the keys over pools with gateways of their own",
+    /// The kernel logs WireGuard's debug messages.
+    DebugMessages => "the node's kernel logs WireGuard's debug messages, and in them where clients are; switch them off: `echo 'module wireguard -p' > /proc/dynamic_debug/control`",
+    /// A crash could store memory.
+    CoreDumps => "a crash of the agent or of wireguard-go could be stored on the node with its memory; see the page of this reason for what has to be changed",
+    /// Memory could be written to a disk in the clear.
+    PlainSwap => "the node swaps to a disk without encryption, so memory that tells where clients are may end there; use zram, an encrypted device, or no swap",
+    /// The node keeps nothing.
+    NothingFound => "nothing was found on the node that could write down where clients are",
     /// The node is leaving the gateway.
     Draining => "the gateway is leaving this node",
 }

@@ -67,6 +67,14 @@ pub struct GatewayNodeSpec {
     /// Asks the agent to forget all peers, delete the interface and stay away.
     #[serde(default)]
     pub drain: bool,
+
+    /// Raise it to have every client forgotten now, live sessions included: they begin anew, each with a handshake.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    #[x_kube(
+        validation = Rule::new("self >= oldSelf").message("purgeGeneration can only be raised")
+    )]
+    pub purge_generation: i64,
 }
 
 /// A reference to a gateway, fixed to one incarnation of it.
@@ -133,11 +141,15 @@ pub struct GatewayNodeStatus {
     #[serde(default)]
     pub drained: bool,
 
+    /// The `spec.purgeGeneration` for which every client has been forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged_generation: Option<i64>,
+
     /// When the agent last reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_time: Option<MicroTime>,
 
-    /// `Programmed` and `Ready`.
+    /// `Programmed`, `Ready`, and `PrivacyDegraded` where all of it could be looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -1,5 +1,6 @@
 //! Flags and environment variables.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -31,7 +32,31 @@ pub struct Args {
     #[arg(long, env = "CULVERT_WIREGUARD_GO", default_value = "wireguard-go")]
     pub wireguard_go: PathBuf,
 
+    /// Where to serve /livez, /readyz and /metrics, as in `0.0.0.0:8080` or `[::]:8080`. Nothing is served without it.
+    #[arg(long, env = "CULVERT_LISTEN", value_name = "IP:PORT")]
+    pub listen: Option<SocketAddr>,
+
     /// What every program has.
     #[command(flatten)]
     pub logs: LogArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn flags_fit_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_is_served_unasked() {
+        let args = Args::parse_from(["culvert-node-agent", "--node-name=a"]);
+        assert_eq!(args.listen, None);
+        let asked = Args::parse_from(["culvert-node-agent", "--node-name=a", "--listen=[::1]:8080"]);
+        assert_eq!(asked.listen, "[::1]:8080".parse().ok());
+        assert!(Args::try_parse_from(["culvert-node-agent", "--node-name=a", "--listen=127.0.0.1"]).is_err());
+    }
 }

@@ -31,6 +31,12 @@ pub struct Assignment {
     pub ranges: HashMap<String, Vec<IpNet>>,
     /// Where clients connect, without port.
     pub endpoint_host: Option<String>,
+    /// Raised to have every client forgotten at once.
+    pub purge_generation: i64,
+    /// For which generation that has been reported done, by whichever agent: a restart must not repeat it.
+    pub purged_generation: i64,
+    /// How many nodes the gateway has, as the operator last said; reports are spread accordingly.
+    pub nodes: u32,
 }
 
 /// A gateway that is asked to leave this node.
@@ -95,6 +101,13 @@ impl Assignment {
             key_storage: gateway.spec.key_storage,
             ranges,
             endpoint_host: node.spec.endpoint_host.clone(),
+            purge_generation: node.spec.purge_generation,
+            purged_generation: node
+                .status
+                .as_ref()
+                .and_then(|status| status.purged_generation)
+                .unwrap_or(0),
+            nodes: nodes(gateway),
         })
     }
 
@@ -115,6 +128,13 @@ impl Assignment {
     }
 }
 
+/// The nodes that a gateway has in all: the second of the two numbers in its status. One, before it has any.
+fn nodes(gateway: &WireGuardGateway) -> u32 {
+    let told = gateway.status.as_ref().and_then(|status| status.nodes.as_deref());
+    let all = told.and_then(|told| told.split_once('/')?.1.parse().ok());
+    all.unwrap_or(0).max(1)
+}
+
 /// The gateway's own address in a range: the first host address, with the range's prefix length.
 pub fn gateway_address(range: &IpNet) -> IpNet {
     let first = match range.network() {
@@ -132,6 +152,10 @@ mod tests {
     use serde_json::json;
 
     fn read(drain: bool, gateway_uid: &str) -> Option<Assignment> {
+        read_with(drain, gateway_uid, json!(null))
+    }
+
+    fn read_with(drain: bool, gateway_uid: &str, nodes: serde_json::Value) -> Option<Assignment> {
         let node = json!({
             "metadata": { "name": "gw.a", "generation": 3 },
             "spec": {
@@ -139,9 +163,10 @@ mod tests {
                 "nodeName": "a",
                 "endpointHost": "2001:db8::1",
                 "drain": drain,
+                "purgeGeneration": 7,
             },
         });
-        let gateway = json!({ "metadata": {}, "spec": { "poolRefs": [{ "name": "default" }] } });
+        let gateway = json!({ "metadata": {}, "spec": { "poolRefs": [{ "name": "default" }] }, "status": { "nodes": nodes } });
         let pool = json!({
             "metadata": { "name": "default" },
             "spec": { "ipv4": { "cidr": "10.64.0.0/11" }, "ipv6": { "cidr": "fd64:cafe:1::/64" } },
@@ -173,6 +198,26 @@ mod tests {
                 "fd64:cafe:1::1/64".parse().unwrap()
             ]
         );
+    }
+
+    #[test]
+    fn the_gateways_status_says_how_many_nodes_it_has() {
+        for (told, nodes) in [
+            (json!(null), 1),
+            (json!("0/0"), 1),
+            (json!("2/3"), 3),
+            (json!("200/200"), 200),
+            (json!("many"), 1),
+            (json!("1/-3"), 1),
+        ] {
+            let assignment = read_with(false, "one", told.clone()).unwrap();
+            assert_eq!(assignment.nodes, nodes, "{told}");
+        }
+    }
+
+    #[test]
+    fn the_node_is_asked_to_purge() {
+        assert_eq!(read(false, "one").unwrap().purge_generation, 7);
     }
 
     #[test]

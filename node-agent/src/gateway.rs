@@ -43,6 +43,8 @@ pub struct State {
     pub refused: Option<Refused>,
     /// The interface is gone, as asked.
     pub drained: bool,
+    /// The `purgeGeneration` for which every client has been forgotten. It outlives sessions and interfaces.
+    pub purged: i64,
     /// What is wrong.
     pub failure: Option<Reason>,
 }
@@ -191,11 +193,11 @@ impl Gateway {
         }
         // The lock is held for the copy alone, so that the watch never waits for the kernel.
         let (version, complete, wanted) = {
-            let desired = desired.lock();
+            let mut desired = desired.lock();
             (
                 desired.version(),
                 desired.is_complete(),
-                desired.wanted(&assignment.ranges, &own),
+                desired.all_wanted(&assignment.ranges, &own),
             )
         };
         let now = tick.map(|clocks| clocks.mono);
@@ -307,6 +309,7 @@ impl State {
             pools: Vec::new(),
             refused: None,
             drained: false,
+            purged: 0,
             failure: None,
         }
     }

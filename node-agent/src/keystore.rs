@@ -2,7 +2,8 @@
 //!
 //! The kernel's copy comes first: as long as the interface lives, a lost or changed file changes
 //! nothing for clients. A key that is to have no file is kept by the gateway in the agent's memory as
-//! well, and that copy outlives the interface. A file is written whole and private (0600) or not at all.
+//! well, and that copy outlives the interface. A file is written whole and private (0600) or not at all: under
+//! another name first, and what a crash leaves there is a key that nobody looks after, so it goes at the next start.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -40,6 +41,9 @@ pub enum KeystoreError {
     Generate(#[source] KeyError),
 }
 
+/// How the name of a file ends that is not whole yet.
+const UNFINISHED: &str = "new";
+
 /// Where the private keys of this node's gateways are kept.
 #[derive(Clone, Debug)]
 pub struct Keystore {
@@ -52,6 +56,28 @@ impl Keystore {
         Self { folder }
     }
 
+    /// Removes what an agent that was killed while it wrote a key has left behind.
+    pub fn clean(&self) -> Result<(), KeystoreError> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => {
+                return Err(KeystoreError::File {
+                    action: "look for",
+                    path: self.folder.clone(),
+                    source,
+                });
+            }
+        };
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        // One that cannot be removed keeps no other.
+        let results: Vec<_> = paths
+            .filter(|path| path.extension().is_some_and(|extension| extension == UNFINISHED))
+            .map(|path| remove(&path))
+            .collect();
+        results.into_iter().collect()
+    }
+
     /// The key of a gateway: the one that is in use, in the agent or in the kernel, then the file's, then a new one.
     pub fn key(
         &self,
@@ -62,6 +88,7 @@ impl Keystore {
         let path = self.folder.join(format!("{gateway}.key"));
         if storage == KeyStorage::Memory {
             remove(&path)?;
+            remove(&path.with_extension(UNFINISHED))?;
             return in_use.map_or_else(|| PrivateKey::generate().map_err(KeystoreError::Generate), Ok);
         }
         let stored = read(&path);
@@ -84,18 +111,24 @@ impl Keystore {
         fs::create_dir_all(&self.folder).map_err(failed("make the folder of"))?;
         fs::set_permissions(&self.folder, Permissions::from_mode(0o700))
             .map_err(failed("close the folder of"))?;
-        let temporary = path.with_extension("new");
-        let _ = fs::remove_file(&temporary);
+        let temporary = path.with_extension(UNFINISHED);
+        remove(&temporary)?;
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&temporary)
             .map_err(failed("create"))?;
-        file.write_all(key.to_base64().as_bytes())
-            .map_err(failed("write"))?;
-        file.sync_all().map_err(failed("write"))?;
-        fs::rename(&temporary, path).map_err(failed("replace"))?;
+        let written = file
+            .write_all(key.to_base64().as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(failed("write"))
+            .and_then(|()| fs::rename(&temporary, path).map_err(failed("replace")));
+        if written.is_err() {
+            // A full disk, most likely; why it failed is what is to be told.
+            let _ = remove(&temporary);
+        }
+        written?;
         // The name, too, must outlive a loss of power.
         fs::File::open(&self.folder)
             .and_then(|folder| folder.sync_all())
@@ -143,6 +176,15 @@ mod tests {
         (folder, keystore)
     }
 
+    fn files(store: &Keystore) -> Vec<String> {
+        let entries = fs::read_dir(&store.folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
     #[test]
     fn a_key_survives_a_restart_in_a_private_file() {
         let (_folder, store) = store();
@@ -182,7 +224,47 @@ mod tests {
     fn a_key_in_memory_leaves_no_file() {
         let (_folder, store) = store();
         store.key("gw", KeyStorage::Node, None).unwrap();
+        fs::write(store.folder.join("gw.new"), "half").unwrap();
         store.key("gw", KeyStorage::Memory, None).unwrap();
-        assert!(!store.folder.join("gw.key").exists());
+        assert_eq!(files(&store), [""; 0]);
+    }
+
+    #[test]
+    fn a_key_in_use_goes_on_without_a_file() {
+        let (_folder, store) = store();
+        let made = store.key("gw", KeyStorage::Memory, None).unwrap();
+        let in_use = Some(PrivateKey::from_bytes(made.as_bytes()));
+        assert!(store.key("gw", KeyStorage::Memory, in_use).unwrap() == made);
+        assert!(!store.folder.exists());
+    }
+
+    #[test]
+    fn what_a_crash_left_half_written_is_gone_after_a_start() {
+        let (_folder, store) = store();
+        store.clean().unwrap();
+        let made = store.key("gw", KeyStorage::Node, None).unwrap();
+        for name in ["gw.new", "other.new", "other.key", "new"] {
+            fs::write(store.folder.join(name), "half").unwrap();
+        }
+        store.clean().unwrap();
+        assert_eq!(files(&store), ["gw.key", "new", "other.key"]);
+        assert!(store.key("gw", KeyStorage::Node, None).unwrap() == made);
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_written_leaves_nothing() {
+        let (_folder, store) = store();
+        store.key("gw", KeyStorage::Node, None).unwrap();
+        // A folder stands where the file is to be.
+        fs::create_dir_all(store.folder.join("other.key/full")).unwrap();
+        let failed = store.key("other", KeyStorage::Node, Some(PrivateKey::from_bytes(&[7; 32])));
+        assert!(matches!(
+            failed,
+            Err(KeystoreError::File {
+                action: "replace",
+                ..
+            })
+        ));
+        assert_eq!(files(&store), ["gw.key", "other.key"]);
     }
 }

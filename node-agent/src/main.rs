@@ -1,19 +1,30 @@
 //! `culvert-node-agent`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
 use culvert_node_agent::args::Args;
+use culvert_node_agent::clock::Clocks;
+use culvert_node_agent::harden::harden;
 use culvert_node_agent::kernel::{Kernel, Netlink, Userspace, choose};
 use culvert_node_agent::keystore::Keystore;
-use culvert_node_agent::run::{look_through, run};
+use culvert_node_agent::metrics::Metrics;
+use culvert_node_agent::privacy::{self, Node};
+use culvert_node_agent::run::{Parts, look_through, run};
+use culvert_node_agent::serve::Agent;
+use culvert_startup::serve::{self, Health, State};
 use culvert_startup::stop::Stop;
 use culvert_startup::{cluster, logs};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-#[tokio::main(worker_threads = 2)]
-async fn main() -> ExitCode {
-    match start(Args::parse()).await {
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -22,8 +33,23 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn start(args: Args) -> anyhow::Result<()> {
+fn start() -> anyhow::Result<()> {
+    // Rights are a thread's, so this comes before there is another one.
+    let left = harden()?;
+    let args = Args::parse();
     logs::start(&args.logs)?;
+    if !left.is_empty() {
+        tracing::warn!(?left, "unable to give up everything that the agent does not need");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    runtime.block_on(open(args))
+}
+
+async fn open(args: Args) -> anyhow::Result<()> {
     let stop = Stop::listen().context("failed to listen for signals")?;
     let opened = choose::choose(args.backend, Netlink::open).context(
         "failed to reach WireGuard in the node's kernel; is the module loaded? try `modprobe wireguard`",
@@ -40,7 +66,19 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
     let gateways = look_through(&mut kernel)
         .await
         .context("failed to look for the interfaces of an earlier agent")?;
+    // Before the cluster is, so that a port in use is said at once.
+    let listener = match args.listen {
+        Some(address) => Some(serve::bind(address).await?),
+        None => None,
+    };
     let client = cluster::client().await?;
+    let health = Arc::<Health>::default();
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let _server = listener.map(|listener| answer(listener, &health, &metrics));
+    let node = Node::new(kernel.backend());
+    let first = node.look();
+    let (findings, privacy) = watch::channel(first.finding());
+    let _looking = tokio::spawn(privacy::run(node, first, findings));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         node = args.node_name,
@@ -48,6 +86,38 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
         "culvert-node-agent starts"
     );
     let keystore = Keystore::new(args.state_dir);
-    run(client, args.node_name, keystore, kernel, gateways, stop.asked()).await;
+    if let Err(error) = keystore.clean() {
+        // The gateways are more important.
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "unable to clean up the folder of the keys");
+    }
+    let parts = Parts {
+        client,
+        node: args.node_name,
+        keystore,
+        kernel,
+        gateways,
+        health,
+        metrics,
+        privacy,
+    };
+    run(parts, stop.asked()).await;
     Ok(())
+}
+
+/// Answers probes and scrapes for as long as what it gives back is kept.
+fn answer(
+    listener: TcpListener,
+    health: &Arc<Health>,
+    metrics: &Arc<Metrics>,
+) -> tokio::task::JoinSet<std::convert::Infallible> {
+    // The clock is the node's, not the program's: before the first beat it would seem dead.
+    health.beat(Clocks::read().mono);
+    let state = State {
+        health: Arc::clone(health),
+        program: Arc::new(Agent {
+            metrics: Arc::clone(metrics),
+        }),
+    };
+    serve::start(listener, state)
 }

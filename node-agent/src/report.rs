@@ -1,8 +1,11 @@
 //! Writes a gateway's state into its `GatewayNode`.
 //!
-//! A report goes out at once when something happened that somebody waits for, then no more often than
-//! [`PAUSE`]; without news it is renewed every [`RENEWAL`], so that the operator knows the node is alive.
-//! Nothing in it, nor when it is written, depends on what clients do.
+//! A report goes out at once when something happened that somebody waits for, then no more often than the apiserver
+//! can bear from all the gateway's nodes together; without news it is renewed every [`RENEWAL`], so that the operator
+//! knows the node is alive. Nothing in it, nor when it is written, depends on what clients do.
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use culvert_crds::conditions::condition;
 use culvert_crds::gateway_node::Backend;
 use culvert_crds::{ConditionType, GatewayNode, GatewayNodeStatus, Reason};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use kube::api::PostParams;
 use kube::{Api, Client, Resource};
 use rand::RngExt;
@@ -21,9 +24,12 @@ use tokio::sync::watch;
 
 use crate::clock::{Clocks, sleep};
 use crate::gateway::State;
+use crate::privacy::Finding;
 
-/// The least time between two reports.
+/// The least time between two reports of one gateway on one node …
 const PAUSE: Duration = Duration::from_millis(200);
+/// … and that which each of its nodes adds: an apiserver that hears of every node for every key has no time for keys.
+const PAUSE_PER_NODE: Duration = Duration::from_millis(5);
 /// The time between two reports without news, a tenth more or less.
 const RENEWAL: Duration = Duration::from_secs(30);
 /// How long to wait after a failure, doubled up to [`RENEWAL`].
@@ -46,13 +52,15 @@ pub struct Report {
     pub backend: Backend,
     /// What was done.
     pub state: State,
+    /// How many nodes the gateway has.
+    pub nodes: u32,
     /// The last version that concerned this gateway's pools, up to what is applied.
     pub news: u64,
 }
 
 impl Report {
     /// Whether somebody waits for the difference between two reports. A watermark that moves because time passes is
-    /// none.
+    /// none, nor is another node.
     fn is_news(&self, before: &Self) -> bool {
         let settled = |report: &Self| {
             let caught_up = report.state.applied.map(|_| 0);
@@ -61,15 +69,26 @@ impl Report {
                     applied: caught_up,
                     ..report.state.clone()
                 },
+                nodes: 0,
                 ..report.clone()
             }
         };
         settled(self) != settled(before)
     }
+
+    /// How long the next report has to wait after this one.
+    fn pause(&self) -> Duration {
+        PAUSE.max(PAUSE_PER_NODE * self.nodes)
+    }
 }
 
-/// Reports until the sender is gone, or the object is.
-pub async fn run(client: Client, name: String, mut reports: watch::Receiver<Option<Report>>) {
+/// Reports until the sender is gone, or the object is. `privacy` is what the node was last found to do.
+pub async fn run(
+    client: Client,
+    name: String,
+    mut reports: watch::Receiver<Option<Report>>,
+    mut privacy: watch::Receiver<Finding>,
+) {
     let nodes: Api<GatewayNode> = Api::all(client);
     let mut backoff = BACKOFF;
     let mut known: Option<GatewayNode> = None;
@@ -80,11 +99,13 @@ pub async fn run(client: Client, name: String, mut reports: watch::Receiver<Opti
             }
             continue;
         };
-        match tokio::time::timeout(TIMEOUT, write(&nodes, &name, &report, known.take())).await {
+        let found = *privacy.borrow_and_update();
+        let writing = write(&nodes, &name, (&report, found), known.take());
+        match tokio::time::timeout(TIMEOUT, writing).await {
             Ok(Ok(object)) => {
                 known = Some(object);
                 backoff = BACKOFF;
-                sleep(PAUSE).await;
+                sleep(report.pause()).await;
             }
             Ok(Err(kube::Error::Api(status))) if status.is_not_found() => return,
             failure => {
@@ -107,11 +128,13 @@ pub async fn run(client: Client, name: String, mut reports: watch::Receiver<Opti
                 .borrow_and_update()
                 .as_ref()
                 .is_some_and(|new| new.is_news(&report));
-            if is_news {
+            if is_news || *privacy.borrow_and_update() != found {
                 break;
             }
             tokio::select! {
                 changed = reports.changed() => if changed.is_err() { return },
+                // Whoever looked has ended: what was found last stays true.
+                Ok(()) = privacy.changed() => {}
                 () = &mut renewal => break,
             }
         }
@@ -121,7 +144,7 @@ pub async fn run(client: Client, name: String, mut reports: watch::Receiver<Opti
 async fn write(
     nodes: &Api<GatewayNode>,
     name: &str,
-    report: &Report,
+    (report, privacy): (&Report, Finding),
     known: Option<GatewayNode>,
 ) -> kube::Result<GatewayNode> {
     let object = match known {
@@ -133,7 +156,7 @@ async fn write(
         .as_ref()
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();
-    let status = status(report, previous, Clocks::read().timestamp());
+    let status = status(report, privacy, previous, Clocks::read().timestamp());
     let body = json!({
         "apiVersion": GatewayNode::api_version(&()),
         "kind": GatewayNode::kind(&()),
@@ -147,11 +170,7 @@ async fn write(
     nodes.replace_subresource("status", name, &params, &body).await
 }
 
-fn status(
-    report: &Report,
-    previous: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
-    now: Timestamp,
-) -> GatewayNodeStatus {
+fn status(report: &Report, privacy: Finding, previous: &[Condition], now: Timestamp) -> GatewayNodeStatus {
     let state = &report.state;
     let programmed = match (state.failure, state.applied) {
         (Some(reason), _) => Err(reason),
@@ -159,17 +178,20 @@ fn status(
         (None, Some(_)) => Ok(()),
     };
     let time = Time(now);
-    let mark = |kind, positive| {
+    let mark = |kind, is_so, reason| condition(kind, is_so, reason, report.generation, &time, previous);
+    let answer = |kind, positive| {
         let reason = programmed.err().unwrap_or(positive);
-        condition(
-            kind,
-            programmed.is_ok(),
-            reason,
-            report.generation,
-            &time,
-            previous,
-        )
+        mark(kind, programmed.is_ok(), reason)
     };
+    let mut conditions = vec![
+        answer(ConditionType::Programmed, Reason::Programmed),
+        answer(ConditionType::Ready, Reason::Ready),
+    ];
+    conditions.extend(match privacy {
+        Finding::Degraded(reason) => Some(mark(ConditionType::PrivacyDegraded, true, reason)),
+        Finding::Nothing => Some(mark(ConditionType::PrivacyDegraded, false, Reason::NothingFound)),
+        Finding::Unknown => None,
+    });
     GatewayNodeStatus {
         observed_generation: report.generation,
         public_key: state.public_key.map(|key| key.to_base64()),
@@ -181,55 +203,8 @@ fn status(
         pools: state.pools.clone(),
         refused: state.refused.clone(),
         drained: state.drained,
+        purged_generation: Some(state.purged),
         renew_time: Some(MicroTime(now)),
-        conditions: vec![
-            mark(ConditionType::Programmed, Reason::Programmed),
-            mark(ConditionType::Ready, Reason::Ready),
-        ],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report(applied: Option<u64>, news: u64) -> Report {
-        Report {
-            name: "gw.a".into(),
-            generation: 1,
-            endpoint: Some("[2001:db8::1]:51820".into()),
-            listen_port: Some(51820),
-            backend: Backend::Userspace,
-            state: State {
-                session: "s".into(),
-                public_key: None,
-                applied,
-                pools: Vec::new(),
-                refused: None,
-                drained: false,
-                failure: None,
-            },
-            news,
-        }
-    }
-
-    #[test]
-    fn a_watermark_that_moves_without_news_is_not_reported_at_once() {
-        assert!(!report(Some(9), 5).is_news(&report(Some(8), 5)));
-        assert!(report(Some(9), 9).is_news(&report(Some(8), 5)));
-        assert!(report(Some(9), 5).is_news(&report(None, 5)));
-    }
-
-    #[test]
-    fn a_gateway_that_has_not_caught_up_is_not_ready() {
-        let status = status(&report(None, 0), &[], Timestamp::UNIX_EPOCH);
-        assert_eq!(status.applied_resource_version, None);
-        assert_eq!(status.backend, Some(Backend::Userspace));
-        assert!(
-            status
-                .conditions
-                .iter()
-                .all(|c| c.status == "False" && c.reason == "Pending")
-        );
+        conditions,
     }
 }

@@ -5,9 +5,11 @@
 //! more, and sessions are left alone: a restart is not a departure.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_crds::GatewayNode;
+use culvert_startup::serve::Health;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::sync::watch;
@@ -20,6 +22,8 @@ use crate::gateway::{Gateway, PassError};
 use crate::interface::{Mark, SHORTEST_WINDOW};
 use crate::kernel::Kernel;
 use crate::keystore::Keystore;
+use crate::metrics::Metrics;
+use crate::privacy::Finding;
 use crate::report::{self, Report};
 use crate::watch::{self as peers, Shared};
 
@@ -38,6 +42,27 @@ struct Reporter {
     name: String,
 }
 
+/// What the agent is made of.
+#[derive(Debug)]
+pub struct Parts<K> {
+    /// The way to the cluster.
+    pub client: Client,
+    /// Name of the node.
+    pub node: String,
+    /// Where gateways' keys are kept.
+    pub keystore: Keystore,
+    /// What the gateways stand on.
+    pub kernel: K,
+    /// What [`look_through`] has found.
+    pub gateways: HashMap<Uid, Gateway>,
+    /// Told that the loop turns, and whether every gateway has caught up.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What the node itself can write down, for every report.
+    pub privacy: watch::Receiver<Finding>,
+}
+
 struct Agent<K> {
     client: Client,
     node: String,
@@ -47,6 +72,8 @@ struct Agent<K> {
     reporters: HashMap<Uid, Reporter>,
     tasks: JoinSet<()>,
     desired: Shared,
+    health: Arc<Health>,
+    privacy: watch::Receiver<Finding>,
     /// Gateways of which nothing was found at the last tick, in a live read of everything.
     missing: Vec<Uid>,
     /// The last failure of each gateway, so that a lasting one is logged once.
@@ -78,15 +105,10 @@ pub async fn look_through(
     Ok(gateways)
 }
 
-/// Runs until `stop` resolves. `gateways` is what [`look_through`] has found.
-pub async fn run<K: Kernel>(
-    client: Client,
-    node: String,
-    keystore: Keystore,
-    kernel: K,
-    gateways: HashMap<Uid, Gateway>,
-    stop: impl Future<Output = ()>,
-) {
+/// Runs until `stop` resolves.
+pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
+    let client = parts.client;
+    let node = parts.node;
     let (sender, mut assignments) = watch::channel(Assignments::default());
     let desired = Shared::default();
     let mut tasks = JoinSet::new();
@@ -95,12 +117,14 @@ pub async fn run<K: Kernel>(
     let mut agent = Agent {
         client,
         node,
-        kernel,
-        keystore,
-        gateways,
+        kernel: parts.kernel,
+        keystore: parts.keystore,
+        gateways: parts.gateways,
         reporters: HashMap::new(),
         tasks,
         desired: desired.clone(),
+        health: parts.health,
+        privacy: parts.privacy,
         missing: Vec::new(),
         failures: HashMap::new(),
     };
@@ -108,6 +132,7 @@ pub async fn run<K: Kernel>(
     let mut tick = std::pin::pin!(sleep(TICK));
     let mut told = false;
     loop {
+        agent.health.beat(Clocks::read().mono);
         let is_tick = tokio::select! {
             () = &mut stop => break,
             () = &mut tick => true,
@@ -168,6 +193,16 @@ impl<K: Kernel> Agent<K> {
         if is_tick {
             self.tick_unassigned(assignments).await;
         }
+        self.health
+            .set_ready(assignments.complete && self.has_caught_up(assignments));
+    }
+
+    /// Whether every gateway that is to serve has all its peers, or says which it has not.
+    fn has_caught_up(&self, assignments: &Assignments) -> bool {
+        assignments.gateways.iter().all(|assignment| {
+            let gateway = self.gateways.get(&assignment.mark.gateway);
+            gateway.is_some_and(|gateway| gateway.state().applied.is_some())
+        })
     }
 
     async fn leave(&mut self, leaving: &Leaving, is_tick: bool) {
@@ -198,6 +233,7 @@ impl<K: Kernel> Agent<K> {
             listen_port: None,
             backend: self.kernel.backend(),
             state: gateway.state().clone(),
+            nodes: 1,
             news: 0,
         };
         self.report(uid, report);
@@ -289,6 +325,7 @@ impl<K: Kernel> Agent<K> {
             listen_port: Some(assignment.listen_port),
             backend: self.kernel.backend(),
             news: last.min(state.applied.unwrap_or(0)),
+            nodes: assignment.nodes,
             state,
         };
         self.report(uid, report);
@@ -312,9 +349,9 @@ impl<K: Kernel> Agent<K> {
             return;
         }
         let (reports, receiver) = watch::channel(Some(report));
-        let task = self
-            .tasks
-            .spawn(report::run(self.client.clone(), name.clone(), receiver));
+        let privacy = self.privacy.clone();
+        let reporting = report::run(self.client.clone(), name.clone(), receiver, privacy);
+        let task = self.tasks.spawn(reporting);
         self.reporters
             .insert(uid.to_owned(), Reporter { reports, task, name });
     }

@@ -5,8 +5,6 @@
 //! is made of; so this one speaks to the API itself. Whatever fails is resumed with backoff, and a
 //! silent connection is given up.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use culvert_crds::WireGuardPeer;
@@ -17,10 +15,11 @@ use kube::{Api, Client, Resource};
 use rand::RngExt;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
-use tokio::sync::Notify;
 
 use crate::clock::{Clocks, sleep};
-use crate::desired::{Desired, Verdict, parse};
+pub use crate::desired::Shared;
+use crate::desired::parse::{self, Uid};
+use crate::desired::{Desired, Verdict};
 
 /// A watch lives this long at most.
 const WATCH: Duration = Duration::from_secs(50);
@@ -38,26 +37,6 @@ const BACKOFF: Duration = Duration::from_millis(200);
 const BACKOFF_MOST: Duration = Duration::from_secs(30);
 
 type Guarded = DeserializeGuard<WireGuardPeer>;
-
-/// The peers as the API has them, shared by the watch that fills the map and the loop that reads it.
-#[derive(Clone, Debug, Default)]
-pub struct Shared {
-    desired: Arc<Mutex<Desired>>,
-    news: Arc<Notify>,
-}
-
-impl Shared {
-    /// The map.
-    pub fn lock(&self) -> MutexGuard<'_, Desired> {
-        // Nothing that holds the lock can leave the map half changed.
-        self.desired.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until the map has changed since the last wait.
-    pub async fn changed(&self) {
-        self.news.notified().await;
-    }
-}
 
 /// What ends a watch.
 enum End {
@@ -101,8 +80,8 @@ pub async fn run(client: Client, shared: Shared) {
 }
 
 async fn list(peers: &Api<Guarded>, shared: &Shared) -> kube::Result<(u64, Verdict)> {
-    let mut named = HashSet::new();
     let mut params = ListParams::default().limit(PAGE);
+    let mut begun = false;
     loop {
         let page = peers.list(&params).await?;
         let version = page
@@ -112,17 +91,18 @@ async fn list(peers: &Api<Guarded>, shared: &Shared) -> kube::Result<(u64, Verdi
             .and_then(|v| v.parse().ok())
             .unwrap_or(0);
         let mut desired = shared.lock();
+        if !std::mem::replace(&mut begun, true) {
+            desired.list_begins(version);
+        }
         for object in page.items {
-            if let Some(uid) = take_in(&mut desired, &object) {
-                named.insert(uid);
-            }
+            take_in(&mut desired, &object);
         }
         if let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) {
             params = params.continue_token(&token);
         } else {
-            let verdict = desired.finish_list(version, &named);
+            let verdict = desired.finish_list(version);
             drop(desired);
-            shared.news.notify_one();
+            shared.tell();
             return Ok((version, verdict));
         }
     }
@@ -170,9 +150,7 @@ async fn watch(peers: &Api<Guarded>, shared: &Shared, version: &mut String) -> k
             }
             WatchEvent::Deleted(object) => {
                 let seen = object.meta().resource_version.clone();
-                if let (Some(uid), Some(at)) =
-                    (&object.meta().uid, seen.as_deref().and_then(|v| v.parse().ok()))
-                {
+                if let (Some(uid), Some(at)) = (uid(&object), seen.as_deref().and_then(|v| v.parse().ok())) {
                     shared.lock().delete(at, uid);
                 }
                 seen
@@ -190,18 +168,23 @@ async fn watch(peers: &Api<Guarded>, shared: &Shared, version: &mut String) -> k
         if let Some(seen) = seen {
             *version = seen;
         }
-        shared.news.notify_one();
+        shared.tell();
     }
 }
 
-fn take_in(desired: &mut Desired, object: &Guarded) -> Option<String> {
-    let uid = object.meta().uid.clone()?;
+fn take_in(desired: &mut Desired, object: &Guarded) {
+    let Some(uid) = uid(object) else {
+        return;
+    };
     let peer = object.0.as_ref().ok().and_then(parse::peer);
     if peer.is_none() {
-        tracing::warn!(uid, "a peer cannot be read and is refused");
+        tracing::warn!(%uid, "a peer cannot be read and is refused");
     }
-    desired.apply(uid.clone(), peer);
-    Some(uid)
+    desired.apply(uid, peer);
+}
+
+fn uid(object: &Guarded) -> Option<Uid> {
+    object.meta().uid.as_deref()?.parse().ok()
 }
 
 async fn pause(backoff: &mut Duration) {

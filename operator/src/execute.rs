@@ -124,6 +124,7 @@ async fn create_gateway_node(client: &Client, new: NewGatewayNode) -> Outcome {
         node_name: new.node.clone(),
         endpoint_host: new.endpoint_host,
         drain: false,
+        purge_generation: 0,
     };
     let mut object = GatewayNode::new(&new.name, spec);
     // With its node gone there is nothing left to drain; the API's garbage collector takes it.

@@ -10,7 +10,8 @@ use culvert_operator::clock::Clock;
 use culvert_operator::lease::{self, Election};
 use culvert_operator::metrics::Metrics;
 use culvert_operator::run::{Parts, run};
-use culvert_operator::serve::{self, Health, State};
+use culvert_operator::serve::Operator;
+use culvert_startup::serve::{self, Health, State};
 use culvert_startup::stop::Stop;
 use culvert_startup::{cluster, logs};
 
@@ -42,9 +43,11 @@ async fn start(args: Args) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let _server = listener.map(|listener| {
         let state = State {
-            clock,
             health: Arc::clone(&health),
-            metrics: Arc::clone(&metrics),
+            program: Arc::new(Operator {
+                clock,
+                metrics: Arc::clone(&metrics),
+            }),
         };
         serve::start(listener, state)
     });

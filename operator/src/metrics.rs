@@ -31,9 +31,6 @@ use labels::{
     KEY_STATES, KeyState, WatchKind,
 };
 
-/// What [`Metrics::encode`] writes.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// From a busy apiserver's answer to a person's patience, in seconds.
 const ALLOCATION_BUCKETS: [f64; 13] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use culvert_startup::serve::Health;
 use kube::Client;
 use rand::RngExt;
 use tokio::sync::mpsc;
@@ -21,7 +22,6 @@ use crate::memory;
 use crate::metrics::{Metrics, StepKind};
 use crate::observe;
 use crate::plan::{NewClaim, Plan, Promised, Step, plan};
-use crate::serve::Health;
 use crate::world::{Change, Kind, Target, Uid, World};
 
 /// Changes that may wait for the loop before a watch has to.

@@ -1,130 +1,33 @@
-//! Probes and metrics over HTTP.
-//!
-//! Whoever can reach the port can ask; so a connection is good for one request, small and soon, and when there are too
-//! many of them the oldest goes, never the newest: a probe takes a millisecond, and one that is kept waiting would have
-//! the program killed. Nothing is logged of who asks.
+//! What the operator answers to probes and scrapes; `culvert_startup::serve` does the talking.
 
-mod answer;
-mod health;
-#[cfg(test)]
-mod tests;
-
-pub use health::Health;
-
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::future::ready;
-use std::io;
-use std::net::SocketAddr;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::task::{AbortHandle, JoinSet};
+use culvert_startup::serve::Program;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// The largest head of a request, in bytes.
-const LARGEST_HEAD: usize = 16 * 1024;
-
-/// The most headers of a request.
-const MOST_HEADERS: usize = 64;
-
-/// How long to wait after a connection could not be accepted: the program has no file descriptors left, most likely.
-const BREATH: Duration = Duration::from_millis(100);
-
-/// What one client may take.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    /// Connections at the same time.
-    connections: usize,
-    /// How long each may last.
-    time: Duration,
-}
-
-const LIMITS: Limits = Limits {
-    connections: 64,
-    time: Duration::from_secs(10),
-};
-
-/// Nobody can be served.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to listen on {address}; name another with --listen")]
-pub struct BindError {
-    address: SocketAddr,
-    #[source]
-    source: io::Error,
-}
-
-/// What is asked about.
-#[derive(Clone, Debug)]
-pub struct State {
-    /// To tell how old the last beat is.
+/// The operator as it is asked about.
+#[derive(Debug)]
+pub struct Operator {
+    /// By which the loop beats.
     pub clock: Clock,
-    /// What the loop says of itself.
-    pub health: Arc<Health>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
 }
 
-/// Takes the port, so that a program that cannot have it says so before it does anything else.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| BindError { address, source })
-}
-
-/// Serves until what it gives back is dropped.
-pub fn start(listener: TcpListener, state: State) -> JoinSet<Infallible> {
-    serve(listener, state, LIMITS)
-}
-
-fn serve(listener: TcpListener, state: State, limits: Limits) -> JoinSet<Infallible> {
-    let mut tasks = JoinSet::new();
-    tasks.spawn(accept(listener, state, limits));
-    tasks
-}
-
-async fn accept(listener: TcpListener, state: State, limits: Limits) -> Infallible {
-    let mut open = JoinSet::new();
-    let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else {
-                    let now = state.clock.now().mono;
-                    state.clock.until(Some(now + BREATH)).await;
-                    continue;
-                };
-                oldest_first.retain(|connection| !connection.is_finished());
-                if oldest_first.len() >= limits.connections
-                    && let Some(oldest) = oldest_first.pop_front()
-                {
-                    oldest.abort();
-                }
-                // TLS comes in here: it is a handshake on the stream, within the same time.
-                let connection = converse(stream, state.clone());
-                oldest_first.push_back(open.spawn(async move {
-                    // Whether the client was content is its own business.
-                    let _ = tokio::time::timeout(limits.time, connection).await;
-                }));
-            }
-            Some(_) = open.join_next() => {}
-        }
+impl Program for Operator {
+    fn now(&self) -> Duration {
+        self.clock.now().mono
     }
-}
 
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, state: State) {
-    let answered = service_fn(|request| ready(Ok::<_, Infallible>(answer::answer(&request, &state))));
-    let _ = http1::Builder::new()
-        .keep_alive(false)
-        .max_headers(MOST_HEADERS)
-        .max_buf_size(LARGEST_HEAD)
-        .serve_connection(TokioIo::new(stream), answered)
-        .await;
+    fn metrics(&self) -> Result<String, fmt::Error> {
+        self.metrics.encode()
+    }
+
+    fn unready(&self) -> &'static str {
+        "not every kind has been listed yet; the log says which watch fails"
+    }
 }

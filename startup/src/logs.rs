@@ -59,11 +59,13 @@ pub fn start(args: &LogArgs) -> Result<(), BadFilter> {
         LogFormat::Text => logs.with(lines.with_filter(asked)).init(),
         LogFormat::Json => logs.with(lines.json().with_filter(asked)).init(),
     }
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panicked");
-    }));
+    std::panic::set_hook(Box::new(|panic| tell_place(panic)));
     Ok(())
+}
+
+fn tell_place(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(place, "panicked");
 }
 
 fn asked(filter: &str) -> Result<EnvFilter, BadFilter> {
@@ -128,6 +130,29 @@ mod tests {
                 "{filter}: {written}"
             );
         }
+    }
+
+    #[test]
+    fn a_panic_tells_its_place_and_nothing_else() {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let logs = tracing_subscriber::registry().with(fmt::layer().with_writer(move || writer.clone()));
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|panic| tell_place(panic)));
+        let ended = std::panic::catch_unwind(|| {
+            tracing::subscriber::with_default(logs, || panic!("the client is at {}", "192.0.2.77:4500"));
+        });
+        std::panic::set_hook(before);
+        assert!(ended.is_err());
+        let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        assert!(
+            written.contains("panicked") && written.contains("logs.rs:"),
+            "{written}"
+        );
+        assert!(
+            !written.contains("192.0.2.77") && !written.contains("client"),
+            "{written}"
+        );
     }
 
     #[test]

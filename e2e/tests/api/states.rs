@@ -321,6 +321,8 @@ async fn states_are_explained() -> Result<()> {
         "wgk.status.expiresAt",
         "wgpool.spec.keyPolicy.maxAge",
         "wgn.spec.drain",
+        "wgn.spec.purgeGeneration",
+        "wgn.status.purgedGeneration",
     ] {
         let text = api.kubectl(&["explain", field], None).await?;
         println!("{text}");

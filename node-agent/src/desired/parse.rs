@@ -6,8 +6,8 @@ use culvert_crds::WireGuardPeer;
 use culvert_crds::peer::peer_name;
 use culvert_wireguard::PublicKey;
 
-/// Uid of an object.
-pub type Uid = String;
+/// Uid of an object: Kubernetes makes them as UUIDs.
+pub type Uid = uuid::Uuid;
 
 /// What an agent needs of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn peer(object: &WireGuardPeer) -> Option<Peer> {
     Some(Peer {
         version: object.metadata.resource_version.as_ref()?.parse().ok()?,
         created: object.metadata.creation_timestamp.as_ref()?.0.as_second(),
-        key_uid: object.spec.key_ref.uid.clone(),
+        key_uid: object.spec.key_ref.uid.parse().ok()?,
         public_key,
         addresses,
         pool: object.spec.pool_ref.name.clone(),
@@ -71,7 +71,7 @@ mod tests {
                 "publicKey": PublicKey::from_bytes([9; 32]).to_base64(),
                 "addresses": addresses,
                 "poolRef": { "name": "default" },
-                "keyRef": { "namespace": "tenant-a", "name": "laptop", "uid": "k1" },
+                "keyRef": { "namespace": "tenant-a", "name": "laptop", "uid": "0b0e0d5c-1a71-4f0e-9c0e-3a8f6f6b1c01" },
                 "addressGeneration": 1,
             },
         });

@@ -8,6 +8,7 @@ use culvert_wireguard::{Error, ObservedDevice, PeerChange, Refusal};
 
 use super::{Gateway, change};
 use crate::desired::Wanted;
+use crate::desired::parse::Uid;
 use crate::interface::Managed;
 use crate::kernel::{self, Kernel};
 use crate::plan::room::Room;
@@ -89,11 +90,12 @@ pub(super) fn refused(wanted: &Wanted, observed: &ObservedDevice) -> Option<Refu
                 .get(&peer.public_key)
                 .is_some_and(|found| found.matches(peer))
         })
-        .flat_map(|peer| wanted.uids.get(&peer.public_key).into_iter().flatten().cloned());
-    let all: HashSet<String> = wanted.refused.iter().cloned().chain(ignored).collect();
+        .flat_map(|peer| wanted.uids.get(&peer.public_key).into_iter().flatten().copied());
+    let all: HashSet<Uid> = wanted.refused.iter().copied().chain(ignored).collect();
     let count = i64::try_from(all.len()).unwrap_or(i64::MAX);
     let mut uids: Vec<_> = all.into_iter().collect();
     uids.sort_unstable();
     uids.truncate(MAX_REFUSED);
+    let uids = uids.iter().map(Uid::to_string).collect();
     (count > 0).then_some(Refused { uids, count })
 }

@@ -8,7 +8,7 @@ use culvert_wireguard::{Endpoint, WallTime};
 use tempfile::TempDir;
 
 use super::*;
-use crate::desired::parse::Peer;
+use crate::desired::parse::{Peer, Uid};
 use crate::kernel::fake::{Call, Failure, Fake};
 
 const NAME: &str = "cv0";
@@ -28,11 +28,15 @@ fn key(n: u8) -> PublicKey {
     PublicKey::from_bytes([n; 32])
 }
 
+fn uid(n: u8) -> Uid {
+    Uid::from_u128(n.into())
+}
+
 fn peer(n: u8) -> Peer {
     Peer {
         version: n.into(),
         created: n.into(),
-        key_uid: format!("k{n}"),
+        key_uid: uid(100 + n),
         public_key: key(n),
         addresses: vec![[10, 64, 0, n + 1].into()],
         pool: "default".into(),
@@ -49,11 +53,11 @@ impl Bed {
             window: Duration::from_secs(180),
         };
         let desired = Shared::default();
+        desired.lock().list_begins(count.into());
         for n in 1..=count {
-            desired.lock().apply(format!("u{n}"), Some(peer(n)));
+            desired.lock().apply(uid(n), Some(peer(n)));
         }
-        let named = (1..=count).map(|n| format!("u{n}")).collect();
-        desired.lock().finish_list(count.into(), &named);
+        desired.lock().finish_list(count.into());
         Self {
             kernel: Fake::default(),
             keystore: Keystore::new(folder.path().join("keys")),
@@ -67,6 +71,9 @@ impl Bed {
                 key_storage: KeyStorage::Memory,
                 ranges: HashMap::from([("default".into(), vec!["10.64.0.0/24".parse().unwrap()])]),
                 endpoint_host: None,
+                purge_generation: 0,
+                purged_generation: 0,
+                nodes: 1,
             },
             desired,
             gateway: Gateway::new(mark),
@@ -111,7 +118,7 @@ impl Bed {
         let version = self.desired.lock().version() + 1;
         let mut desired = self.desired.lock();
         desired.apply(
-            format!("u{n}"),
+            uid(n),
             Some(Peer {
                 version,
                 released: true,
@@ -353,7 +360,9 @@ async fn peers_beyond_what_the_kernel_takes_are_refused_and_tried_once_a_minute(
     assert_eq!(state.applied, Some(5));
     let served = served(&bed);
     assert_eq!(served.len(), 3);
-    let missing = (1..=5).filter(|n| !served.contains(n)).map(|n| format!("u{n}"));
+    let missing = (1..=5)
+        .filter(|n| !served.contains(n))
+        .map(|n| uid(n).to_string());
     let refused = Refused {
         uids: missing.collect(),
         count: 2,
@@ -414,7 +423,7 @@ async fn a_peer_that_goes_makes_room_for_one_that_waits() {
     assert_eq!(bed.gateway.state().failure, None);
     // What was full is not held against the next one.
     bed.kernel.set_most_peers(10);
-    bed.desired.lock().apply("u9".into(), Some(peer(9)));
+    bed.desired.lock().apply(uid(9), Some(peer(9)));
     bed.pass(None).await.unwrap();
     assert_eq!(served(&bed).len(), 4);
 }

@@ -13,13 +13,13 @@ use std::process::Command;
 
 use culvert_crds::gateway::KeyStorage;
 use culvert_node_agent::assignment::Assignment;
-use culvert_node_agent::desired::parse::Peer;
+use culvert_node_agent::desired::Shared;
+use culvert_node_agent::desired::parse::{Peer, Uid};
 use culvert_node_agent::gateway::Gateway;
 use culvert_node_agent::interface::Managed;
 use culvert_node_agent::kernel::{Kernel, Userspace, whole};
 use culvert_node_agent::keystore::Keystore;
 use culvert_node_agent::plan::link::Shape;
-use culvert_node_agent::watch::Shared;
 use culvert_wireguard::netlink::LinkInfo;
 use culvert_wireguard::{DeviceChange, PrivateKey, PublicKey, Refusal};
 
@@ -140,26 +140,30 @@ fn assignment(interface: &str) -> Assignment {
         key_storage: KeyStorage::Node,
         ranges: HashMap::from([("default".into(), vec!["10.64.0.0/24".parse().unwrap()])]),
         endpoint_host: None,
+        purge_generation: 0,
+        purged_generation: 0,
+        nodes: 1,
     }
 }
 
 /// A hundred peers, listed.
 fn desired() -> Shared {
     let desired = Shared::default();
+    let uid = |number: u128| Uid::from_u128(number);
+    desired.lock().list_begins(100);
     for number in 1..=100 {
         let peer = Peer {
             version: number.into(),
             created: number.into(),
-            key_uid: format!("k{number}"),
+            key_uid: uid(1_000 + u128::from(number)),
             public_key: PublicKey::from_bytes([number; 32]),
             addresses: vec![[10, 64, 0, number + 1].into()],
             pool: "default".into(),
             released: false,
         };
-        desired.lock().apply(format!("u{number}"), Some(peer));
+        desired.lock().apply(uid(number.into()), Some(peer));
     }
-    let named = (1..=100).map(|number| format!("u{number}")).collect();
-    desired.lock().finish_list(100, &named);
+    desired.lock().finish_list(100);
     desired
 }
 

@@ -139,6 +139,7 @@ async fn report(nodes: &Api<GatewayNode>, node: GatewayNode, progress: Progress)
         pools: vec![SERVED_POOL.to_owned()],
         refused: None,
         drained: false,
+        purged_generation: None,
         renew_time: Some(MicroTime(now)),
         conditions: vec![
             mark(ConditionType::Programmed, Reason::Programmed),

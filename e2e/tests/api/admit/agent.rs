@@ -233,6 +233,44 @@ async fn admit_lets_whoever_may_drain_drain_and_no_more() -> Result<()> {
 }
 
 #[tokio::test]
+async fn admit_purge_generation_only_grows_and_drainers_may_raise_it() -> Result<()> {
+    let patch = |generation: i64| format!("{{\"spec\":{{\"purgeGeneration\":{generation}}}}}");
+    let set = ["patch", "wgn/admit-purge", "--type=merge", "-p"];
+    stored(&gateway_node("admit-purge", "n")).await?;
+    let ordinary = user(
+        "admit-purge-tenant",
+        &[rule(&["gatewaynodes"], &["get", "patch"])],
+    )
+    .await?;
+    forbidden(&ordinary, &[&set[..], &[&patch(1)]].concat(), &Value::Null, MADE).await?;
+    let rules = [rule(&["gatewaynodes"], &["get", "patch", "drain"])];
+    let drainer = user("admit-purger", &rules).await?;
+    allowed(&drainer, &[&set[..], &[&patch(3)]].concat(), &Value::Null).await?;
+    let plane = plane().await?;
+    for (generation, because) in [
+        (2, "purgeGeneration can only be raised"),
+        (-1, "greater than or equal to 0"),
+        (2_147_483_648, "less than or equal to 2147483647"),
+    ] {
+        let arguments = [&set[..], &[&patch(generation)]].concat();
+        for kubeconfig in [&drainer, &plane.kubeconfig()] {
+            let (taken, said) = attempt(plane, kubeconfig, &arguments, &Value::Null).await?;
+            ensure!(!taken && said.contains(because), "{generation}: {said}");
+        }
+    }
+    // Nor does it fall by being left out.
+    let removed = r#"{"spec":{"purgeGeneration":null}}"#;
+    let (taken, said) = attempt(plane, &drainer, &[&set[..], &[removed]].concat(), &Value::Null).await?;
+    ensure!(!taken && said.contains("can only be raised"), "{said}");
+    let shown = "-o=jsonpath={.spec.purgeGeneration}";
+    let now = plane
+        .kubectl_text(&["get", "wgn/admit-purge", shown], None)
+        .await?;
+    ensure!(now == "3", "{now}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn admit_lets_whoever_may_enlist_make_change_and_delete_gateway_nodes() -> Result<()> {
     let rules = [rule(
         &["gatewaynodes"],

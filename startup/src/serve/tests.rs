@@ -6,18 +6,34 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::metrics;
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Longer than anything takes.
 const SOON: Duration = Duration::from_secs(60);
 
+/// A program whose clock stands still.
+#[derive(Debug)]
+struct Still;
+
+impl Program for Still {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn metrics(&self) -> Result<String, fmt::Error> {
+        Ok("culvert_tests_total 1\n# EOF\n".to_owned())
+    }
+
+    fn unready(&self) -> &'static str {
+        "the test has not begun"
+    }
+}
+
 fn state() -> State {
     State {
-        clock: Clock::start(),
         health: Arc::default(),
-        metrics: Arc::new(Metrics::new("1.2.3")),
+        program: Arc::new(Still),
     }
 }
 
@@ -58,7 +74,9 @@ async fn probes_say_what_the_loop_said() {
     let state = state();
     let (address, _tasks) = served(&state, LIMITS).await;
     assert_eq!(status(address, "GET", "/livez").await, "200");
-    assert_eq!(status(address, "GET", "/readyz").await, "503");
+    let unready = said(address, "GET /readyz HTTP/1.1\r\nHost: culvert\r\n\r\n").await;
+    assert!(unready.starts_with("HTTP/1.1 503 "), "{unready}");
+    assert!(unready.ends_with("\r\nthe test has not begun\n"), "{unready}");
     state.health.set_ready(true);
     assert_eq!(status(address, "GET", "/readyz").await, "200");
     assert_eq!(status(address, "GET", "/readyz?verbose").await, "200");
@@ -86,15 +104,11 @@ async fn metrics_are_text_of_their_own_type() {
     let reply = said(address, "GET /metrics HTTP/1.1\r\nHost: culvert\r\n\r\n").await;
     assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
     assert!(
-        reply.contains(&format!("content-type: {}\r\n", metrics::CONTENT_TYPE)),
+        reply.contains(&format!("content-type: {}\r\n", METRICS_TYPE)),
         "{reply}"
     );
     assert!(reply.contains("connection: close\r\n"), "{reply}");
-    assert!(
-        reply.contains(r#"culvert_build_info{version="1.2.3"} 1"#),
-        "{reply}"
-    );
-    assert!(reply.ends_with("# EOF\n"), "{reply}");
+    assert!(reply.ends_with("\r\nculvert_tests_total 1\n# EOF\n"), "{reply}");
 }
 
 #[tokio::test]

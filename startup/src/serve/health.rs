@@ -9,8 +9,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// The loop's signs of life. Nothing of it depends on the apiserver: a restart would not bring that back.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// In milliseconds on the program's clock, which starts with the program: so the first beat may take as long as
-    /// any other.
+    /// In milliseconds on the program's clock. On one that starts with the program the first beat may take as long as
+    /// any other; on another the program beats before anybody can ask.
     beat: AtomicU64,
     ready: AtomicBool,
 }
@@ -22,7 +22,7 @@ impl Health {
         self.beat.store(now, Ordering::Relaxed);
     }
 
-    /// Every kind has been listed, or not any more. A standby is ready as well: it could lead at once.
+    /// The program can do all of its work, or not any more.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Relaxed);
     }
@@ -33,7 +33,7 @@ impl Health {
         now.saturating_sub(beat) < SILENCE
     }
 
-    /// Whether every kind has been listed.
+    /// Whether it can do all of its work.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }

@@ -5,8 +5,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;
 
-use super::State;
-use crate::metrics;
+use super::{METRICS_TYPE, State};
 
 type Answer = Response<Full<Bytes>>;
 
@@ -36,7 +35,7 @@ pub fn answer<B>(request: &Request<B>, state: &State) -> Answer {
 }
 
 fn livez(state: &State) -> Answer {
-    if state.health.is_alive(state.clock.now().mono) {
+    if state.health.is_alive(state.program.now()) {
         text(StatusCode::OK, "ok\n")
     } else {
         text(
@@ -50,20 +49,18 @@ fn readyz(state: &State) -> Answer {
     if state.health.is_ready() {
         text(StatusCode::OK, "ok\n")
     } else {
-        text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not every kind has been listed yet; the log says which watch fails\n",
-        )
+        let why = format!("{}\n", state.program.unready());
+        text(StatusCode::SERVICE_UNAVAILABLE, why)
     }
 }
 
 fn scraped(state: &State) -> Answer {
-    match state.metrics.encode() {
+    match state.program.metrics() {
         Ok(told) => {
             let mut response = text(StatusCode::OK, told);
             response
                 .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+                .insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
             response
         }
         Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "unable to write the metrics\n"),

@@ -1,0 +1,141 @@
+//! Whether something on the node can write down where clients are: the kernel's debug messages, a core dump, swap.
+//!
+//! The agent changes none of it, as none of it is Culvert's: it looks once a minute and says what it has found in every
+//! report. What cannot be looked at is unknown, never fine; that is said by the absence of a finding, and once in the log.
+
+mod node;
+mod swap;
+#[cfg(test)]
+mod tests;
+
+pub use node::Node;
+
+use std::time::Duration;
+
+use culvert_crds::Reason;
+use tokio::sync::watch;
+
+use crate::clock::sleep;
+
+/// The time between two looks: twelve ticks.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// What the node was found to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Finding {
+    /// Nothing was found, and not everything could be looked at.
+    #[default]
+    Unknown,
+    /// Everything was looked at, and nothing found.
+    Nothing,
+    /// This was found, and possibly more.
+    Degraded(Reason),
+}
+
+/// What one look has shown, cause by cause; `None` is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The kernel logs WireGuard's debug messages, which name clients' addresses.
+    pub debug_messages: Option<bool>,
+    /// A core dump of the agent, or of wireguard-go, can be stored.
+    pub core_dumps: Option<bool>,
+    /// Memory can be swapped to a disk as it is.
+    pub plain_swap: Option<bool>,
+}
+
+impl Look {
+    fn causes(&self) -> [(Option<bool>, Reason); 3] {
+        [
+            (self.debug_messages, Reason::DebugMessages),
+            (self.core_dumps, Reason::CoreDumps),
+            (self.plain_swap, Reason::PlainSwap),
+        ]
+    }
+
+    /// What it comes to: the first cause, in the order of how much it tells.
+    pub fn finding(&self) -> Finding {
+        let causes = self.causes();
+        let found = causes.iter().find(|(is_so, _)| *is_so == Some(true));
+        match found {
+            Some((_, reason)) => Finding::Degraded(*reason),
+            None if causes.iter().all(|(is_so, _)| is_so.is_some()) => Finding::Nothing,
+            None => Finding::Unknown,
+        }
+    }
+
+    fn with(&self, wanted: Option<bool>) -> Vec<&'static str> {
+        let causes = self.causes();
+        let of = causes.iter().filter(|(is_so, _)| *is_so == wanted);
+        of.map(|(_, reason)| reason.as_str()).collect()
+    }
+
+    /// Says in the log what is new since the look before.
+    fn log(&self, before: Option<&Self>) {
+        if before == Some(self) {
+            return;
+        }
+        let (found, unknown) = (self.with(Some(true)), self.with(None));
+        if !found.is_empty() {
+            tracing::warn!(
+                ?found,
+                "the node can write down where clients are; each has a page in docs/reasons"
+            );
+        } else if before.is_some_and(|before| !before.with(Some(true)).is_empty()) {
+            tracing::info!("the node does not write down any more where clients are");
+        }
+        if !unknown.is_empty() && before.is_none_or(|before| before.with(None) != unknown) {
+            tracing::warn!(
+                ?unknown,
+                "unable to see whether the node can write down where clients are"
+            );
+        }
+    }
+}
+
+/// Looks once a minute, for ever; the newest finding is in `findings`. `first` is what was seen at the start.
+pub async fn run(node: Node, first: Look, findings: watch::Sender<Finding>) {
+    first.log(None);
+    let mut last = first;
+    loop {
+        sleep(PERIOD).await;
+        let look = node.look();
+        look.log(Some(&last));
+        last = look;
+        let finding = look.finding();
+        findings.send_if_modified(|old| std::mem::replace(old, finding) != finding);
+    }
+}
+
+/// Whether the kernel prints any debug message of WireGuard's, by its table of them: `file:line [module]function =flags
+/// "format"`. `p` is the flag that prints.
+fn debug_messages(control: &str) -> bool {
+    control.lines().any(|line| {
+        let ours = line.split_once(" [wireguard]").map(|(_, rest)| rest);
+        let flags = ours.and_then(|rest| rest.split_ascii_whitespace().nth(1)?.strip_prefix('='));
+        flags.is_some_and(|flags| flags.contains('p'))
+    })
+}
+
+/// What decides whether this process leaves a core dump, or one that it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cores {
+    /// Others of the same user may read the agent's memory, and the kernel may store it.
+    dumpable: bool,
+    /// The agent starts wireguard-go, which is always dumpable.
+    starts_programs: bool,
+    /// The largest core file in bytes; `None` is no limit. A program that is started has the same.
+    limit: Option<u64>,
+    /// The kernel hands cores to a program. It does so whatever the limit, unless that is 1 byte.
+    piped: bool,
+}
+
+impl Cores {
+    fn possible(self) -> bool {
+        let stopped = match self.limit {
+            Some(1) => true,
+            Some(0) => !self.piped,
+            _ => false,
+        };
+        self.dumpable || (self.starts_programs && !stopped)
+    }
+}
