@@ -149,7 +149,7 @@ pub struct GatewayNodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_time: Option<MicroTime>,
 
-    /// `Programmed`, `Ready`, and `PrivacyDegraded` where all of it could be looked at.
+    /// `Programmed`, `Ready` and `PrivacyDegraded`; the last is absent while it is unknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

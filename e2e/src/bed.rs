@@ -138,6 +138,13 @@ impl Bed {
 
     /// Starts the node's agent.
     pub fn start_agent(&mut self) -> Result<()> {
+        let command = self.gateway.wrap(&self.agent_command()?);
+        self.agent = Some(Program::start("agent", &command, &self.logs)?);
+        Ok(())
+    }
+
+    /// The agent's command, which is to be run in the gateway's network namespace.
+    pub fn agent_command(&self) -> Result<Command> {
         let kubeconfig = self
             .plane
             .kubeconfig_via(&self.plane.kubeconfig(), OPERATOR_SIDE.parse()?)?;
@@ -147,9 +154,7 @@ impl Bed {
             .env("NODE_NAME", NODE)
             .env("CULVERT_STATE_DIR", self.keys())
             .env("RUST_LOG", "trace");
-        let command = self.gateway.wrap(&command);
-        self.agent = Some(Program::start("agent", &command, &self.logs)?);
-        Ok(())
+        Ok(command)
     }
 
     /// The folder in which the agent keeps gateways' private keys.

@@ -10,37 +10,56 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use culvert_wireguard::{ObservedPeer, PublicKey, WallTime};
+use culvert_wireguard::{PublicKey, WallTime};
 
 use crate::clock::Clocks;
+use crate::desired::Slot;
+use crate::observed::Trace;
 
 /// A wall clock that runs off boot time, or boot time off monotonic time, by more than this between two ticks has been
 /// stepped, or the node has slept.
 const JUMP: Duration = Duration::from_secs(1);
 
-/// What is known of one peer's activity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Track {
-    handshake: Option<WallTime>,
-    /// Boot time of the handshake, or of the tick that first saw an endpoint without one; `None` is older than any.
-    since: Option<Duration>,
-    quiet: Option<Quiet>,
-    seen: u64,
+/// There was no handshake.
+const NEVER: i64 = i64::MIN;
+/// Older than any.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Which peer an age is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Who<'a> {
+    /// Its public key.
+    pub public_key: &'a PublicKey,
+    /// Its number, when the API knows it.
+    pub slot: Option<Slot>,
 }
 
-/// What a peer looked like when its endpoint had been forgotten.
+/// What is known of one peer's activity, as nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Quiet {
-    rx_bytes: u64,
-    tick: u64,
+struct Track {
+    /// The stamp of the handshake, on the wall clock.
+    handshake: i64,
+    /// Boot time of the handshake, or of the tick that first saw an endpoint without one.
+    since: u64,
+    /// Bytes that had come in when its endpoint had been forgotten …
+    quiet_rx: u64,
+    /// … and the tick of that; 0 before.
+    quiet: u32,
+    /// The last tick that saw it.
+    seen: u32,
 }
 
-/// The ages of an interface's peers.
+/// The ages of an interface's peers. Nothing is kept of a peer that shows no trace of anybody.
 #[derive(Debug, Default)]
 pub struct Ages {
-    tracks: HashMap<PublicKey, Track>,
+    tracks: HashMap<Slot, Track, foldhash::fast::RandomState>,
+    /// Of peers that the API does not know, or not yet.
+    foreign: HashMap<PublicKey, Track>,
+    /// What the clocks showed at the tick before this one …
     previous: Option<Clocks>,
-    tick: u64,
+    /// … and at this one.
+    current: Option<Clocks>,
+    tick: u32,
     settled: Option<Duration>,
     jumped: bool,
 }
@@ -54,25 +73,56 @@ pub enum Age {
     Unknown,
 }
 
+impl Track {
+    fn age(&self, clocks: Clocks) -> Age {
+        match self.since {
+            UNKNOWN => Age::Unknown,
+            since => Age::Since(clocks.boot.saturating_sub(Duration::from_nanos(since))),
+        }
+    }
+}
+
 impl Ages {
     /// Begins a tick.
     ///
     /// For one `window` after the first tick, and after each jump of a clock, ages are not yet beyond doubt.
     pub fn begin(&mut self, clocks: Clocks, window: Duration) {
         self.tick += 1;
+        self.previous = self.current.replace(clocks);
         self.jumped = self.previous.is_some_and(|previous| jumped(&previous, &clocks));
         if self.jumped || self.previous.is_none() {
             self.settled = Some(clocks.boot + window);
         }
     }
 
-    /// Takes in one peer of the tick's dump.
-    pub fn observe(&mut self, peer: &ObservedPeer, clocks: Clocks) {
-        if peer.endpoint.is_none() && peer.last_handshake.is_none() {
-            self.tracks.remove(&peer.public_key);
-            return;
-        }
-        let since = match (peer.last_handshake, self.previous) {
+    /// Takes in what the tick's look shows of a peer, and says how old that is: once a tick, and only when there is a
+    /// trace of somebody.
+    pub fn observe(&mut self, who: Who<'_>, trace: Option<&Trace>, clocks: Clocks) -> Option<Age> {
+        let known = self.take(who);
+        let trace = trace?;
+        let tick = self.tick;
+        let stamp = trace.handshake.map_or(NEVER, nanos);
+        let track = match known {
+            Some(track) if track.handshake == stamp => Track { seen: tick, ..track },
+            _ => Track {
+                handshake: stamp,
+                since: self.since(trace.handshake, clocks),
+                quiet_rx: 0,
+                quiet: 0,
+                seen: tick,
+            },
+        };
+        match who.slot {
+            Some(slot) => self.tracks.insert(slot, track),
+            None => self.foreign.insert(*who.public_key, track),
+        };
+        let is_first = known.is_none_or(|known| known.seen != tick);
+        is_first.then(|| track.age(clocks))
+    }
+
+    /// When something that is new on this tick happened, on boot time.
+    fn since(&self, handshake: Option<WallTime>, clocks: Clocks) -> u64 {
+        let since = match (handshake, self.previous) {
             (Some(stamp), Some(previous)) => {
                 Some(map(stamp, clocks).clamp(signed(previous.boot), signed(clocks.boot)))
             }
@@ -81,40 +131,26 @@ impl Ages {
             (None, None) => None,
         };
         // Before boot is as good as unknown: nothing can be that young.
-        let since = since
+        since
             .and_then(|nanos| u64::try_from(nanos).ok())
-            .map(Duration::from_nanos);
-        let tick = self.tick;
-        let track = self.tracks.entry(peer.public_key).or_insert_with(|| Track {
-            handshake: peer.last_handshake,
-            since,
-            quiet: None,
-            seen: tick,
-        });
-        if track.handshake != peer.last_handshake {
-            *track = Track {
-                handshake: peer.last_handshake,
-                since,
-                quiet: None,
-                seen: tick,
-            };
-        }
-        track.seen = tick;
+            .unwrap_or(UNKNOWN)
     }
 
-    /// Ends the tick: peers that it has not shown are forgotten here, too.
-    pub fn end(&mut self, clocks: Clocks) {
+    /// Ends a look of the tick: peers that no look of it has shown are forgotten here, too. What an interrupted one has
+    /// not shown may be there all the same, and would come back as young as the tick.
+    pub fn end(&mut self, is_whole: bool) {
         let tick = self.tick;
-        self.tracks.retain(|_, track| track.seen == tick);
-        self.previous = Some(clocks);
+        if is_whole {
+            self.tracks.retain(|_, track| track.seen == tick);
+            self.foreign.retain(|_, track| track.seen == tick);
+        }
     }
 
     /// The age of a peer; `None` when it shows no trace of anybody.
-    pub fn age(&self, peer: &PublicKey, clocks: Clocks) -> Option<Age> {
-        let track = self.tracks.get(peer)?;
-        Some(track.since.map_or(Age::Unknown, |since| {
-            Age::Since(clocks.boot.saturating_sub(since))
-        }))
+    pub fn age(&self, who: Who<'_>, clocks: Clocks) -> Option<Age> {
+        let by_slot = who.slot.and_then(|slot| self.tracks.get(&slot));
+        let track = by_slot.or_else(|| self.foreign.get(who.public_key))?;
+        Some(track.age(clocks))
     }
 
     /// Whether a clock has jumped between the last tick and this one.
@@ -128,50 +164,62 @@ impl Ages {
     }
 
     /// Notes that a stale peer's endpoint is forgotten; whether nothing has come from it since an earlier tick.
-    pub fn quiet(&mut self, peer: &ObservedPeer) -> bool {
+    pub fn quiet(&mut self, who: Who<'_>, rx_bytes: u64) -> bool {
         let tick = self.tick;
-        let Some(track) = self.tracks.get_mut(&peer.public_key) else {
+        let by_slot = who.slot.and_then(|slot| self.tracks.get_mut(&slot));
+        let Some(track) = by_slot.or_else(|| self.foreign.get_mut(who.public_key)) else {
             return false;
         };
-        let quiet = track.quiet.get_or_insert(Quiet {
-            rx_bytes: peer.rx_bytes,
-            tick,
-        });
-        if quiet.rx_bytes != peer.rx_bytes {
-            *quiet = Quiet {
-                rx_bytes: peer.rx_bytes,
-                tick,
-            };
+        if track.quiet == 0 || track.quiet_rx != rx_bytes {
+            track.quiet = tick;
+            track.quiet_rx = rx_bytes;
         }
-        quiet.tick < tick
+        track.quiet < tick
+    }
+
+    /// Takes in that these slots will be others'.
+    pub fn recycled(&mut self, slots: &[Slot]) {
+        for slot in slots {
+            self.tracks.remove(slot);
+        }
+    }
+
+    fn take(&mut self, who: Who<'_>) -> Option<Track> {
+        let by_slot = who.slot.and_then(|slot| self.tracks.remove(&slot));
+        // Only now and then is anybody there whom the API does not know.
+        if by_slot.is_some() || self.foreign.is_empty() {
+            return by_slot;
+        }
+        self.foreign.remove(who.public_key)
     }
 }
 
 fn jumped(before: &Clocks, now: &Clocks) -> bool {
     let boot = signed(now.boot) - signed(before.boot);
     let mono = signed(now.mono) - signed(before.mono);
-    let wall = nanos(now.wall) - nanos(before.wall);
+    let wall = i128::from(nanos(now.wall)) - i128::from(nanos(before.wall));
     let limit = signed(JUMP);
     (wall - boot).abs() > limit || (boot - mono).abs() > limit
 }
 
 /// The boot time, in nanoseconds, of a wall-clock stamp, by what both clocks show now.
 fn map(stamp: WallTime, clocks: Clocks) -> i128 {
-    signed(clocks.boot) - (nanos(clocks.wall) - nanos(stamp))
+    signed(clocks.boot) - (i128::from(nanos(clocks.wall)) - i128::from(nanos(stamp)))
 }
 
 fn signed(duration: Duration) -> i128 {
     i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
 }
 
-fn nanos(time: WallTime) -> i128 {
-    i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds)
+fn nanos(time: WallTime) -> i64 {
+    // The API's own clock ends in 2262 as well.
+    let whole = time.seconds.saturating_mul(1_000_000_000);
+    whole.saturating_add(time.nanoseconds.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use culvert_wireguard::{AllowedIps, Endpoint};
     use proptest::prelude::*;
 
     const WINDOW: Duration = Duration::from_secs(180);
@@ -188,27 +236,30 @@ mod tests {
         }
     }
 
-    fn peer(handshake: Option<i64>) -> ObservedPeer {
-        ObservedPeer {
-            public_key: PublicKey::from_bytes([5; 32]),
-            endpoint: Some(Endpoint::new("192.0.2.1:1".parse().unwrap())),
-            last_handshake: handshake.map(|seconds| WallTime {
+    const KEY: PublicKey = PublicKey::from_bytes([5; 32]);
+    const WHO: Who<'static> = Who {
+        public_key: &KEY,
+        slot: Some(Slot(7)),
+    };
+
+    /// A peer whose client is known.
+    fn peer(handshake: Option<i64>) -> Option<Trace> {
+        Some(Trace {
+            located: true,
+            handshake: handshake.map(|seconds| WallTime {
                 seconds,
                 nanoseconds: 0,
             }),
             rx_bytes: 0,
-            tx_bytes: 0,
-            allowed_ips: AllowedIps::new(),
-            persistent_keepalive: 0,
-            has_preshared_key: false,
-        }
+        })
     }
 
-    fn tick(ages: &mut Ages, peer: &ObservedPeer, clocks: Clocks) -> Option<Age> {
+    fn tick(ages: &mut Ages, peer: &Option<Trace>, clocks: Clocks) -> Option<Age> {
         ages.begin(clocks, WINDOW);
-        ages.observe(peer, clocks);
-        ages.end(clocks);
-        ages.age(&peer.public_key, clocks)
+        let told = ages.observe(WHO, peer.as_ref(), clocks);
+        ages.end(true);
+        assert_eq!(told, ages.age(WHO, clocks));
+        told
     }
 
     #[test]
@@ -264,11 +315,7 @@ mod tests {
     #[test]
     fn an_endpoint_without_handshake_ages_from_when_it_was_first_seen() {
         let mut ages = Ages::default();
-        let nobody = ObservedPeer {
-            endpoint: None,
-            ..peer(None)
-        };
-        assert_eq!(tick(&mut ages, &nobody, clocks(100, 1_000)), None);
+        assert_eq!(tick(&mut ages, &None, clocks(100, 1_000)), None);
         tick(&mut ages, &peer(None), clocks(105, 1_005));
         assert_eq!(
             tick(&mut ages, &peer(None), clocks(285, 1_185)),
@@ -303,13 +350,58 @@ mod tests {
     #[test]
     fn a_peer_that_sends_again_is_not_quiet() {
         let mut ages = Ages::default();
-        let mut stale = peer(Some(1_000));
+        let stale = peer(Some(1_000));
         tick(&mut ages, &stale, clocks(100, 1_000));
-        assert!(!ages.quiet(&stale));
+        assert!(!ages.quiet(WHO, 0));
         tick(&mut ages, &stale, clocks(105, 1_005));
-        assert!(ages.quiet(&stale));
-        stale.rx_bytes = 32;
-        assert!(!ages.quiet(&stale));
+        assert!(ages.quiet(WHO, 0));
+        assert!(!ages.quiet(WHO, 32));
+    }
+
+    #[test]
+    fn an_interrupted_look_drops_no_age() {
+        let mut ages = Ages::default();
+        tick(&mut ages, &None, clocks(95, 995));
+        tick(&mut ages, &peer(Some(1_000)), clocks(100, 1_000));
+        ages.begin(clocks(105, 1_005), WINDOW);
+        ages.end(false);
+        let age = tick(&mut ages, &peer(Some(1_000)), clocks(160, 1_060));
+        assert_eq!(age, Some(Age::Since(Duration::from_secs(60))));
+        // A whole one does: it is not there.
+        tick(&mut ages, &None, clocks(165, 1_065));
+        assert_eq!(ages.age(WHO, clocks(165, 1_065)), None);
+    }
+
+    #[test]
+    fn an_age_goes_on_when_the_api_comes_to_know_its_peer() {
+        let mut ages = Ages::default();
+        let foreign = Who { slot: None, ..WHO };
+        for boot in [95, 100] {
+            let now = clocks(boot, 1_000);
+            ages.begin(now, WINDOW);
+            ages.observe(foreign, peer(None).as_ref().filter(|_| boot == 100), now);
+            ages.end(true);
+        }
+        let age = tick(&mut ages, &peer(None), clocks(160, 1_060));
+        assert_eq!(age, Some(Age::Since(Duration::from_secs(60))));
+        assert!(ages.foreign.is_empty());
+        // Whoever has its slot after it is somebody else.
+        ages.recycled(&[Slot(7)]);
+        assert_eq!(ages.age(WHO, clocks(160, 1_060)), None);
+    }
+
+    #[test]
+    fn what_is_seen_twice_in_a_tick_is_told_once() {
+        let mut ages = Ages::default();
+        let now = clocks(100, 1_000);
+        ages.begin(now, WINDOW);
+        assert!(ages.observe(WHO, peer(None).as_ref(), now).is_some());
+        assert_eq!(ages.observe(WHO, peer(None).as_ref(), now), None);
+    }
+
+    #[test]
+    fn what_is_kept_of_an_active_peer_is_small() {
+        assert!(size_of::<(Slot, Track)>() <= 40);
     }
 
     proptest! {
@@ -328,7 +420,7 @@ mod tests {
                     // The handshake took place two seconds ago, under the clock of this tick.
                     stamp = Some(now.wall.seconds - 2);
                 }
-                let observed = ObservedPeer { endpoint: stamp.and(peer(None).endpoint), ..peer(stamp) };
+                let observed = stamp.and(peer(stamp));
                 let age = tick(&mut ages, &observed, now);
                 if stamp.is_some() {
                     let truth = Duration::from_secs(5 * (n - at) + 2);

@@ -24,6 +24,13 @@ pub struct Assignments {
     pub leaving: Vec<Leaving>,
 }
 
+impl Assignments {
+    /// Whether everything is known, and it is nothing.
+    pub fn is_nothing(&self) -> bool {
+        self.complete && self.gateways.is_empty() && self.leaving.is_empty()
+    }
+}
+
 /// Follows for ever; the newest state is in `assignments`.
 pub async fn run(client: Client, node: String, assignments: watch::Sender<Assignments>) {
     let of_node = watcher::Config::default().fields(&format!("spec.nodeName={node}"));

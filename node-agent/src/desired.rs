@@ -13,10 +13,10 @@ pub mod lists;
 pub mod parse;
 mod pools;
 mod shared;
+mod slots;
 mod table;
 mod tombs;
 mod view;
-mod wanted;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -29,9 +29,9 @@ pub use lists::Verdict;
 use parse::{Peer, Uid};
 use pools::Pools;
 pub use shared::Shared;
+pub use slots::Slots;
 use tombs::Tombs;
 pub use view::{Standing, View};
-pub use wanted::Wanted;
 
 /// The number of a public key; it stays while the key has claims, and until [`Desired::recycle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -176,6 +176,16 @@ impl Desired {
             version: self.seen,
             complete: self.complete,
             history: self.history,
+        }
+    }
+
+    /// How far the API has been followed, for whoever comes late: no public key has changed since.
+    pub fn known(&self) -> News {
+        News {
+            version: self.seen,
+            complete: self.complete,
+            history: self.history,
+            ..News::default()
         }
     }
 

@@ -1,37 +1,53 @@
 //! One gateway on this node: its interface, its peers, its ages, and what there is to report of it.
 //!
-//! Guarantees: nothing is changed on an interface without our mark; a peer counts as programmed only
-//! when a dump has shown it; whatever fails is tried again on the next tick, and what has been
-//! reported stays true meanwhile.
+//! Guarantees: nothing is changed on an interface without our mark; a peer counts as programmed only when a look has
+//! shown it; whatever fails is tried again, from a look on, and what has been reported stays true meanwhile.
+//!
+//! [`Gateway::news`] and [`Gateway::tick`] say what is to be done, [`Gateway::step`] does a little of it: one message, or
+//! one datagram of a look. So a bulk of peers keeps neither a single one waiting, nor forgetting, nor the end of the
+//! agent. A tick looks at the whole interface; what a single peer needs, needs no look before it.
+//!
+//! [`ensure`] finds the interface · [`look`] reads what it holds · [`settings`] gives it key, port and shape · [`scan`]
+//! finds what is missing · [`program`] sends messages · [`proof`] says how far all that has got.
 
 mod ensure;
+mod look;
 mod program;
+mod proof;
+mod scan;
+mod settings;
+mod step;
+
+use std::time::Duration;
 
 use culvert_crds::Reason;
-use culvert_crds::gateway::KeyStorage;
 use culvert_crds::gateway_node::Refused;
-use culvert_wireguard::{
-    DeviceChange, Error, ErrorClass, ObservedDevice, PeerChange, PrivateKey, PublicKey, Refusal, Settings,
-};
+use culvert_wireguard::{Error, ErrorClass, PrivateKey, PublicKey, Refusal};
 use rand::RngExt;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
 use crate::ages::Ages;
 use crate::assignment::Assignment;
-use crate::clock::Clocks;
-use crate::desired::Wanted;
+use crate::clock::{Clocks, sleep};
+use crate::desired::{News, Shared, Slot, Slots, View};
+use crate::execute::Work;
+use crate::execute::pace::Pace;
 use crate::interface::{Managed, Mark};
-use crate::kernel::{self, Kernel};
+use crate::kernel::Kernel;
 use crate::keystore::{Keystore, KeystoreError};
+use crate::metrics::Metrics;
 use crate::plan::room::Room;
-use crate::plan::{batch, link, purge};
-use crate::watch::Shared;
+use proof::Proof;
+use step::{Round, Stage};
+
+/// More public keys than this at once are no news of single peers.
+const BULK: usize = 256;
 
 /// What there is to report of a gateway. Nothing in it depends on what clients do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// New at each start and each creation of the interface.
+    /// New at each start, each creation of the interface, and whenever the API's history went back.
     pub session: String,
     /// The public key of the interface.
     pub public_key: Option<PublicKey>,
@@ -49,7 +65,7 @@ pub struct State {
     pub failure: Option<Reason>,
 }
 
-/// Why a pass did not succeed.
+/// Why a step did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
     /// The kernel.
@@ -80,15 +96,80 @@ impl PassError {
         }
     }
 
-    /// Whether all that could be done has been done all the same.
-    fn comes_last(&self) -> bool {
-        matches!(self, Self::Foreign(_) | Self::TooManyPeers)
-    }
-
     /// Whether the next try may succeed with nothing changed outside.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Kernel(error) if error.class() == ErrorClass::Retry)
     }
+
+    /// Whether only something outside can make the next try succeed.
+    fn is_lasting(&self) -> bool {
+        match self {
+            Self::Kernel(error) => matches!(
+                error.refusal(),
+                Some(Refusal::PortInUse | Refusal::NotSupported | Refusal::Permission)
+            ),
+            _ => true,
+        }
+    }
+
+    /// The interface is not there any more.
+    fn is_of_no_interface(&self) -> bool {
+        matches!(self, Self::Kernel(error) if error.refusal() == Some(Refusal::NotFound))
+    }
+}
+
+/// What a gateway's steps act on.
+pub struct Ground<'a, K> {
+    /// The node's WireGuard and links.
+    pub kernel: &'a mut K,
+    /// Where keys are kept.
+    pub keystore: &'a Keystore,
+    /// The peers.
+    pub desired: &'a Shared,
+    /// What is counted.
+    pub metrics: &'a Metrics,
+    /// What time it is.
+    pub clock: &'a (dyn Fn() -> Clocks + Sync),
+}
+
+/// What is left to do after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Something, at once.
+    More,
+    /// Something, not before this time on the monotonic clock.
+    Later(Duration),
+    /// Nothing before there is news or a tick.
+    Idle,
+}
+
+impl Step {
+    /// The sooner of two.
+    #[must_use]
+    pub fn sooner(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::More, _) | (_, Self::More) => Self::More,
+            (Self::Later(one), Self::Later(two)) => Self::Later(one.min(two)),
+            (Self::Idle, other) => other,
+            (later, Self::Idle) => later,
+        }
+    }
+}
+
+/// A purge of everybody, which was asked for.
+#[derive(Debug)]
+struct Purging {
+    generation: i64,
+    /// Peers that have been reinstated for it.
+    done: Slots,
+}
+
+/// How far the API has been followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Known {
+    version: u64,
+    complete: bool,
+    history: u64,
 }
 
 /// A gateway on this node.
@@ -96,13 +177,33 @@ impl PassError {
 pub struct Gateway {
     mark: Mark,
     interface: Option<Managed>,
-    ages: Ages,
+    /// What is asked of it; `None` while nobody asks anything but to forget.
+    assignment: Option<Assignment>,
+    /// What the interface was last shaped after, so that addresses are left alone when nothing has changed.
+    shaped: Option<Assignment>,
     state: State,
-    room: Room,
     /// The key, where the interface has the only other copy: it must outlive what others do to that.
     key: Option<PrivateKey>,
-    /// What the interface was last shaped after, so that a pass leaves addresses alone when nothing has changed.
-    shaped: Option<Assignment>,
+    ages: Ages,
+    purging: Option<Purging>,
+    /// Peers that were reinstated since the last tick's look.
+    reinstated: Slots,
+    /// How long an endpoint has stood beyond its window, at most, in the last tick's look.
+    overdue: Duration,
+    view: View,
+    known: Known,
+    room: Room,
+    /// Peers that the interface has, as far as is known.
+    held: Slots,
+    /// And others.
+    foreign: usize,
+    /// Peers that somebody gave a preshared key.
+    keyed: Slots,
+    work: Work,
+    pace: Pace,
+    proof: Proof,
+    stage: Stage,
+    round: Round,
 }
 
 impl Gateway {
@@ -111,11 +212,25 @@ impl Gateway {
         Self {
             mark,
             interface: None,
-            ages: Ages::default(),
-            state: State::new(),
-            room: Room::default(),
-            key: None,
+            assignment: None,
             shaped: None,
+            state: State::new(),
+            key: None,
+            ages: Ages::default(),
+            purging: None,
+            reinstated: Slots::default(),
+            overdue: Duration::ZERO,
+            view: View::default(),
+            known: Known::default(),
+            room: Room::default(),
+            held: Slots::default(),
+            foreign: 0,
+            keyed: Slots::default(),
+            work: Work::default(),
+            pace: Pace::default(),
+            proof: Proof::default(),
+            stage: Stage::default(),
+            round: Round::default(),
         }
     }
 
@@ -132,152 +247,142 @@ impl Gateway {
         &self.state
     }
 
-    /// One tick without any wish of the API: forgets whoever is stale.
-    pub fn forget(&mut self, kernel: &mut impl Kernel, clocks: Clocks) -> Result<(), PassError> {
-        let Some(interface) = self.interface.clone() else {
-            return Ok(());
-        };
-        let observed = kernel::whole(kernel, &interface)?;
-        self.purge(kernel, &interface, &observed, None, clocks)
+    /// How many peers the interface is to have.
+    pub fn peers(&self) -> usize {
+        self.proof.wanted()
     }
 
-    /// Makes the kernel what the API asks, and proves it by a dump. `tick` says whether ages are looked at, too.
-    pub async fn pass(
-        &mut self,
-        kernel: &mut impl Kernel,
-        keystore: &Keystore,
-        assignment: &Assignment,
-        desired: &Shared,
-        tick: Option<Clocks>,
-    ) -> Result<(), PassError> {
-        let result = self.try_pass(kernel, keystore, assignment, desired, tick).await;
-        match &result {
-            Ok(()) => self.state.failure = None,
-            // A dump that somebody's change interrupts says nothing about the gateway.
-            Err(error) if error.is_passing() => {}
-            Err(error) => self.state.failure = Some(error.reason()),
-        }
-        // Whatever else fails, nobody is remembered for it.
-        if let (Err(error), Some(clocks)) = (&result, tick)
-            && !error.comes_last()
-        {
-            self.forget(kernel, clocks)?;
-        }
-        result
+    /// How long an endpoint has stood beyond its window, at most, at the last tick.
+    pub fn overdue(&self) -> Duration {
+        self.overdue
     }
 
-    async fn try_pass(
-        &mut self,
-        kernel: &mut impl Kernel,
-        keystore: &Keystore,
-        assignment: &Assignment,
-        desired: &Shared,
-        tick: Option<Clocks>,
-    ) -> Result<(), PassError> {
-        if self.mark.window != assignment.mark.window {
-            self.mark = assignment.mark.clone();
-        }
-        let (interface, is_named) = self.ensure(kernel, assignment).await?;
-        let mut observed = kernel::whole(kernel, &interface)?;
-        let own = self.settle_settings(kernel, keystore, assignment, &interface, &mut observed.settings)?;
-        if tick.is_some() || self.shaped.as_ref() != Some(assignment) {
-            let present = kernel.addresses(&interface).await?;
-            for step in link::plan(&interface.link, &present, &assignment.addresses(), assignment.mtu) {
-                kernel.shape(&interface, &step).await?;
+    /// What keeps the gateway from being as asked though everything is done that can be.
+    pub fn outcome(&self) -> Result<(), PassError> {
+        match &self.assignment {
+            Some(assignment) if self.round.is_misnamed => {
+                Err(PassError::Foreign(assignment.interface.clone()))
             }
-            // The text: one that is out of bounds reads as if it were not.
-            if interface.link.alias.as_ref() != Some(&assignment.mark.alias()) {
-                kernel.mark(&interface, &assignment.mark).await?;
-            }
-            self.shaped = Some(assignment.clone());
+            Some(_) if self.proof.is_short() => Err(PassError::TooManyPeers),
+            _ => Ok(()),
         }
-        // The lock is held for the copy alone, so that the watch never waits for the kernel.
-        let (version, complete, wanted) = {
-            let mut desired = desired.lock();
-            (
-                desired.version(),
-                desired.is_complete(),
-                desired.all_wanted(&assignment.ranges, &own),
-            )
-        };
-        let now = tick.map(|clocks| clocks.mono);
-        let fits = self.program(kernel, &interface, &wanted, complete, &mut observed, now)?;
-        self.state.public_key = Some(own);
-        if complete {
-            self.state.applied = Some(version);
-            self.state.pools = assignment.ranges.keys().cloned().collect();
-            self.state.pools.sort_unstable();
-            self.state.refused = program::refused(&wanted, &observed);
-        }
-        if let Some(clocks) = tick {
-            self.purge(kernel, &interface, &observed, complete.then_some(&wanted), clocks)?;
-        }
-        if !is_named {
-            return Err(PassError::Foreign(assignment.interface.clone()));
-        }
-        fits.then_some(()).ok_or(PassError::TooManyPeers)
     }
 
-    /// Gives the interface its key and port, and takes a mark off that others gave its packets.
-    fn settle_settings(
+    /// How the round that has just come to rest went, told once: nothing while it still fails.
+    pub fn settled(&mut self) -> Option<Result<(), PassError>> {
+        let is_over = self.round.is_new && !self.round.has_failed;
+        (is_over && std::mem::take(&mut self.round.is_new)).then(|| self.outcome())
+    }
+
+    /// Takes in what has changed among the peers.
+    pub fn news(&mut self, news: &News) {
+        if news.history != self.known.history {
+            // Versions mean something else from now on.
+            self.state.session = session();
+            self.state.applied = None;
+            self.proof.forget_versions();
+        }
+        let was_complete = self.known.complete;
+        self.known = Known {
+            version: news.version,
+            complete: news.complete,
+            history: news.history,
+        };
+        if news.complete && !was_complete {
+            // What it holds besides may be removed from now on, and what it holds already needs no sending.
+            self.round.is_synced = false;
+            self.round.is_look_due = true;
+        }
+        let slots = if news.complete && self.round.is_synced {
+            &news.slots
+        } else {
+            // Looks find what is missing. Who was told to go, goes.
+            &news.off
+        };
+        let queue = if slots.len() > BULK {
+            &mut self.work.put
+        } else {
+            &mut self.work.urgent
+        };
+        slots.iter().for_each(|slot| queue.push(*slot));
+    }
+
+    /// Finds or makes the interface, and has it looked at: for a tick, also at ages. To be called every few seconds, and
+    /// when something else is asked of the gateway; what follows is done in steps.
+    pub async fn tick<K: Kernel>(
         &mut self,
-        kernel: &mut impl Kernel,
-        keystore: &Keystore,
+        on: &mut Ground<'_, K>,
         assignment: &Assignment,
-        interface: &Managed,
-        observed: &mut Settings,
-    ) -> Result<PublicKey, PassError> {
-        let in_kernel = observed.private_key.take();
-        if let (Some(_), Some(own), Some(reported)) = (&in_kernel, observed.public_key, self.state.public_key)
-            && own == reported
-            && observed.listen_port == assignment.listen_port
-            && observed.fwmark == 0
-            && self
-                .shaped
-                .as_ref()
-                .is_some_and(|shaped| shaped.key_storage == assignment.key_storage)
-        {
-            return Ok(own);
+        is_tick: bool,
+    ) -> Result<(), PassError> {
+        self.mark.window = assignment.mark.window;
+        self.begin_round(is_tick);
+        self.assign(on, assignment);
+        let ensured = self.ensure(on, assignment).await;
+        self.round.is_look_due = self.interface.is_some();
+        match ensured {
+            Ok(is_named) => {
+                self.round.is_shape_due = true;
+                self.round.is_misnamed = !is_named;
+                self.round.is_lost = false;
+                Ok(())
+            }
+            Err(error) => {
+                // Whatever else fails, nobody is remembered for it.
+                self.round.forgets_only = true;
+                self.round.has_failed = true;
+                if !error.is_passing() {
+                    self.state.failure = Some(error.reason());
+                }
+                Err(error)
+            }
         }
-        // A key that somebody else has set while the agent ran is not the gateway's; a restarted agent takes it.
-        let trusted = in_kernel.filter(|_| {
-            self.state
-                .public_key
-                .is_none_or(|own| observed.public_key == Some(own))
-        });
-        let copy = |key: &PrivateKey| PrivateKey::from_bytes(key.as_bytes());
-        let in_use = self.key.as_ref().map(copy).or(trusted);
-        let key = keystore.key(&self.mark.gateway, assignment.key_storage, in_use)?;
-        let own = key.public_key();
-        self.key = (assignment.key_storage == KeyStorage::Memory).then(|| copy(&key));
-        let change = DeviceChange {
-            private_key: (observed.public_key != Some(own)).then_some(key),
-            listen_port: (observed.listen_port != assignment.listen_port).then_some(assignment.listen_port),
-            fwmark: (observed.fwmark != 0).then_some(0),
-            ..DeviceChange::default()
-        };
-        if !change.is_empty() {
-            kernel.configure(interface, &change)?;
-        }
-        Ok(own)
     }
 
-    fn purge(
-        &mut self,
-        kernel: &mut impl Kernel,
-        interface: &Managed,
-        observed: &ObservedDevice,
-        wanted: Option<&Wanted>,
-        clocks: Clocks,
-    ) -> Result<(), PassError> {
-        self.ages.begin(clocks, self.mark.window);
-        for peer in &observed.peers {
-            self.ages.observe(peer, clocks);
+    /// A tick without any wish of the API: has whoever is stale forgotten, and leaves all else.
+    pub fn watch_over(&mut self) {
+        self.begin_round(true);
+        self.round.forgets_only = true;
+        self.round.is_look_due = self.interface.is_some();
+        self.work.give_up();
+    }
+
+    /// The same, to its end.
+    pub async fn forget<K: Kernel>(&mut self, on: &mut Ground<'_, K>) -> Result<(), PassError> {
+        self.stage = Stage::Rest;
+        self.watch_over();
+        let mut first = Ok(());
+        loop {
+            match self.step(on).await {
+                Ok(Step::More) => {}
+                Ok(_) => return first,
+                Err(error) => first = first.and(Err(error)),
+            }
         }
-        let changes = purge::plan(&observed.peers, &mut self.ages, wanted, self.mark.window, clocks);
-        self.ages.end(clocks);
-        change(kernel, interface, changes)?;
-        Ok(())
+    }
+
+    /// All that follows from the news there are and from a look, to its end; the first failure on the way. For those
+    /// who have nothing else to do meanwhile.
+    pub async fn pass<K: Kernel>(
+        &mut self,
+        on: &mut Ground<'_, K>,
+        assignment: &Assignment,
+        is_tick: bool,
+    ) -> Result<(), PassError> {
+        let news = on.desired.lock().news();
+        self.news(&news);
+        let mut first = self.tick(on, assignment, is_tick).await;
+        loop {
+            match self.step(on).await {
+                Ok(Step::More) => {}
+                Ok(Step::Later(at)) => sleep(at.saturating_sub((on.clock)().mono)).await,
+                Ok(Step::Idle) if self.needs_tick() => {
+                    first = first.and(self.tick(on, assignment, false).await)
+                }
+                Ok(Step::Idle) => return first.and_then(|()| self.outcome()),
+                Err(error) => first = first.and(Err(error)),
+            }
+        }
     }
 
     /// Leaves the node: removes every peer, then the interface.
@@ -289,6 +394,7 @@ impl Gateway {
         let state = State {
             drained: true,
             failure: Some(Reason::Draining),
+            purged: self.state.purged,
             ..State::new()
         };
         *self = Self {
@@ -297,13 +403,81 @@ impl Gateway {
         };
         Ok(())
     }
+
+    /// Whether the interface was lost and is to be looked for at once, without waiting for the next tick.
+    pub fn needs_tick(&self) -> bool {
+        self.round.is_lost && self.round.tries > 0
+    }
+
+    /// Whether nothing holds a slot: no look is open, and nothing is to be done.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.stage, Stage::Rest) && self.work.is_empty()
+    }
+
+    /// Takes in that these slots will be others'. To be called at rest.
+    pub fn recycled(&mut self, slots: &[Slot]) {
+        self.ages.recycled(slots);
+        self.proof.recycled(slots);
+        for slot in slots {
+            self.held.remove(*slot);
+            self.keyed.remove(*slot);
+            self.reinstated.remove(*slot);
+            if let Some(purging) = &mut self.purging {
+                purging.done.remove(*slot);
+            }
+        }
+    }
+
+    /// Takes in what is asked.
+    fn assign<K: Kernel>(&mut self, on: &Ground<'_, K>, assignment: &Assignment) {
+        let ranges = |old: &Assignment| old.ranges == assignment.ranges;
+        if !self.assignment.as_ref().is_some_and(ranges) {
+            self.view = on.desired.lock().view(&assignment.ranges);
+            self.view.own = self.state.public_key;
+            self.round.is_synced = false;
+        }
+        if self.assignment.as_ref() != Some(assignment) {
+            self.assignment = Some(assignment.clone());
+        }
+        // An earlier agent's purge is done.
+        self.state.purged = self.state.purged.max(assignment.purged_generation);
+        let generation = assignment.purge_generation;
+        let is_new = |purging: &Purging| purging.generation != generation;
+        if generation > self.state.purged && self.purging.as_ref().is_none_or(is_new) {
+            self.purging = Some(Purging {
+                generation,
+                done: Slots::default(),
+            });
+        }
+    }
+
+    /// Begins anew with this interface. What is asked, and what outlives an interface, stays.
+    fn begin_anew(&mut self, interface: Option<Managed>) {
+        let new = Self::new(self.mark.clone());
+        let old = std::mem::replace(self, new);
+        self.state.failure = old.state.failure;
+        self.state.purged = old.state.purged;
+        self.view = old.view;
+        self.view.own = None;
+        self.round = Round {
+            is_synced: false,
+            is_tick_due: true,
+            clocks: None,
+            ..old.round
+        };
+        self.interface = interface;
+        self.assignment = old.assignment;
+        self.key = old.key;
+        self.known = old.known;
+        self.purging = old.purging;
+        self.pace = old.pace;
+    }
 }
 
 impl State {
     fn new() -> Self {
-        let session: u64 = UnwrapErr(SysRng).random();
         Self {
-            session: format!("{session:016x}"),
+            session: session(),
             public_key: None,
             applied: None,
             pools: Vec::new(),
@@ -315,10 +489,9 @@ impl State {
     }
 }
 
-fn change(kernel: &mut impl Kernel, interface: &Managed, changes: Vec<PeerChange>) -> Result<(), Error> {
-    batch::messages(changes)
-        .iter()
-        .try_for_each(|message| kernel.change(interface, message))
+fn session() -> String {
+    let session: u64 = UnwrapErr(SysRng).random();
+    format!("{session:016x}")
 }
 
 #[cfg(test)]

@@ -63,7 +63,9 @@ async fn open(args: Args) -> anyhow::Result<()> {
 
 async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Result<()> {
     // Before anything else is looked for: whatever is missing, nobody is remembered for it.
-    let gateways = look_through(&mut kernel)
+    let keystore = Keystore::new(args.state_dir);
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let gateways = look_through(&mut kernel, &keystore, &metrics)
         .await
         .context("failed to look for the interfaces of an earlier agent")?;
     // Before the cluster is, so that a port in use is said at once.
@@ -73,7 +75,6 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
     };
     let client = cluster::client().await?;
     let health = Arc::<Health>::default();
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let _server = listener.map(|listener| answer(listener, &health, &metrics));
     let node = Node::new(kernel.backend());
     let first = node.look();
@@ -85,7 +86,6 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
         backend = ?kernel.backend(),
         "culvert-node-agent starts"
     );
-    let keystore = Keystore::new(args.state_dir);
     if let Err(error) = keystore.clean() {
         // The gateways are more important.
         let error = &error as &dyn std::error::Error;

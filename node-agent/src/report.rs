@@ -22,6 +22,7 @@ use rand::rngs::SysRng;
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::assignment::Assignment;
 use crate::clock::{Clocks, sleep};
 use crate::gateway::State;
 use crate::privacy::Finding;
@@ -59,6 +60,20 @@ pub struct Report {
 }
 
 impl Report {
+    /// What there is to say of a gateway that serves. `last_change` is the last version that concerned its pools.
+    pub fn of(assignment: &Assignment, backend: Backend, state: State, last_change: u64) -> Self {
+        Self {
+            name: assignment.name.clone(),
+            generation: assignment.generation,
+            endpoint: assignment.endpoint(),
+            listen_port: Some(assignment.listen_port),
+            backend,
+            nodes: assignment.nodes,
+            news: last_change.min(state.applied.unwrap_or(0)),
+            state,
+        }
+    }
+
     /// Whether somebody waits for the difference between two reports. A watermark that moves because time passes is
     /// none, nor is another node.
     fn is_news(&self, before: &Self) -> bool {

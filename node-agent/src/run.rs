@@ -1,5 +1,8 @@
 //! The loop: whatever changes, make the kernel what the API asks; every tick, forget who is stale.
 //!
+//! Nothing in it takes long: it hears the end, ticks, assignments and news of peers, in this order, and between any two
+//! of these each gateway does one step. What asks the API runs in a task of its own.
+//!
 //! The first act is to dump and to overwrite, on interfaces known by their mark alone: no apiserver, no
 //! file and no other process is needed to keep the promise. At the end what is stale is overwritten once
 //! more, and sessions are left alone: a restart is not a departure.
@@ -12,20 +15,21 @@ use culvert_crds::GatewayNode;
 use culvert_startup::serve::Health;
 use kube::api::ListParams;
 use kube::{Api, Client};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::assign::{self, Assignments};
 use crate::assignment::{Assignment, Leaving};
 use crate::clock::{Clocks, sleep};
-use crate::gateway::{Gateway, PassError};
+use crate::desired::Shared;
+use crate::gateway::{Gateway, Ground, PassError, Step};
 use crate::interface::{Mark, SHORTEST_WINDOW};
 use crate::kernel::Kernel;
 use crate::keystore::Keystore;
 use crate::metrics::Metrics;
 use crate::privacy::Finding;
 use crate::report::{self, Report};
-use crate::watch::{self as peers, Shared};
+use crate::watch as peers;
 
 /// How long a tick is.
 const TICK: Duration = Duration::from_secs(5);
@@ -43,7 +47,6 @@ struct Reporter {
 }
 
 /// What the agent is made of.
-#[derive(Debug)]
 pub struct Parts<K> {
     /// The way to the cluster.
     pub client: Client,
@@ -73,9 +76,14 @@ struct Agent<K> {
     tasks: JoinSet<()>,
     desired: Shared,
     health: Arc<Health>,
+    metrics: Arc<Metrics>,
     privacy: watch::Receiver<Finding>,
+    assignments: Assignments,
     /// Gateways of which nothing was found at the last tick, in a live read of everything.
     missing: Vec<Uid>,
+    /// Where such a read is answered, and whether one is under way.
+    answers: mpsc::Sender<Option<HashSet<Uid>>>,
+    is_asking: bool,
     /// The last failure of each gateway, so that a lasting one is logged once.
     failures: HashMap<Uid, String>,
 }
@@ -84,13 +92,23 @@ struct Agent<K> {
 /// nothing else.
 pub async fn look_through(
     kernel: &mut impl Kernel,
+    keystore: &Keystore,
+    metrics: &Metrics,
 ) -> Result<HashMap<Uid, Gateway>, culvert_wireguard::Error> {
     let mut gateways = HashMap::new();
+    let desired = Shared::default();
     for interface in kernel.managed().await? {
         let uid = interface.mark.gateway.clone();
         let name = interface.link.name.clone();
         let mut gateway = Gateway::found(interface);
-        match gateway.forget(kernel, Clocks::read()) {
+        let mut on = Ground {
+            kernel: &mut *kernel,
+            keystore,
+            desired: &desired,
+            metrics,
+            clock: &Clocks::read,
+        };
+        match gateway.forget(&mut on).await {
             Ok(()) => tracing::info!(interface = name, "interface found and looked through"),
             Err(error) => {
                 tracing::warn!(
@@ -110,6 +128,7 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
     let client = parts.client;
     let node = parts.node;
     let (sender, mut assignments) = watch::channel(Assignments::default());
+    let (answers, mut answered) = mpsc::channel(1);
     let desired = Shared::default();
     let mut tasks = JoinSet::new();
     tasks.spawn(assign::run(client.clone(), node.clone(), sender));
@@ -124,77 +143,187 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
         tasks,
         desired: desired.clone(),
         health: parts.health,
+        metrics: parts.metrics,
         privacy: parts.privacy,
+        assignments: Assignments::default(),
         missing: Vec::new(),
+        answers,
+        is_asking: false,
         failures: HashMap::new(),
     };
     let mut stop = std::pin::pin!(stop);
     let mut tick = std::pin::pin!(sleep(TICK));
     let mut told = false;
+    let mut next = Step::Idle;
     loop {
-        agent.health.beat(Clocks::read().mono);
-        let is_tick = tokio::select! {
-            () = &mut stop => break,
-            () = &mut tick => true,
-            changed = assignments.changed() => { if changed.is_err() { break } false }
-            // A report ends with its object. Whatever else ends has panicked: blind is worse than down.
-            Some(ended) = agent.tasks.join_next() => match ended {
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                _ => false,
-            },
-            () = desired.changed() => false,
+        let now = Clocks::read().mono;
+        agent.health.beat(now);
+        let wait = match next {
+            Step::More => Some(Duration::ZERO),
+            Step::Later(at) => Some(at.saturating_sub(now)),
+            Step::Idle => None,
         };
-        if is_tick {
-            tick.set(sleep(TICK));
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            () = &mut tick => {
+                tick.set(sleep(TICK));
+                agent.tick(true).await;
+            }
+            changed = assignments.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                agent.assignments = assignments.borrow_and_update().clone();
+                if agent.assignments.is_nothing() && !std::mem::replace(&mut told, true) {
+                    tracing::warn!(
+                        node = agent.node,
+                        "no gateway wants this node: is it labelled as the gateway's nodeSelector asks, and is NODE_NAME its name in `kubectl get nodes`?"
+                    );
+                }
+                told |= agent.assignments.complete;
+                agent.tick(false).await;
+            }
+            // A report ends with its object. Whatever else ends has panicked: blind is worse than down.
+            Some(ended) = agent.tasks.join_next() => {
+                if let Err(error) = ended && error.is_panic() {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+            Some(present) = answered.recv() => agent.leave_for_good(present).await,
+            () = desired.changed() => agent.hear(),
+            () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
         }
-        let now = assignments.borrow_and_update().clone();
-        if now.complete
-            && !std::mem::replace(&mut told, true)
-            && now.gateways.is_empty()
-            && now.leaving.is_empty()
-        {
-            tracing::warn!(
-                node = agent.node,
-                "no gateway wants this node: is it labelled as the gateway's nodeSelector asks, and is NODE_NAME its name in `kubectl get nodes`?"
-            );
-        }
-        agent.pass(&now, is_tick).await;
+        next = agent.step().await;
     }
     tracing::info!("stopping; sessions stay");
-    for gateway in agent.gateways.values_mut() {
-        if let Err(error) = gateway.forget(&mut agent.kernel, Clocks::read()) {
+    let (gateways, mut on) = agent.ground();
+    for gateway in gateways.values_mut() {
+        if let Err(error) = gateway.forget(&mut on).await {
             tracing::warn!(error = chain(&error), "unable to look through an interface");
         }
     }
 }
 
 impl<K: Kernel> Agent<K> {
-    async fn pass(&mut self, assignments: &Assignments, is_tick: bool) {
+    /// The gateways, and what they stand on.
+    fn ground(&mut self) -> (&mut HashMap<Uid, Gateway>, Ground<'_, K>) {
+        let on = Ground {
+            kernel: &mut self.kernel,
+            keystore: &self.keystore,
+            desired: &self.desired,
+            metrics: &self.metrics,
+            clock: &Clocks::read,
+        };
+        (&mut self.gateways, on)
+    }
+
+    /// Has every gateway looked at: at a tick, and when something else is asked.
+    async fn tick(&mut self, is_tick: bool) {
+        let assignments = self.assignments.clone();
+        if is_tick {
+            self.desired.lock().pass_time(Clocks::read().mono);
+        }
+        // What came before is known to a gateway that is new.
+        self.hear();
         for assignment in &assignments.gateways {
-            let uid = &assignment.mark.gateway;
-            let new = || Gateway::new(assignment.mark.clone());
-            let gateway = self.gateways.entry(uid.clone()).or_insert_with(new);
-            let clocks = is_tick.then(Clocks::read);
-            let result = gateway
-                .pass(
-                    &mut self.kernel,
-                    &self.keystore,
-                    assignment,
-                    &self.desired,
-                    clocks,
-                )
-                .await;
-            self.log(uid, result);
-            self.report_serving(assignment);
+            self.look_at(assignment, is_tick).await;
         }
         for leaving in &assignments.leaving {
             self.leave(leaving, is_tick).await;
         }
         if is_tick {
-            self.tick_unassigned(assignments).await;
+            self.tick_unassigned();
+            self.metrics
+                .peers(self.gateways.values().map(Gateway::peers).sum());
+            let overdue = self.gateways.values().map(Gateway::overdue).max();
+            self.metrics.overdue(overdue.unwrap_or_default());
         }
         self.health
-            .set_ready(assignments.complete && self.has_caught_up(assignments));
+            .set_ready(assignments.complete && self.has_caught_up(&assignments));
+    }
+
+    async fn look_at(&mut self, assignment: &Assignment, is_tick: bool) {
+        let uid = &assignment.mark.gateway;
+        if !self.gateways.contains_key(uid) {
+            let mut gateway = Gateway::new(assignment.mark.clone());
+            gateway.news(&self.desired.lock().known());
+            self.gateways.insert(uid.clone(), gateway);
+        }
+        let (gateways, mut on) = self.ground();
+        let Some(gateway) = gateways.get_mut(uid) else {
+            return;
+        };
+        let result = gateway.tick(&mut on, assignment, is_tick).await;
+        if result.is_err() {
+            self.log(uid, result);
+        }
+        self.report_serving(assignment);
+    }
+
+    /// Tells every gateway what has changed among the peers.
+    fn hear(&mut self) {
+        let news = self.desired.lock().news();
+        self.gateways.values_mut().for_each(|gateway| gateway.news(&news));
+    }
+
+    /// One step of each gateway, and what is to follow.
+    async fn step(&mut self) -> Step {
+        let mut next = Step::Idle;
+        let assignments = std::mem::take(&mut self.assignments);
+        let uids: Vec<Uid> = self.gateways.keys().cloned().collect();
+        for uid in uids {
+            let assignment = assignments.gateways.iter().find(|a| a.mark.gateway == uid);
+            let (gateways, mut on) = self.ground();
+            let Some(gateway) = gateways.get_mut(&uid) else {
+                continue;
+            };
+            let before = gateway.state().clone();
+            let result = gateway.step(&mut on).await;
+            let is_lost = gateway.needs_tick();
+            let is_news = *gateway.state() != before;
+            match result {
+                Ok(step) => {
+                    let outcome = (step != Step::More).then(|| gateway.settled()).flatten();
+                    if let Some(outcome) = outcome {
+                        self.log(&uid, outcome);
+                    }
+                    next = next.sooner(step);
+                }
+                Err(error) => {
+                    next = Step::More;
+                    self.log(&uid, Err(error));
+                }
+            }
+            let Some(assignment) = assignment else {
+                continue;
+            };
+            if is_lost {
+                self.look_at(assignment, false).await;
+                next = Step::More;
+            } else if is_news {
+                self.report_serving(assignment);
+            }
+        }
+        self.assignments = assignments;
+        if next == Step::Idle {
+            self.recycle();
+        }
+        self.health
+            .set_ready(self.assignments.complete && self.has_caught_up(&self.assignments));
+        next
+    }
+
+    /// Lets other peers have the numbers of those that are gone.
+    fn recycle(&mut self) {
+        if self.gateways.values().all(Gateway::is_at_rest) {
+            let slots = self.desired.lock().recycle();
+            if !slots.is_empty() {
+                self.gateways
+                    .values_mut()
+                    .for_each(|gateway| gateway.recycled(&slots));
+            }
+        }
     }
 
     /// Whether every gateway that is to serve has all its peers, or says which it has not.
@@ -216,10 +345,10 @@ impl<K: Kernel> Agent<K> {
             .entry(uid.clone())
             .or_insert_with(|| Gateway::new(mark));
         if !gateway.state().drained {
-            let mut result = gateway.drain(&mut self.kernel).await;
+            let result = gateway.drain(&mut self.kernel).await;
             if result.is_err() && is_tick {
                 // It stays for now, and nobody is remembered for it.
-                result = gateway.forget(&mut self.kernel, Clocks::read()).and(result);
+                gateway.watch_over();
             }
             self.log(uid, result);
         }
@@ -241,41 +370,48 @@ impl<K: Kernel> Agent<K> {
 
     /// Interfaces of ours that nobody asks for: their clients are forgotten all the same, and when two ticks in a row
     /// a live list shows no trace of the gateway, it is left for good.
-    async fn tick_unassigned(&mut self, assignments: &Assignments) {
-        let assigned = |uid: &Uid| {
-            assignments.gateways.iter().any(|a| a.mark.gateway == *uid)
-                || assignments.leaving.iter().any(|l| l.gateway == *uid)
-        };
-        let unassigned: Vec<Uid> = self
-            .gateways
-            .keys()
-            .filter(|uid| !assigned(uid))
-            .cloned()
-            .collect();
+    fn tick_unassigned(&mut self) {
+        let unassigned = self.unassigned();
         for uid in &unassigned {
-            let Some(gateway) = self.gateways.get_mut(uid) else {
-                continue;
-            };
-            let result = gateway.forget(&mut self.kernel, Clocks::read());
-            self.log(uid, result);
+            if let Some(gateway) = self.gateways.get_mut(uid) {
+                gateway.watch_over();
+            }
         }
-        if unassigned.is_empty() || !assignments.complete {
+        if unassigned.is_empty() || !self.assignments.complete || self.is_asking {
             return;
         }
-        // Without an answer nothing is known, and what was missing before is missing still.
-        let Some(present) = self.present().await else {
+        self.is_asking = true;
+        let asking = present(self.client.clone(), self.node.clone());
+        let answers = self.answers.clone();
+        self.tasks.spawn(async move {
+            // Whoever asked may have ended.
+            let _ = answers.send(asking.await).await;
+        });
+    }
+
+    fn unassigned(&self) -> Vec<Uid> {
+        let is_assigned = |uid: &Uid| {
+            self.assignments.gateways.iter().any(|a| a.mark.gateway == *uid)
+                || self.assignments.leaving.iter().any(|l| l.gateway == *uid)
+        };
+        self.gateways
+            .keys()
+            .filter(|uid| !is_assigned(uid))
+            .cloned()
+            .collect()
+    }
+
+    /// Leaves gateways of which a live list has now shown nothing for the second time. Without an answer nothing is
+    /// known, and what was missing before is missing still.
+    async fn leave_for_good(&mut self, present: Option<HashSet<Uid>>) {
+        self.is_asking = false;
+        let Some(present) = present else {
             return;
         };
-        let missing: Vec<Uid> = unassigned
-            .into_iter()
-            .filter(|uid| !present.contains(uid))
-            .collect();
-        for uid in missing
-            .iter()
-            .filter(|uid| self.missing.contains(uid))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
+        let mut missing = self.unassigned();
+        missing.retain(|uid| !present.contains(uid));
+        let again = missing.iter().filter(|uid| self.missing.contains(uid));
+        for uid in again.cloned().collect::<Vec<_>>() {
             let Some(gateway) = self.gateways.get_mut(&uid) else {
                 continue;
             };
@@ -292,22 +428,6 @@ impl<K: Kernel> Agent<K> {
         self.missing = missing;
     }
 
-    /// The gateways that a live list gives this node, by uid. It must not keep the next tick waiting.
-    async fn present(&self) -> Option<HashSet<Uid>> {
-        let nodes: Api<GatewayNode> = Api::all(self.client.clone());
-        let of_node = ListParams::default().fields(&format!("spec.nodeName={}", self.node));
-        let list = tokio::time::timeout(PATIENCE, nodes.list(&of_node))
-            .await
-            .ok()?
-            .ok()?;
-        Some(
-            list.items
-                .into_iter()
-                .map(|node| node.spec.gateway_ref.uid)
-                .collect(),
-        )
-    }
-
     fn report_serving(&mut self, assignment: &Assignment) {
         let uid = &assignment.mark.gateway;
         let Some(gateway) = self.gateways.get(uid) else {
@@ -318,16 +438,7 @@ impl<K: Kernel> Agent<K> {
             .desired
             .lock()
             .last_change(assignment.ranges.keys().map(String::as_str));
-        let report = Report {
-            name: assignment.name.clone(),
-            generation: assignment.generation,
-            endpoint: assignment.endpoint(),
-            listen_port: Some(assignment.listen_port),
-            backend: self.kernel.backend(),
-            news: last.min(state.applied.unwrap_or(0)),
-            nodes: assignment.nodes,
-            state,
-        };
+        let report = Report::of(assignment, self.kernel.backend(), state, last);
         self.report(uid, report);
     }
 
@@ -376,6 +487,22 @@ impl<K: Kernel> Agent<K> {
             }
         }
     }
+}
+
+/// The gateways that a live list gives this node, by uid.
+async fn present(client: Client, node: String) -> Option<HashSet<Uid>> {
+    let nodes: Api<GatewayNode> = Api::all(client);
+    let of_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    let list = tokio::time::timeout(PATIENCE, nodes.list(&of_node))
+        .await
+        .ok()?
+        .ok()?;
+    Some(
+        list.items
+            .into_iter()
+            .map(|node| node.spec.gateway_ref.uid)
+            .collect(),
+    )
 }
 
 /// An error with all its causes.

@@ -59,7 +59,7 @@ pub fn start(args: &LogArgs) -> Result<(), BadFilter> {
         LogFormat::Text => logs.with(lines.with_filter(asked)).init(),
         LogFormat::Json => logs.with(lines.json().with_filter(asked)).init(),
     }
-    std::panic::set_hook(Box::new(|panic| tell_place(panic)));
+    std::panic::set_hook(Box::new(tell_place));
     Ok(())
 }
 
@@ -138,10 +138,10 @@ mod tests {
         let writer = sink.clone();
         let logs = tracing_subscriber::registry().with(fmt::layer().with_writer(move || writer.clone()));
         let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|panic| tell_place(panic)));
-        let ended = std::panic::catch_unwind(|| {
-            tracing::subscriber::with_default(logs, || panic!("the client is at {}", "192.0.2.77:4500"));
-        });
+        std::panic::set_hook(Box::new(tell_place));
+        let client = "192.0.2.77:4500";
+        let task = move || tracing::subscriber::with_default(logs, || panic!("the client is at {client}"));
+        let ended = std::thread::spawn(task).join();
         std::panic::set_hook(before);
         assert!(ended.is_err());
         let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();

@@ -67,7 +67,7 @@ pub trait Program: fmt::Debug + Send + Sync + 'static {
     /// The time on the clock by which its loop beats, to tell how old the last beat is.
     fn now(&self) -> Duration;
 
-    /// What it counts, as OpenMetrics text.
+    /// What it counts, as a text of the type [`METRICS_TYPE`].
     fn metrics(&self) -> Result<String, fmt::Error>;
 
     /// What to look at while it is not ready, as one line.

@@ -5,4 +5,5 @@ mod agent;
 mod harness;
 mod peer;
 mod privacy;
+mod process;
 mod purge;

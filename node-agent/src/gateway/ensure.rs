@@ -6,23 +6,32 @@
 
 use culvert_wireguard::Refusal;
 
-use super::{Gateway, PassError, State};
+use super::{Gateway, Ground, PassError};
 use crate::assignment::Assignment;
 use crate::interface::Managed;
 use crate::kernel::Kernel;
+use crate::plan::drift::Drift;
 
 impl Gateway {
     /// Finds the gateway's interface, or creates it; and whether it has its name, or somebody else's interface has.
-    pub(super) async fn ensure(
+    pub(super) async fn ensure<K: Kernel>(
         &mut self,
-        kernel: &mut impl Kernel,
+        on: &mut Ground<'_, K>,
         assignment: &Assignment,
-    ) -> Result<(Managed, bool), PassError> {
+    ) -> Result<bool, PassError> {
         let name = &assignment.interface;
+        let was_there = self.interface.is_some();
+        // Another name that the API asks for is no drift.
+        let was_named = self
+            .shaped
+            .as_ref()
+            .is_some_and(|shaped| shaped.interface == *name);
+        let kernel = &mut *on.kernel;
         let named = kernel.link(name).await?;
         let is_taken = named.is_some();
         if let Some(ours) = named.and_then(Managed::of).filter(|found| self.is_ours(found)) {
-            return Ok((self.keep(ours), true));
+            self.interface = Some(ours);
+            return Ok(true);
         }
         let mut others = kernel.managed().await?;
         others.retain(|found| self.is_ours(found));
@@ -33,18 +42,24 @@ impl Gateway {
             .find(|other| known.is_none_or(|known| known == other.link.ifindex));
         if let Some(renamed) = renamed.cloned() {
             if is_taken {
-                return Ok((self.keep(renamed), false));
+                self.interface = Some(renamed);
+                return Ok(false);
             }
             match kernel.rename(&renamed, name).await {
                 Ok(()) => {
                     tracing::info!(interface = name, "interface renamed back");
                     let mut ours = renamed;
                     ours.link.name.clone_from(name);
-                    return Ok((self.keep(ours), true));
+                    self.interface = Some(ours);
+                    if was_named {
+                        on.metrics.repaired(Drift::InterfaceRenamed);
+                    }
+                    return Ok(true);
                 }
                 // Somebody was quicker.
                 Err(error) if error.refusal() == Some(Refusal::AlreadyExists) => {
-                    return Ok((self.keep(renamed), false));
+                    self.interface = Some(renamed);
+                    return Ok(false);
                 }
                 // Linux before 6.2, where whoever renamed it had to set it down: sessions are young.
                 Err(error) if error.refusal() == Some(Refusal::Busy) && renamed.link.up => {}
@@ -61,33 +76,21 @@ impl Gateway {
         }
         let created = kernel.create(name, &assignment.mark).await?;
         tracing::info!(interface = name, "interface created");
-        *self = Self {
-            key: self.key.take(),
-            ..Self::found(created.clone())
-        };
-        Ok((created, true))
+        self.begin_anew(Some(created));
+        if was_there {
+            on.metrics.repaired(Drift::InterfaceGone);
+        }
+        Ok(true)
     }
 
     fn is_ours(&self, found: &Managed) -> bool {
         found.mark.gateway == self.mark.gateway
     }
 
-    fn keep(&mut self, found: Managed) -> Managed {
-        self.interface = Some(found.clone());
-        found
-    }
-
     /// What was known and reported of an interface is not true without it.
     fn lose_interface(&mut self) {
         if self.interface.is_some() || self.state.applied.is_some() {
-            *self = Self {
-                state: State {
-                    failure: self.state.failure,
-                    ..State::new()
-                },
-                key: self.key.take(),
-                ..Self::new(self.mark.clone())
-            };
+            self.begin_anew(None);
         }
     }
 }

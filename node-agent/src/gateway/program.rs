@@ -1,101 +1,236 @@
-//! The interface's peers become the wanted ones, as far as the kernel takes them.
+//! Messages: what the queues mean when it is sent.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use culvert_crds::gateway_node::{MAX_REFUSED, Refused};
-use culvert_wireguard::{Error, ObservedDevice, PeerChange, Refusal};
+use culvert_wireguard::{Error, PeerChange, Refusal};
 
-use super::{Gateway, change};
-use crate::desired::Wanted;
-use crate::desired::parse::Uid;
+use super::{Gateway, Ground, PassError};
+use crate::desired::Slot;
+use crate::execute::pace::Kind;
 use crate::interface::Managed;
-use crate::kernel::{self, Kernel};
-use crate::plan::room::Room;
-use crate::plan::sync::{self, Changes};
+use crate::kernel::Kernel;
+use crate::plan::{batch, room};
 
-/// How often a set of peers is sent before what the kernel ignores counts as refused.
-const ROUNDS: usize = 3;
+/// Changes of one message, each with its slot.
+type Changes = Vec<(Slot, PeerChange)>;
 
 impl Gateway {
-    /// Programs peers until a look shows them; whether there was room for all. `surplus` says whether what is not
-    /// wanted may be removed.
-    pub(super) fn program(
+    /// Makes these peers what is wanted of them now: first who goes, then who is there, then who comes.
+    pub(super) fn program<K: Kernel>(
         &mut self,
-        kernel: &mut impl Kernel,
+        on: &mut Ground<'_, K>,
         interface: &Managed,
-        wanted: &Wanted,
-        surplus: bool,
-        observed: &mut ObservedDevice,
-        now: Option<Duration>,
-    ) -> Result<bool, Error> {
-        let mut refusal = None;
-        let mut is_short = false;
-        for _ in 0..ROUNDS {
-            let Changes { known, mut further } = sync::plan(wanted, &observed.peers, surplus);
-            let removed = known
-                .iter()
-                .filter(|change| matches!(change, PeerChange::Remove(_)))
-                .count();
-            let present = observed.peers.len().saturating_sub(removed);
-            if further.is_empty() {
-                // Nobody waits: the next one finds out anew.
-                self.room = Room::default();
+        slots: Vec<Slot>,
+    ) -> Result<(), PassError> {
+        let (gone, known, mut further) = self.resolve(on, slots);
+        let now = (on.clock)().mono;
+        let freed = gone.len();
+        if !gone.is_empty() || !known.is_empty() {
+            let changes = gone.iter().chain(&known).map(|(_, change)| change.clone());
+            self.send(on, interface, Kind::Put, changes.collect())?;
+            self.disturb(gone.iter().chain(&known).map(|(slot, _)| *slot));
+            for (slot, _) in gone {
+                self.held.remove(slot);
+                self.keyed.remove(slot);
             }
-            let most = self.room.most(present, now);
-            is_short = further.len() > most;
-            further.truncate(most);
-            if known.is_empty() && further.is_empty() {
-                break;
+            for (slot, _) in known {
+                self.keyed.remove(slot);
+                self.proof.put(slot);
             }
-            tracing::debug!(known = known.len(), further = further.len(), "programming peers");
-            let only_further = known.is_empty();
-            change(kernel, interface, known)?;
-            let sent = further.len();
-            match change(kernel, interface, further) {
-                Ok(()) if sent == 0 => {}
-                Ok(()) => self.room.taken(present),
-                Err(error) if error.refusal() == Some(Refusal::OutOfMemory) => {
-                    self.room.refused(sent, present, now);
-                    is_short = true;
-                    refusal = Some(error);
-                    if sent == 1 && only_further {
-                        break;
+        }
+        // Whoever goes makes room for those that wait.
+        for slot in self.proof.waiting(freed) {
+            self.work.put.push(slot);
+        }
+        if further.is_empty() {
+            return Ok(());
+        }
+        let present = self.held.len() + self.foreign;
+        let most = room::most(on.kernel.backend()).saturating_sub(present);
+        let room = self.room.most(present, Some(now)).min(most);
+        let waiting: Vec<Slot> = further
+            .split_off(room.min(further.len()))
+            .into_iter()
+            .map(|(slot, _)| slot)
+            .collect();
+        if self.room.is_full() || room == most {
+            waiting.into_iter().for_each(|slot| self.proof.lack_room(slot));
+        } else {
+            self.work.put.put_back(&waiting);
+        }
+        self.send_further(on, interface, &further, present, now)
+    }
+
+    fn send_further<K: Kernel>(
+        &mut self,
+        on: &mut Ground<'_, K>,
+        interface: &Managed,
+        further: &Changes,
+        present: usize,
+        now: Duration,
+    ) -> Result<(), PassError> {
+        if further.is_empty() {
+            return Ok(());
+        }
+        let changes = further.iter().map(|(_, change)| change.clone());
+        let result = self.send(on, interface, Kind::Put, changes.collect());
+        self.disturb(further.iter().map(|(slot, _)| *slot));
+        match result {
+            Ok(()) => {
+                self.room.taken(present);
+                for (slot, _) in further {
+                    self.held.insert(*slot);
+                    self.proof.put(*slot);
+                }
+                Ok(())
+            }
+            Err(error) if error.refusal() == Some(Refusal::OutOfMemory) => {
+                self.room.refused(further.len(), present, Some(now));
+                match further.as_slice() {
+                    [(slot, _)] => self.proof.lack_room(*slot),
+                    several => {
+                        let slots: Vec<Slot> = several.iter().map(|(slot, _)| *slot).collect();
+                        self.work.put.put_back(&slots);
                     }
                 }
-                Err(error) => return Err(error),
+                Ok(())
             }
-            *observed = kernel::whole(kernel, interface)?;
-        }
-        match refusal {
-            // Not for want of room, then: the next pass goes on where this one was stopped.
-            Some(error) if is_short && !self.room.is_full() => Err(error),
-            _ => Ok(!is_short),
+            Err(error) => Err(error.into()),
         }
     }
-}
 
-/// What is not to be programmed, and what the kernel has silently ignored or has no room for.
-pub(super) fn refused(wanted: &Wanted, observed: &ObservedDevice) -> Option<Refused> {
-    let present: HashMap<_, _> = observed
-        .peers
-        .iter()
-        .map(|peer| (peer.public_key, peer))
-        .collect();
-    let ignored = wanted
-        .peers
-        .values()
-        .filter(|peer| {
-            !present
-                .get(&peer.public_key)
-                .is_some_and(|found| found.matches(peer))
-        })
-        .flat_map(|peer| wanted.uids.get(&peer.public_key).into_iter().flatten().copied());
-    let all: HashSet<Uid> = wanted.refused.iter().copied().chain(ignored).collect();
-    let count = i64::try_from(all.len()).unwrap_or(i64::MAX);
-    let mut uids: Vec<_> = all.into_iter().collect();
-    uids.sort_unstable();
-    uids.truncate(MAX_REFUSED);
-    let uids = uids.iter().map(Uid::to_string).collect();
-    (count > 0).then_some(Refused { uids, count })
+    /// What is wanted of these peers now: who goes, who is there, who comes.
+    fn resolve<K: Kernel>(&mut self, on: &Ground<'_, K>, slots: Vec<Slot>) -> (Changes, Changes, Changes) {
+        let (mut gone, mut known, mut further) = (Changes::new(), Changes::new(), Changes::new());
+        let table = on.desired.lock();
+        for slot in slots {
+            let standing = table.standing(&self.view, slot);
+            self.proof.note(slot, standing);
+            let is_held = self.held.contains(slot);
+            let Some(peer) = table.wanted(&self.view, slot) else {
+                let is_proved = table.is_complete() || table.is_off(slot);
+                if is_proved && (is_held || !self.round.is_synced) {
+                    gone.push((slot, PeerChange::Remove(table.public_key(slot))));
+                }
+                continue;
+            };
+            if self.view.own.is_none() {
+                // Whether it may be there is not known before the gateway's own key is; a look comes first.
+                continue;
+            }
+            if self.keyed.contains(slot) {
+                // A preshared key that somebody set by hand leaves only with the peer itself.
+                known.push((slot, PeerChange::Reinstate(peer)));
+            } else if is_held {
+                known.push((slot, PeerChange::Set(peer)));
+            } else {
+                further.push((slot, PeerChange::Set(peer)));
+            }
+        }
+        (gone, known, further)
+    }
+
+    /// Removes peers that the API does not know.
+    pub(super) fn send_surplus<K: Kernel>(
+        &mut self,
+        on: &mut Ground<'_, K>,
+        interface: &Managed,
+    ) -> Result<(), PassError> {
+        let number = self.pace.size(Kind::Put).min(self.work.surplus.len());
+        let keys: Vec<_> = self.work.surplus.drain(..number).collect();
+        // Somebody may have come to know them since.
+        let changes: Vec<PeerChange> = {
+            let table = on.desired.lock();
+            let is_unknown = |key: &_| table.is_complete() && table.slot(key).is_none();
+            keys.into_iter()
+                .filter(is_unknown)
+                .map(PeerChange::Remove)
+                .collect()
+        };
+        let removed = changes.len();
+        self.send(on, interface, Kind::Put, changes)?;
+        self.foreign = self.foreign.saturating_sub(removed);
+        Ok(())
+    }
+
+    /// Overwrites endpoints.
+    pub(super) fn send_forget<K: Kernel>(
+        &mut self,
+        on: &mut Ground<'_, K>,
+        interface: &Managed,
+    ) -> Result<(), PassError> {
+        let number = self.pace.size(Kind::Forget).min(self.work.forget.len());
+        let keys: Vec<_> = self.work.forget.drain(..number).collect();
+        let changes = keys.iter().copied().map(PeerChange::Forget).collect();
+        let result = self.send(on, interface, Kind::Forget, changes);
+        self.disturb([]);
+        if result.is_err() {
+            keys.into_iter()
+                .rev()
+                .for_each(|key| self.work.forget.push_front(key));
+        } else {
+            on.metrics.forgotten(number);
+        }
+        Ok(result?)
+    }
+
+    /// Removes peers and adds them again, as long as what was seen of them is fresh.
+    pub(super) fn send_reinstate<K: Kernel>(
+        &mut self,
+        on: &mut Ground<'_, K>,
+        interface: &Managed,
+        now: Duration,
+    ) -> Result<(), PassError> {
+        if now > self.round.reinstate_until {
+            self.work.reinstate.clear();
+            self.look_for_traces();
+            return Ok(());
+        }
+        let slots = self.work.reinstate.take(self.pace.size(Kind::Reinstate));
+        let is_settled = self.purging.is_some() || self.ages.settled((on.clock)());
+        let changes: Changes = {
+            let table = on.desired.lock();
+            let again = |slot| Some((slot, PeerChange::Reinstate(table.wanted(&self.view, slot)?)));
+            let may = is_settled && table.is_complete() && !self.round.forgets_only;
+            slots.into_iter().filter(|_| may).filter_map(again).collect()
+        };
+        let messages = changes.iter().map(|(_, change)| change.clone()).collect();
+        self.send(on, interface, Kind::Reinstate, messages)?;
+        on.metrics.reinstated(changes.len());
+        for (slot, _) in changes {
+            self.reinstated.insert(slot);
+            if let Some(purging) = &mut self.purging {
+                purging.done.insert(slot);
+            }
+        }
+        if self.purging.is_some() && self.work.reinstate.is_empty() {
+            self.look_for_traces();
+        }
+        Ok(())
+    }
+
+    fn look_for_traces(&mut self) {
+        self.round.is_tick_due = true;
+        self.round.is_look_due = true;
+    }
+
+    fn send<K: Kernel>(
+        &mut self,
+        on: &mut Ground<'_, K>,
+        interface: &Managed,
+        kind: Kind,
+        changes: Vec<PeerChange>,
+    ) -> Result<(), Error> {
+        for message in batch::messages(changes) {
+            let begun = (on.clock)().mono;
+            let result = on.kernel.change(interface, &message);
+            let took = (on.clock)().mono.saturating_sub(begun);
+            self.pace.took(kind, message.len(), took);
+            result?;
+            if kind == Kind::Put {
+                on.metrics.acknowledged(took);
+            }
+        }
+        Ok(())
+    }
 }

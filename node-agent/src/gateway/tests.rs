@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use culvert_crds::gateway::KeyStorage;
-use culvert_wireguard::{Endpoint, WallTime};
+use culvert_crds::gateway_node::Backend;
+use culvert_wireguard::{DeviceChange, Endpoint, PeerChange, WallTime};
 use tempfile::TempDir;
 
 use super::*;
 use crate::desired::parse::{Peer, Uid};
 use crate::kernel::fake::{Call, Failure, Fake};
+use crate::report::Report;
 
 const NAME: &str = "cv0";
 
@@ -20,6 +22,7 @@ struct Bed {
     assignment: Assignment,
     desired: Shared,
     gateway: Gateway,
+    metrics: Metrics,
     boot: u64,
     _folder: TempDir,
 }
@@ -77,6 +80,7 @@ impl Bed {
             },
             desired,
             gateway: Gateway::new(mark),
+            metrics: Metrics::new(""),
             boot: 10_000,
             _folder: folder,
         }
@@ -94,16 +98,25 @@ impl Bed {
         }
     }
 
-    async fn pass(&mut self, tick: Option<Clocks>) -> Result<(), PassError> {
-        let Self {
-            gateway,
-            kernel,
-            keystore,
-            assignment,
-            desired,
-            ..
-        } = self;
-        gateway.pass(kernel, keystore, assignment, desired, tick).await
+    /// Gives the gateway and what it stands on to somebody.
+    async fn on<T>(
+        &mut self,
+        act: impl AsyncFnOnce(&mut Gateway, &mut Ground<'_, Fake>, &Assignment) -> T,
+    ) -> T {
+        let now = self.clocks();
+        let mut on = Ground {
+            kernel: &mut self.kernel,
+            keystore: &self.keystore,
+            desired: &self.desired,
+            metrics: &self.metrics,
+            clock: &move || now,
+        };
+        act(&mut self.gateway, &mut on, &self.assignment).await
+    }
+
+    async fn pass(&mut self, is_tick: bool) -> Result<(), PassError> {
+        self.on(async |gateway, on, assignment| gateway.pass(on, assignment, is_tick).await)
+            .await
     }
 
     /// The client of a peer completes a handshake.
@@ -131,8 +144,7 @@ impl Bed {
     /// A tick after so many seconds.
     async fn try_tick(&mut self, seconds: u64) -> Result<(), PassError> {
         self.boot += seconds;
-        let clocks = self.clocks();
-        self.pass(Some(clocks)).await
+        self.pass(true).await
     }
 
     /// A tick that succeeds; the calls that changed something.
@@ -406,7 +418,7 @@ async fn a_peer_that_goes_makes_room_for_one_that_waits() {
     bed.release(goes);
     let before = bed.kernel.calls().len();
     // At once, not at a tick.
-    assert!(matches!(bed.pass(None).await, Err(PassError::TooManyPeers)));
+    assert!(matches!(bed.pass(false).await, Err(PassError::TooManyPeers)));
     let calls = bed.kernel.calls().split_off(before);
     let changes: Vec<_> = calls
         .iter()
@@ -424,7 +436,7 @@ async fn a_peer_that_goes_makes_room_for_one_that_waits() {
     // What was full is not held against the next one.
     bed.kernel.set_most_peers(10);
     bed.desired.lock().apply(uid(9), Some(peer(9)));
-    bed.pass(None).await.unwrap();
+    bed.pass(false).await.unwrap();
     assert_eq!(served(&bed).len(), 4);
 }
 
@@ -465,4 +477,50 @@ async fn a_window_changed_by_hand_is_put_back() {
         assert_eq!(bed.tick(5).await, [Call::Mark], "{window}");
         assert_eq!(bed.kernel.links()[0].alias.as_ref(), Some(&alias));
     }
+}
+
+#[tokio::test]
+async fn nothing_reported_changes_when_clients_come_and_go() {
+    let mut bed = Bed::new(3);
+    bed.tick(5).await;
+    let told = |bed: &Bed| {
+        let last = bed.desired.lock().last_change(["default"].into_iter());
+        Report::of(
+            &bed.assignment,
+            Backend::Kernel,
+            bed.gateway.state().clone(),
+            last,
+        )
+    };
+    let before = told(&bed);
+    let elsewhere = Endpoint::new("198.51.100.7:9".parse().unwrap());
+    let mut changes = Vec::new();
+    for round in 0..150_u8 {
+        for n in 1..=3 {
+            // Each comes twice, roams a little, and falls silent for good or comes back.
+            if round == 10 * n || round == 50 * n {
+                bed.shake_hands(n);
+            }
+            if round % 17 == n {
+                bed.kernel.data(NAME, &key(n), elsewhere, 1_000);
+            }
+        }
+        changes.extend(bed.tick(5).await);
+        assert_eq!(told(&bed), before, "round {round}");
+    }
+    let is = |wanted: fn(&PeerChange) -> bool| {
+        let all = changes.iter().filter_map(|call| match call {
+            Call::Change(changes) => Some(changes),
+            _ => None,
+        });
+        all.flatten().any(wanted)
+    };
+    assert!(
+        is(|change| matches!(change, PeerChange::Forget(_))),
+        "nobody was forgotten"
+    );
+    assert!(
+        is(|change| matches!(change, PeerChange::Reinstate(_))),
+        "nobody was made anew"
+    );
 }

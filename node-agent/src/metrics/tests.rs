@@ -2,10 +2,13 @@ use super::*;
 
 fn series(metrics: &Metrics) -> Vec<String> {
     let text = metrics.encode().unwrap();
-    text.lines()
-        .filter(|line| !line.starts_with('#'))
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    // Those of one name come in no order.
+    let mut series: Vec<_> = lines
         .map(|line| line.rsplit_once(' ').unwrap().0.to_owned())
-        .collect()
+        .collect();
+    series.sort_unstable();
+    series
 }
 
 fn value(metrics: &Metrics, series: &str) -> String {

@@ -3,7 +3,7 @@
 use culvert_wireguard::PeerChange;
 
 /// Peers in a message that reinstates: each pair waits for RCU, with the lock of all links held.
-const PAIRS: usize = 8;
+pub const PAIRS: usize = 8;
 
 /// The messages that carry changes out: in one what is quick, then those that reinstate, a few in each.
 pub fn messages(changes: Vec<PeerChange>) -> Vec<Vec<PeerChange>> {

@@ -7,96 +7,86 @@
 
 use std::time::Duration;
 
-use culvert_wireguard::{ObservedPeer, PeerChange};
-
-use crate::ages::{Age, Ages};
+use crate::ages::{Age, Ages, Who};
 use crate::clock::Clocks;
-use crate::desired::Wanted;
+use crate::observed::Trace;
 
-/// The changes of one tick. `wanted` is `None` while absence is not proved.
-pub fn plan(
-    observed: &[ObservedPeer],
+/// What to do about the traces of one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purge {
+    /// Nothing.
+    Keep,
+    /// Overwrite its endpoint.
+    Forget,
+    /// Remove it and add it again.
+    Reinstate,
+}
+
+/// What to do about a peer that the tick's look shows. `is_wanted` says whether it may be added again, which is never
+/// said while absence is not proved.
+pub fn judge(
     ages: &mut Ages,
-    wanted: Option<&Wanted>,
+    who: Who<'_>,
+    trace: Option<&Trace>,
+    is_wanted: bool,
     window: Duration,
     clocks: Clocks,
-) -> Vec<PeerChange> {
-    let mut forget = Vec::new();
-    let mut reinstate = Vec::new();
-    for peer in observed {
-        let Some(age) = ages.age(&peer.public_key, clocks) else {
-            continue;
+) -> Purge {
+    let age = ages.observe(who, trace, clocks);
+    let (Some(age), Some(trace)) = (age, trace) else {
+        return Purge::Keep;
+    };
+    let is_stale = age >= Age::Since(window);
+    if trace.located {
+        return if is_stale || ages.jumped() {
+            Purge::Forget
+        } else {
+            Purge::Keep
         };
-        let stale = age >= Age::Since(window);
-        let known = peer.endpoint.is_some_and(|endpoint| !endpoint.is_forgotten());
-        if known && (stale || ages.jumped()) {
-            forget.push(PeerChange::Forget(peer.public_key));
-        }
-        if !stale || known {
-            continue;
-        }
-        let quiet = ages.quiet(peer);
-        let desired = wanted.and_then(|wanted| wanted.peers.get(&peer.public_key));
-        if let Some(desired) = desired
-            && quiet
-            && ages.settled(clocks)
-        {
-            reinstate.push(PeerChange::Reinstate(desired.clone()));
-        }
     }
-    forget.extend(reinstate);
-    forget
+    // What it has received is noted even where nothing may be done about it yet.
+    if is_stale && ages.quiet(who, trace.rx_bytes) && is_wanted && ages.settled(clocks) {
+        Purge::Reinstate
+    } else {
+        Purge::Keep
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use culvert_wireguard::{AllowedIps, DesiredPeer, Endpoint, PublicKey, WallTime};
+    use culvert_wireguard::{PublicKey, WallTime};
+
+    use crate::desired::Slot;
 
     const WINDOW: Duration = Duration::from_secs(180);
+
+    const KEY: PublicKey = PublicKey::from_bytes([5; 32]);
 
     /// One peer, one interface, the agent's ticks.
     struct Bed {
         ages: Ages,
         boot: u64,
-        peer: ObservedPeer,
-        wanted: Wanted,
+        peer: Peer,
+        is_wanted: bool,
     }
 
-    fn key() -> PublicKey {
-        PublicKey::from_bytes([5; 32])
-    }
-
-    fn somewhere() -> Endpoint {
-        Endpoint::new("192.0.2.1:1".parse().unwrap())
+    /// The peer as the kernel has it.
+    #[derive(Default)]
+    struct Peer {
+        endpoint: Option<bool>,
+        last_handshake: Option<WallTime>,
+        rx_bytes: u64,
     }
 
     impl Bed {
         /// An agent that has been running for an hour, and a client that has just made a handshake.
         fn new() -> Self {
-            let desired = DesiredPeer {
-                public_key: key(),
-                allowed_ips: AllowedIps::new(),
-            };
-            let wanted = Wanted {
-                peers: [(key(), desired)].into(),
-                ..Wanted::default()
-            };
-            let peer = ObservedPeer {
-                public_key: key(),
-                endpoint: None,
-                last_handshake: None,
-                rx_bytes: 0,
-                tx_bytes: 0,
-                allowed_ips: AllowedIps::new(),
-                persistent_keepalive: 0,
-                has_preshared_key: false,
-            };
             let mut bed = Self {
                 ages: Ages::default(),
                 boot: 10_000,
-                peer,
-                wanted,
+                peer: Peer::default(),
+                is_wanted: true,
             };
             bed.tick(0);
             bed.boot += 3_600;
@@ -119,49 +109,54 @@ mod tests {
 
         fn handshake(&mut self) {
             self.peer.last_handshake = Some(self.clocks().wall);
-            self.peer.endpoint = Some(somewhere());
+            self.peer.endpoint = Some(true);
             self.peer.rx_bytes += 100;
         }
 
         /// Plans a tick and does what the kernel would.
-        fn tick(&mut self, seconds: u64) -> Vec<PeerChange> {
+        fn tick(&mut self, seconds: u64) -> Purge {
             self.boot += seconds;
             let clocks = self.clocks();
             self.tick_at(clocks)
         }
 
-        fn tick_at(&mut self, clocks: Clocks) -> Vec<PeerChange> {
+        fn tick_at(&mut self, clocks: Clocks) -> Purge {
+            let who = Who {
+                public_key: &KEY,
+                slot: Some(Slot(3)),
+            };
+            let peer = &self.peer;
+            let is_there = peer.endpoint.is_some() || peer.last_handshake.is_some();
+            let trace = is_there.then_some(Trace {
+                located: peer.endpoint == Some(true),
+                handshake: peer.last_handshake,
+                rx_bytes: peer.rx_bytes,
+            });
             self.ages.begin(clocks, WINDOW);
-            self.ages.observe(&self.peer, clocks);
-            let changes = plan(
-                std::slice::from_ref(&self.peer),
+            let purge = judge(
                 &mut self.ages,
-                Some(&self.wanted),
+                who,
+                trace.as_ref(),
+                self.is_wanted,
                 WINDOW,
                 clocks,
             );
-            self.ages.end(clocks);
-            for change in &changes {
-                match change {
-                    PeerChange::Forget(_) => self.peer.endpoint = Some(Endpoint::FORGOTTEN),
-                    PeerChange::Reinstate(_) => {
-                        self.peer.endpoint = None;
-                        self.peer.last_handshake = None;
-                        self.peer.rx_bytes = 0;
-                    }
-                    other => panic!("{other:?}"),
-                }
+            self.ages.end(true);
+            match purge {
+                Purge::Keep => {}
+                Purge::Forget => self.peer.endpoint = Some(false),
+                Purge::Reinstate => self.peer = Peer::default(),
             }
-            changes
+            purge
         }
     }
 
-    fn is_forget(changes: &[PeerChange]) -> bool {
-        matches!(changes, [PeerChange::Forget(_)])
+    fn is_forget(purge: Purge) -> bool {
+        purge == Purge::Forget
     }
 
-    fn is_reinstate(changes: &[PeerChange]) -> bool {
-        matches!(changes, [PeerChange::Reinstate(_)])
+    fn is_reinstate(purge: Purge) -> bool {
+        purge == Purge::Reinstate
     }
 
     #[test]
@@ -169,13 +164,13 @@ mod tests {
         let mut bed = Bed::new();
         bed.handshake();
         for _ in 0..35 {
-            assert_eq!(bed.tick(5), []);
+            assert_eq!(bed.tick(5), Purge::Keep);
         }
-        assert!(is_forget(&bed.tick(5)));
-        assert_eq!(bed.tick(5), []);
-        assert!(is_reinstate(&bed.tick(5)));
+        assert!(is_forget(bed.tick(5)));
+        assert_eq!(bed.tick(5), Purge::Keep);
+        assert!(is_reinstate(bed.tick(5)));
         for _ in 0..10 {
-            assert_eq!(bed.tick(5), []);
+            assert_eq!(bed.tick(5), Purge::Keep);
         }
     }
 
@@ -185,7 +180,7 @@ mod tests {
         for _ in 0..30 {
             bed.handshake();
             for _ in 0..24 {
-                assert_eq!(bed.tick(5), []);
+                assert_eq!(bed.tick(5), Purge::Keep);
             }
         }
     }
@@ -194,10 +189,10 @@ mod tests {
     fn a_handshake_between_forgetting_and_reinstating_saves_the_session() {
         let mut bed = Bed::new();
         bed.handshake();
-        assert!(is_forget(&bed.tick(180)));
+        assert!(is_forget(bed.tick(180)));
         bed.handshake();
         for _ in 0..30 {
-            assert_eq!(bed.tick(5), []);
+            assert_eq!(bed.tick(5), Purge::Keep);
         }
     }
 
@@ -205,22 +200,22 @@ mod tests {
     fn data_after_forgetting_puts_reinstating_off() {
         let mut bed = Bed::new();
         bed.handshake();
-        assert!(is_forget(&bed.tick(180)));
-        assert_eq!(bed.tick(5), []);
+        assert!(is_forget(bed.tick(180)));
+        assert_eq!(bed.tick(5), Purge::Keep);
         bed.peer.rx_bytes += 32;
-        assert_eq!(bed.tick(5), []);
-        assert!(is_reinstate(&bed.tick(5)));
+        assert_eq!(bed.tick(5), Purge::Keep);
+        assert!(is_reinstate(bed.tick(5)));
     }
 
     #[test]
     fn an_endpoint_whose_handshake_never_completes_goes_too() {
         let mut bed = Bed::new();
-        bed.peer.endpoint = Some(somewhere());
-        assert_eq!(bed.tick(5), []);
-        assert_eq!(bed.tick(179), []);
-        assert!(is_forget(&bed.tick(5)));
-        assert_eq!(bed.tick(5), []);
-        assert!(is_reinstate(&bed.tick(5)));
+        bed.peer.endpoint = Some(true);
+        assert_eq!(bed.tick(5), Purge::Keep);
+        assert_eq!(bed.tick(179), Purge::Keep);
+        assert!(is_forget(bed.tick(5)));
+        assert_eq!(bed.tick(5), Purge::Keep);
+        assert!(is_reinstate(bed.tick(5)));
     }
 
     #[test]
@@ -231,7 +226,7 @@ mod tests {
         bed.boot += 5;
         let mut stepped = bed.clocks();
         stepped.wall.seconds += 86_400;
-        assert!(is_forget(&bed.tick_at(stepped)));
+        assert!(is_forget(bed.tick_at(stepped)));
     }
 
     #[test]
@@ -241,23 +236,23 @@ mod tests {
         bed.boot += 3_600;
         bed.ages = Ages::default();
         assert!(
-            is_forget(&bed.tick(0)),
+            is_forget(bed.tick(0)),
             "what is stale is overwritten by the first act"
         );
         for _ in 0..35 {
-            assert_eq!(bed.tick(5), []);
+            assert_eq!(bed.tick(5), Purge::Keep);
         }
-        assert!(is_reinstate(&bed.tick(5)));
+        assert!(is_reinstate(bed.tick(5)));
     }
 
     #[test]
     fn without_a_whole_list_no_peer_is_removed() {
         let mut bed = Bed::new();
         bed.handshake();
-        bed.wanted = Wanted::default();
-        assert!(is_forget(&bed.tick(180)));
+        bed.is_wanted = false;
+        assert!(is_forget(bed.tick(180)));
         for _ in 0..10 {
-            assert_eq!(bed.tick(5), []);
+            assert_eq!(bed.tick(5), Purge::Keep);
         }
     }
 }

@@ -6,8 +6,19 @@
 
 use std::time::Duration;
 
+use culvert_crds::gateway_node::Backend;
+
 /// How long a full interface is left alone.
 const PAUSE: Duration = Duration::from_mins(1);
+
+/// How many peers an interface takes: 2^20 in Linux, MAX_PEERS_PER_DEVICE in drivers/net/wireguard/messages.h; what
+/// wireguard-go does well is less.
+pub fn most(backend: Backend) -> usize {
+    match backend {
+        Backend::Kernel => 1 << 20,
+        Backend::Userspace => 10_000,
+    }
+}
 
 /// What is known of an interface's room for peers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

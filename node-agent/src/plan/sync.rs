@@ -1,69 +1,102 @@
 //! Missing, changed and surplus peers.
+//!
+//! Removals come first, so that an address which moves is free before another peer takes it. Among the rest any order
+//! will do: each peer's prefixes are set as a whole, and no two wanted peers share one.
 
-use culvert_wireguard::{ObservedPeer, PeerChange};
+use crate::desired::{Desired, Slot, View};
+use crate::observed::Seen;
 
-use crate::desired::Wanted;
-
-/// The changes of one pass.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// To peers that are there, removals first.
-    pub known: Vec<PeerChange>,
-    /// Peers that are not there yet.
-    pub further: Vec<PeerChange>,
+/// What a peer of a look is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should be.
+    Right,
+    /// To be there, and otherwise.
+    Wrong,
+    /// Not to be there.
+    Surplus,
+    /// Not known to be wanted while not everything is known: it stays.
+    Unproved,
 }
 
-/// The changes that make the observed peers the wanted ones.
-///
-/// Removals come first, so that an address which moves is free before another peer takes it. Among the rest any order
-/// will do: each peer's prefixes are set as a whole, and no two wanted peers share one.
-/// `surplus` says whether what is not wanted may be removed, so whether absence is proved.
-pub fn plan(wanted: &Wanted, observed: &[ObservedPeer], surplus: bool) -> Changes {
-    let mut known = Vec::new();
-    let mut sets = Vec::new();
-    let mut present = std::collections::HashSet::with_capacity(observed.len());
-    for peer in observed {
-        present.insert(peer.public_key);
-        match wanted.peers.get(&peer.public_key) {
-            None if surplus => known.push(PeerChange::Remove(peer.public_key)),
-            Some(desired) if !peer.matches(desired) => {
-                // A preshared key that somebody set by hand leaves only with the peer itself.
-                sets.push(if peer.has_preshared_key {
-                    PeerChange::Reinstate(desired.clone())
-                } else {
-                    PeerChange::Set(desired.clone())
-                });
-            }
-            None | Some(_) => {}
-        }
-    }
-    let missing = wanted
-        .peers
-        .values()
-        .filter(|peer| !present.contains(&peer.public_key));
-    known.extend(sets);
-    Changes {
-        known,
-        further: missing.cloned().map(PeerChange::Set).collect(),
+/// What a peer is that a look shows. Whoever was released or deleted is surplus at once; whoever is only not known to
+/// be wanted, not before absence is proved.
+pub fn judge(desired: &Desired, view: &View, slot: Option<Slot>, seen: &Seen<'_>) -> Verdict {
+    let told = slot.map(|slot| (slot, desired.should_hold(view, slot, seen.prefixes)));
+    match told {
+        Some((_, Some(true))) if !seen.keeps_alive && !seen.has_preshared_key => Verdict::Right,
+        Some((_, Some(_))) => Verdict::Wrong,
+        _ if desired.is_complete() => Verdict::Surplus,
+        Some((slot, None)) if desired.is_off(slot) => Verdict::Surplus,
+        _ => Verdict::Unproved,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use culvert_wireguard::{AllowedIps, DesiredPeer, PublicKey};
-    use proptest::prelude::*;
     use std::collections::HashMap;
     use std::net::{IpAddr, Ipv4Addr};
 
+    use culvert_wireguard::{AllowedIps, DesiredPeer, ObservedPeer, PeerChange, PublicKey};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::desired::parse::{Peer, Uid};
+
+    /// The peers that are wanted, as the API would tell of them.
+    type Wanted = Vec<DesiredPeer>;
+
     /// The changes in the order in which they are carried out.
     fn plan(wanted: &Wanted, observed: &[ObservedPeer], surplus: bool) -> Vec<PeerChange> {
-        let Changes { known, further } = super::plan(wanted, observed, surplus);
-        [known, further].concat()
+        let mut table = Desired::default();
+        table.list_begins(9);
+        for peer in wanted {
+            let n = peer.public_key.as_bytes()[0];
+            let peer = Peer {
+                version: 9,
+                created: n.into(),
+                key_uid: Uid::from_u128(1_000 + u128::from(n)),
+                public_key: peer.public_key,
+                addresses: peer.allowed_ips.iter().map(|net| net.addr()).collect(),
+                pool: "default".into(),
+                released: false,
+            };
+            table.apply(Uid::from_u128(n.into()), Some(peer));
+        }
+        if surplus {
+            table.finish_list(9);
+        }
+        let ranges = HashMap::from([("default".into(), vec!["10.64.0.0/16".parse().unwrap()])]);
+        let view = table.view(&ranges);
+        let mut changes = Vec::new();
+        let mut sets = Vec::new();
+        for peer in observed {
+            let seen = Seen {
+                public_key: &peer.public_key,
+                prefixes: peer.allowed_ips.as_slice(),
+                keeps_alive: peer.persistent_keepalive != 0,
+                has_preshared_key: peer.has_preshared_key,
+                trace: None,
+            };
+            let slot = table.slot(&peer.public_key);
+            let wanted = || table.wanted(&view, slot.unwrap()).unwrap();
+            match judge(&table, &view, slot, &seen) {
+                Verdict::Surplus => changes.push(PeerChange::Remove(peer.public_key)),
+                Verdict::Wrong if peer.has_preshared_key => sets.push(PeerChange::Reinstate(wanted())),
+                Verdict::Wrong => sets.push(PeerChange::Set(wanted())),
+                Verdict::Right | Verdict::Unproved => {}
+            }
+        }
+        changes.extend(sets);
+        let is_there = |peer: &&DesiredPeer| observed.iter().any(|seen| seen.public_key == peer.public_key);
+        let missing = wanted.iter().filter(|peer| !is_there(peer));
+        changes.extend(missing.cloned().map(PeerChange::Set));
+        changes
     }
 
     fn desired(n: u8, host: u8) -> DesiredPeer {
-        let address = IpAddr::V4(Ipv4Addr::new(10, 64, 0, host));
+        // Some host addresses are the gateway's own, and some keys none.
+        let address = IpAddr::V4(Ipv4Addr::new(10, 64, 1, host));
         DesiredPeer {
             public_key: PublicKey::from_bytes([n; 32]),
             allowed_ips: AllowedIps::host(address),
@@ -84,10 +117,7 @@ mod tests {
     }
 
     fn wanted(peers: impl IntoIterator<Item = DesiredPeer>) -> Wanted {
-        Wanted {
-            peers: peers.into_iter().map(|p| (p.public_key, p)).collect(),
-            ..Wanted::default()
-        }
+        peers.into_iter().collect()
     }
 
     /// What the kernel makes of changes: the last peer that names an address has it.
@@ -158,7 +188,7 @@ mod tests {
             }
             let dump: Vec<_> = kernel.values().cloned().collect();
             prop_assert_eq!(plan(&wanted, &dump, true), []);
-            prop_assert_eq!(kernel.len(), wanted.peers.len());
+            prop_assert_eq!(kernel.len(), wanted.len());
         }
     }
 }

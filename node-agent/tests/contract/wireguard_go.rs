@@ -13,12 +13,14 @@ use std::process::Command;
 
 use culvert_crds::gateway::KeyStorage;
 use culvert_node_agent::assignment::Assignment;
+use culvert_node_agent::clock::Clocks;
 use culvert_node_agent::desired::Shared;
 use culvert_node_agent::desired::parse::{Peer, Uid};
-use culvert_node_agent::gateway::Gateway;
+use culvert_node_agent::gateway::{Gateway, Ground};
 use culvert_node_agent::interface::Managed;
 use culvert_node_agent::kernel::{Kernel, Userspace, whole};
 use culvert_node_agent::keystore::Keystore;
+use culvert_node_agent::metrics::Metrics;
 use culvert_node_agent::plan::link::Shape;
 use culvert_wireguard::netlink::LinkInfo;
 use culvert_wireguard::{DeviceChange, PrivateKey, PublicKey, Refusal};
@@ -176,13 +178,18 @@ fn userspace_daemon_that_is_killed_is_started_again_with_its_peers() {
         let keystore = Keystore::new(folder.path().join("keys"));
         let (assignment, desired) = (assignment(&name), desired());
         let mut gateway = Gateway::new(facts::mark());
+        let metrics = Metrics::new("");
         let mut sessions = Vec::new();
         let mut sockets = Vec::new();
         for _ in 0..2 {
-            gateway
-                .pass(&mut kernel, &keystore, &assignment, &desired, None)
-                .await
-                .unwrap();
+            let mut on = Ground {
+                kernel: &mut kernel,
+                keystore: &keystore,
+                desired: &desired,
+                metrics: &metrics,
+                clock: &Clocks::read,
+            };
+            gateway.pass(&mut on, &assignment, true).await.unwrap();
             let interface = managed(&name);
             let device = whole(&mut kernel, &interface).unwrap();
             assert_eq!((device.peers.len(), device.settings.listen_port), (100, 51_990));
