@@ -43,5 +43,5 @@ pub use control_plane::ControlPlane;
 pub use machine::Machine;
 pub use netns::Namespace;
 pub use process::Program;
-pub use proxy::{Chance, Fault, FaultProxy, Mishap};
+pub use proxy::{Chance, Fault, FaultProxy, Mishap, Reading, Spoilt};
 pub use scratch::Scratch;

@@ -252,7 +252,8 @@ async fn admit_purge_generation_only_grows_and_drainers_may_raise_it() -> Result
         (-1, "greater than or equal to 0"),
         (2_147_483_648, "less than or equal to 2147483647"),
     ] {
-        let arguments = [&set[..], &[&patch(generation)]].concat();
+        let patch = patch(generation);
+        let arguments = [&set[..], &[&patch]].concat();
         for kubeconfig in [&drainer, &plane.kubeconfig()] {
             let (taken, said) = attempt(plane, kubeconfig, &arguments, &Value::Null).await?;
             ensure!(!taken && said.contains(because), "{generation}: {said}");
