@@ -46,6 +46,6 @@ pub use control_plane::ControlPlane;
 pub use machine::Machine;
 pub use netns::Namespace;
 pub use process::Program;
-pub use proxy::{Chance, Fault, FaultProxy, Mishap};
+pub use proxy::{Chance, Fault, FaultProxy, Mishap, Reading, Spoilt};
 pub use replay::Replay;
 pub use scratch::Scratch;

@@ -10,6 +10,8 @@
 //! arm             one fault, at the n-th write
 //! expose, calm    faults by chance, at every write, until calm
 //! stall_watches   the watches that are open, or those of one kind, go silent for ever; new ones work
+//! cut_watches     the watches that are open break; new ones work
+//! spoil, mend     lists of one kind come halved or empty, until mended
 //! black_hole, heal   nothing passes, in neither direction, until healed
 //! delay           every request waits first
 //! ```
@@ -36,7 +38,7 @@ use crate::{
 };
 
 pub use chance::{Chance, Mishap, Toll};
-pub use fault::{Call, Fault, Struck};
+pub use fault::{Call, Fault, Reading, Spoilt, Struck};
 use gate::Gate;
 
 /// A running proxy; dropping it closes every connection through it.
@@ -65,6 +67,8 @@ struct State {
     struck: Option<oneshot::Sender<Call>>,
     chance: Option<Chance>,
     toll: Toll,
+    /// Whose lists, and what is wrong with them.
+    spoilt: Option<(String, Spoilt)>,
     delay: Duration,
 }
 
@@ -145,6 +149,21 @@ impl FaultProxy {
     /// not.
     pub fn stall_watches_of(&self, kind: &str) {
         self.shared.gate.silence_watches(Some(kind));
+    }
+
+    /// The watches that are open at this moment break, wherever they are, as those of a client that reads too slowly.
+    pub fn cut_watches(&self) {
+        self.shared.gate.cut_watches();
+    }
+
+    /// From now on lists of this kind, by its plural, are not what they should be.
+    pub fn spoil(&self, kind: &str, how: Spoilt) {
+        self.shared.state().spoilt = Some((kind.to_owned(), how));
+    }
+
+    /// Ends what [`Self::spoil`] began.
+    pub fn mend(&self) {
+        self.shared.state().spoilt = None;
     }
 
     /// From now on nothing passes, in neither direction: connections come about and stay silent.

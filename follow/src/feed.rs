@@ -13,10 +13,12 @@ use rand::rngs::SysRng;
 
 use crate::clock;
 use crate::failure::Failure;
+use crate::page::{Refusal, SILENCE, SILENT, page_within};
+use crate::patience::Patience;
 use crate::raw::{Page, Raw, Uid};
 
-/// A request that says nothing for so long is dead. An apiserver ends a watch before, and says so.
-const SILENCE: Duration = Duration::from_secs(60);
+/// A watch that ends sooner and without a word was none.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// What is followed, and how.
 #[derive(Clone, Debug)]
@@ -111,8 +113,12 @@ pub trait Listener: Send {
 enum End {
     /// It broke, and can go on from where it was.
     Broken(Failure),
-    /// The time was up, and something was heard or not.
-    Over { heard: bool },
+    /// It is over, as it has to be one day.
+    Over,
+    /// It is over, and was silent all the time.
+    Silent,
+    /// It ended at once and without a word: a proxy with nobody behind it, or an apiserver that goes.
+    Hollow,
     /// Its place is no longer known to the apiserver: list again.
     Lost,
     /// History has gone back behind it.
@@ -121,7 +127,7 @@ enum End {
 
 /// Why a list or a watch has stopped.
 enum Stop {
-    Failed(Failure),
+    Failed(Refusal),
     Deaf,
 }
 
@@ -133,14 +139,20 @@ impl From<Deaf> for Stop {
 
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
+        Self::Failed(failure.into())
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Failed(refusal)
     }
 }
 
 /// Follows one kind until nobody listens.
 pub async fn follow<L: Listener>(client: Client, params: Params, listener: L) {
     let mut feed = Feed {
-        pause: params.pause.0,
+        patience: Patience::new(params.pause),
         client,
         params,
         listener,
@@ -151,8 +163,8 @@ pub async fn follow<L: Listener>(client: Client, params: Params, listener: L) {
         let told = match feed.list().await {
             Ok(Next::Watch) => feed.stay().await,
             Ok(Next::ListAgain(after)) => feed.stay_for(after).await,
-            Err(Stop::Failed(failure)) => {
-                feed.fail(&failure).await;
+            Err(Stop::Failed(refusal)) => {
+                feed.fail(&refusal).await;
                 Ok(())
             }
             Err(Stop::Deaf) => Err(Deaf),
@@ -169,7 +181,7 @@ struct Feed<L> {
     listener: L,
     /// The newest version seen of this kind.
     version: u64,
-    pause: Duration,
+    patience: Patience,
     failed: bool,
 }
 
@@ -182,7 +194,7 @@ impl<L: Listener> Feed<L> {
         }
     }
 
-    async fn page(&self, params: &ListParams) -> Result<Page, Failure> {
+    async fn page(&self, params: &ListParams) -> Result<Page, Refusal> {
         page_within(&self.client, &self.params.path, params, self.params.silence).await
     }
 
@@ -216,24 +228,24 @@ impl<L: Listener> Feed<L> {
     async fn stay(&mut self) -> Told {
         loop {
             match self.watch().await {
-                Ok(End::Over { heard }) => {
+                Ok(End::Over) => self.recover(),
+                Ok(End::Silent) => {
                     self.recover();
-                    if !heard {
-                        // A proxy with nobody behind it answers at once, for ever.
-                        clock::pause(self.params.pause.0).await;
-                    }
+                    clock::pause(self.patience.first()).await;
                 }
-                Ok(End::Broken(failure)) | Err(Stop::Failed(failure)) => self.fail(&failure).await,
+                Ok(End::Hollow) => self.rest(Duration::ZERO).await,
+                Ok(End::Broken(failure)) => self.fail(&failure.into()).await,
+                Err(Stop::Failed(refusal)) => self.fail(&refusal).await,
                 Err(Stop::Deaf) => return Err(Deaf),
                 Ok(End::Lost) => {
                     // Once may be; always would be a list after a list.
-                    self.rest().await;
+                    self.rest(Duration::ZERO).await;
                     return Ok(());
                 }
-                Ok(End::Rewound) => return self.rewind().await,
+                Ok(End::Rewound) => return self.begin_anew().await,
             }
             if !self.is_same_history().await {
-                return self.rewind().await;
+                return self.begin_anew().await;
             }
         }
     }
@@ -250,6 +262,13 @@ impl<L: Listener> Feed<L> {
         told
     }
 
+    async fn begin_anew(&mut self) -> Told {
+        self.rewind().await?;
+        // Two apiservers that do not agree would be listed in turn for ever.
+        self.rest(Duration::ZERO).await;
+        Ok(())
+    }
+
     async fn rewind(&mut self) -> Told {
         self.version = 0;
         self.listener.rewound().await
@@ -261,7 +280,7 @@ impl<L: Listener> Feed<L> {
         loop {
             match self.page(&self.some(1)).await {
                 Ok(page) => return page.metadata.resource_version >= self.version,
-                Err(failure) => self.fail(&failure).await,
+                Err(refusal) => self.fail(&refusal).await,
             }
         }
     }
@@ -278,15 +297,15 @@ impl<L: Listener> Feed<L> {
             Err(kube::Error::Api(status)) if status.code == 410 => return Ok(End::Lost),
             events => events.map_err(Failure::of)?,
         });
-        let mut heard = false;
+        let (begun, mut heard) = (clock::now(), false);
         loop {
             let event = match tokio::time::timeout(silence, events.next()).await {
                 Err(_) => return Ok(End::Broken(SILENT)),
-                Ok(None) => return Ok(End::Over { heard }),
+                Ok(None) if heard => return Ok(End::Over),
+                Ok(None) if clock::now().saturating_duration_since(begun) < SHORT => return Ok(End::Hollow),
+                Ok(None) => return Ok(End::Silent),
                 Ok(Some(event)) => event.map_err(Failure::of)?,
             };
-            heard = true;
-            self.recover();
             let seen = match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     self.listener.now_is(&object).await?;
@@ -305,6 +324,9 @@ impl<L: Listener> Feed<L> {
                     return Ok(End::Broken(Failure::Unavailable(status.code)));
                 }
             };
+            // An error is no word.
+            heard = true;
+            self.recover();
             if seen < self.version {
                 return Ok(End::Rewound);
             }
@@ -314,24 +336,24 @@ impl<L: Listener> Feed<L> {
     }
 
     /// Says so once an outage, and waits; the pauses grow in silence.
-    async fn fail(&mut self, failure: &Failure) {
+    async fn fail(&mut self, refusal: &Refusal) {
+        let failure = &refusal.failure;
         self.listener.failed();
         if !std::mem::replace(&mut self.failed, true) {
             let (kind, advice) = (&self.params.kind, advice(failure));
             tracing::warn!(%kind, error = %failure, advice, "unable to watch, trying again");
         }
-        self.rest().await;
+        self.rest(refusal.after).await;
     }
 
-    /// Waits, each time longer until something is heard.
-    async fn rest(&mut self) {
+    /// Waits, each time longer until something is heard, and no shorter than asked.
+    async fn rest(&mut self, after: Duration) {
         let jitter = UnwrapErr(SysRng).random_range(0.8..1.2);
-        clock::pause(self.pause.mul_f64(jitter)).await;
-        self.pause = self.params.pause.1.min(self.pause * 2);
+        clock::pause(self.patience.next(after, jitter)).await;
     }
 
     fn recover(&mut self) {
-        self.pause = self.params.pause.0;
+        self.patience.renew();
         self.announce();
     }
 
@@ -340,25 +362,6 @@ impl<L: Listener> Feed<L> {
             tracing::info!(kind = %self.params.kind, "watch resumed");
         }
     }
-}
-
-const SILENT: Failure = Failure::Unclear("silence");
-
-/// One page of a list, answered from a quorum of etcd.
-pub async fn page(client: &Client, path: &str, params: &ListParams) -> Result<Page, Failure> {
-    page_within(client, path, params, SILENCE).await
-}
-
-async fn page_within(
-    client: &Client,
-    path: &str,
-    params: &ListParams,
-    silence: Duration,
-) -> Result<Page, Failure> {
-    let request = Request::new(path).list(params);
-    let request = request.map_err(|_| Failure::Unclear("request failed"))?;
-    let page = tokio::time::timeout(silence, client.request::<Page>(request)).await;
-    page.map_err(|_| SILENT)?.map_err(Failure::of)
 }
 
 /// What a person can do about a watch that fails.

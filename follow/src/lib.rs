@@ -15,8 +15,11 @@
 mod clock;
 pub mod failure;
 mod feed;
+mod page;
+mod patience;
 pub mod raw;
 
 pub use failure::Failure;
-pub use feed::{Deaf, Listener, Next, Params, Told, follow, page};
+pub use feed::{Deaf, Listener, Next, Params, Told, follow};
+pub use page::page;
 pub use raw::{Page, Raw, Uid};

@@ -1,17 +1,21 @@
 //! Follows the objects that say what this node's gateways are: `GatewayNode`s of this node, gateways, pools.
+//!
+//! Nothing is taken from a node for what one list alone leaves out: see [`catalog`].
+
+mod catalog;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use culvert_crds::{GatewayNode, IPPool, WireGuardGateway};
-use futures::StreamExt;
-use futures::future::ready;
-use futures::stream::BoxStream;
-use kube::core::DeserializeGuard;
-use kube::runtime::{WatchStreamExt, reflector, watcher};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use culvert_follow::{Deaf, Listener, Next, Params, Raw, Told, Uid, follow};
+use kube::api::ObjectMeta;
+use kube::{Client, Resource};
 use tokio::sync::watch;
 
 use crate::assignment::{Assignment, Leaving};
-use crate::watch::class;
+use crate::metrics::{Metrics, Watched};
+use crate::watch::{SECOND_OPINION, params};
+use catalog::Catalog;
 
 /// What this node's gateways are, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,41 +36,139 @@ impl Assignments {
 }
 
 /// Follows for ever; the newest state is in `assignments`.
-pub async fn run(client: Client, node: String, assignments: watch::Sender<Assignments>) {
-    let of_node = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
-    let (nodes, mut node_events) = follow::<GatewayNode>(&client, of_node);
-    let (gateways, mut gateway_events) = follow::<WireGuardGateway>(&client, watcher::Config::default());
-    let (pools, mut pool_events) = follow::<IPPool>(&client, watcher::Config::default());
-    let mut listed = [false; 3];
-    loop {
-        tokio::select! {
-            Some(whole) = node_events.next() => listed[0] |= whole,
-            Some(whole) = gateway_events.next() => listed[1] |= whole,
-            Some(whole) = pool_events.next() => listed[2] |= whole,
-            else => return,
+pub async fn run(
+    client: Client,
+    node: String,
+    metrics: Arc<Metrics>,
+    assignments: watch::Sender<Assignments>,
+) {
+    let (nodes, gateways, pools) = ears(&metrics, assignments);
+    let of_node = Params {
+        fields: Some(format!("spec.nodeName={node}")),
+        ..params::<GatewayNode>()
+    };
+    tokio::join!(
+        follow(client.clone(), of_node, nodes),
+        follow(client.clone(), params::<WireGuardGateway>(), gateways),
+        follow(client, params::<IPPool>(), pools),
+    );
+}
+
+fn ears(
+    metrics: &Arc<Metrics>,
+    assignments: watch::Sender<Assignments>,
+) -> (Ear<GatewayNode>, Ear<WireGuardGateway>, Ear<IPPool>) {
+    let known = Arc::<Mutex<Known>>::default();
+    let assignments = Arc::new(assignments);
+    let nodes = Ear {
+        known: known.clone(),
+        assignments: assignments.clone(),
+        metrics: metrics.clone(),
+        kind: Watched::GatewayNode,
+        catalog: |known| &mut known.nodes,
+        read: |raw| {
+            let mut node = GatewayNode::new(&raw.metadata.name, raw.spec()?);
+            node.metadata = metadata(raw);
+            node.status = raw.status();
+            Some(node)
+        },
+    };
+    let gateways = Ear {
+        known: known.clone(),
+        assignments: assignments.clone(),
+        metrics: metrics.clone(),
+        kind: Watched::Gateway,
+        catalog: |known| &mut known.gateways,
+        read: |raw| {
+            let mut gateway = WireGuardGateway::new(&raw.metadata.name, raw.spec()?);
+            gateway.metadata = metadata(raw);
+            gateway.status = raw.status();
+            Some(gateway)
+        },
+    };
+    let pools = Ear {
+        known,
+        assignments,
+        metrics: metrics.clone(),
+        kind: Watched::Pool,
+        catalog: |known| &mut known.pools,
+        read: |raw| {
+            let mut pool = IPPool::new(&raw.metadata.name, raw.spec()?);
+            pool.metadata = metadata(raw);
+            Some(pool)
+        },
+    };
+    (nodes, gateways, pools)
+}
+
+/// As much of an object's metadata as is read of it later.
+fn metadata(raw: &Raw) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(raw.metadata.name.clone()),
+        uid: raw.metadata.uid.map(|uid| uid.to_string()),
+        generation: Some(raw.metadata.generation),
+        ..ObjectMeta::default()
+    }
+}
+
+/// What the three kinds say at present.
+#[derive(Debug, Default)]
+struct Known {
+    nodes: Catalog<GatewayNode>,
+    gateways: Catalog<WireGuardGateway>,
+    pools: Catalog<IPPool>,
+}
+
+impl Known {
+    /// What it means; `None` until every kind has been listed whole.
+    fn assignments(&self) -> Option<Assignments> {
+        if !(self.nodes.is_complete() && self.gateways.is_complete() && self.pools.is_complete()) {
+            return None;
         }
-        if listed != [true; 3] {
-            continue;
-        }
-        let pools: Vec<IPPool> = readable(&pools);
-        let gateways: Vec<WireGuardGateway> = readable(&gateways);
-        let nodes: Vec<GatewayNode> = readable(&nodes);
+        let pools: Vec<IPPool> = self.pools.objects().cloned().collect();
         let mut new = Assignments {
             complete: true,
             ..Assignments::default()
         };
-        for node in &nodes {
+        for node in self.nodes.objects() {
             new.leaving.extend(Leaving::read(node));
-            let named = node.spec.gateway_ref.name.as_str();
-            let gateway = gateways
-                .iter()
-                .find(|gateway| gateway.metadata.name.as_deref() == Some(named));
+            let gateway = self.gateways.get(&node.spec.gateway_ref.name);
+            // A pool that makes no sense is not one that is missing: the node stays as it is.
+            let gateway = gateway.filter(|gateway| {
+                let mut refs = gateway.spec.pool_refs.iter();
+                !refs.any(|pool| self.pools.is_unreadable(&pool.name))
+            });
             new.gateways
                 .extend(gateway.and_then(|gateway| Assignment::read(node, gateway, &pools)));
         }
         new.gateways.sort_by(|a, b| a.name.cmp(&b.name));
         new.leaving.sort_by(|a, b| a.name.cmp(&b.name));
-        assignments.send_if_modified(|old| {
+        Some(new)
+    }
+}
+
+/// Listens to one of the kinds.
+struct Ear<K> {
+    known: Arc<Mutex<Known>>,
+    assignments: Arc<watch::Sender<Assignments>>,
+    metrics: Arc<Metrics>,
+    kind: Watched,
+    catalog: fn(&mut Known) -> &mut Catalog<K>,
+    read: fn(&Raw) -> Option<K>,
+}
+
+impl<K> Ear<K> {
+    fn with<T>(&self, change: impl FnOnce(&mut Catalog<K>) -> T) -> T {
+        // Nothing that holds the lock can leave a catalog half changed.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        change((self.catalog)(&mut known))
+    }
+
+    /// Hands over what it means, if that is anything new.
+    fn publish(&self) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(new) = known.assignments() else { return };
+        self.assignments.send_if_modified(|old| {
             let changed = *old != new;
             *old = new;
             changed
@@ -74,64 +176,57 @@ pub async fn run(client: Client, node: String, assignments: watch::Sender<Assign
     }
 }
 
-/// The objects that can be read: one that cannot hides no other.
-fn readable<K: Resource<DynamicType = ()> + Clone + 'static>(
-    store: &reflector::Store<DeserializeGuard<K>>,
-) -> Vec<K> {
-    store
-        .state()
-        .iter()
-        .filter_map(|object| object.0.as_ref().ok().cloned())
-        .collect()
-}
+impl<K: Resource<DynamicType = ()> + Send> Listener for Ear<K> {
+    async fn list_begins(&mut self, _version: u64) -> Told {
+        self.with(Catalog::list_begins);
+        Ok(())
+    }
 
-type Events = BoxStream<'static, bool>;
+    async fn now_is(&mut self, raw: &Raw) -> Told {
+        let Some(uid) = raw.metadata.uid else {
+            return Ok(());
+        };
+        let object = (self.read)(raw);
+        if object.is_none() {
+            tracing::warn!(kind = %K::kind(&()), %uid, "object cannot be read; what depends on it stays as it is");
+        }
+        self.with(|catalog| catalog.now_is(uid, &raw.metadata.name, object));
+        Ok(())
+    }
 
-/// A store, and a stream that says true once the store has been filled by a whole list.
-fn follow<K>(client: &Client, config: watcher::Config) -> (reflector::Store<DeserializeGuard<K>>, Events)
-where
-    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static,
-{
-    let (reader, writer) = reflector::store();
-    let watched = watcher(
-        Api::<DeserializeGuard<K>>::all(client.clone()),
-        config.timeout(50),
-    )
-    .reflect(writer);
-    // That a list begins is no success: the backoff must see failures alone.
-    let told = watched.filter(|event| ready(!matches!(event, Ok(watcher::Event::Init))));
-    let mut failed = false;
-    let events = told.default_backoff().filter_map(move |event| {
-        ready(match event {
-            Ok(event) => {
-                if std::mem::take(&mut failed) {
-                    tracing::info!(kind = %K::kind(&()), "watch resumed");
-                }
-                match event {
-                    watcher::Event::InitDone => Some(true),
-                    watcher::Event::Apply(_) | watcher::Event::Delete(_) => Some(false),
-                    watcher::Event::Init | watcher::Event::InitApply(_) => None,
-                }
-            }
-            Err(error) => {
-                // Once an outage; the backoff goes on in silence.
-                if !std::mem::replace(&mut failed, true) {
-                    let error = cause(&error);
-                    tracing::warn!(kind = %K::kind(&()), error, "unable to watch, trying again");
-                }
-                None
-            }
+    async fn gone(&mut self, uid: Uid, _version: u64) -> Told {
+        self.with(|catalog| catalog.gone(uid));
+        Ok(())
+    }
+
+    async fn seen(&mut self, _version: u64) -> Told {
+        self.publish();
+        Ok(())
+    }
+
+    async fn list_complete(&mut self, _version: u64) -> Result<Next, Deaf> {
+        let is_doubted = self.with(Catalog::list_complete);
+        self.publish();
+        Ok(if is_doubted {
+            Next::ListAgain(SECOND_OPINION)
+        } else {
+            Next::Watch
         })
-    });
-    (reader, events.boxed())
-}
+    }
 
-fn cause(error: &watcher::Error) -> String {
-    match error {
-        watcher::Error::InitialListFailed(e)
-        | watcher::Error::WatchStartFailed(e)
-        | watcher::Error::WatchFailed(e) => class(e),
-        watcher::Error::WatchError(status) => format!("the apiserver answered with code {}", status.code),
-        watcher::Error::NoResourceVersion => "the apiserver names no version".to_owned(),
+    async fn rewound(&mut self) -> Told {
+        // No version is remembered here; the list that follows says what there is.
+        tracing::warn!(
+            kind = %K::kind(&()),
+            "the API's history has gone back, as after a restore from a backup; everything is listed again"
+        );
+        Ok(())
+    }
+
+    fn failed(&mut self) {
+        self.metrics.watch_failed(self.kind);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -384,7 +384,7 @@ impl Gateway {
                 Ok(Step::More) => {}
                 Ok(Step::Later(at)) => sleep(at.saturating_sub((on.clock)().mono)).await,
                 Ok(Step::Idle) if self.needs_tick() => {
-                    first = first.and(self.tick(on, assignment, false).await)
+                    first = first.and(self.tick(on, assignment, false).await);
                 }
                 Ok(Step::Idle) => return first.and_then(|()| self.outcome()),
                 Err(error) => first = first.and(Err(error)),

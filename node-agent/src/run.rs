@@ -131,8 +131,9 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
     let (answers, mut answered) = mpsc::channel(1);
     let desired = Shared::default();
     let mut tasks = JoinSet::new();
-    tasks.spawn(assign::run(client.clone(), node.clone(), sender));
-    tasks.spawn(peers::run(client.clone(), desired.clone()));
+    let metrics = parts.metrics.clone();
+    tasks.spawn(assign::run(client.clone(), node.clone(), metrics.clone(), sender));
+    tasks.spawn(peers::run(client.clone(), metrics, desired.clone()));
     let mut agent = Agent {
         client,
         node,

@@ -1,210 +1,123 @@
-//! Follows the peers: list, then watch, straight into the shared map.
+//! Follows the peers: list, then watch, straight into the shared table.
 //!
-//! The socket is always drained: an event costs a map entry, and programming the kernel is somebody
-//! else's work. kube's `watcher` hides the versions of lists and bookmarks, which are what a watermark
-//! is made of; so this one speaks to the API itself. Whatever fails is resumed with backoff, and a
-//! silent connection is given up.
+//! The socket is always drained: an event costs an entry of the table, and programming the kernel is somebody else's
+//! work. The versions of lists and bookmarks are what a watermark is made of, and how a history that went back is
+//! noticed; [`culvert_follow`] tells them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_crds::WireGuardPeer;
-use futures::StreamExt;
-use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::core::DeserializeGuard;
-use kube::{Api, Client, Resource};
-use rand::RngExt;
-use rand::rand_core::UnwrapErr;
-use rand::rngs::SysRng;
+use culvert_follow::{Deaf, Listener, Next, Params, Raw, Told, Uid, follow};
+use kube::{Client, Resource};
 
-use crate::clock::{Clocks, sleep};
-pub use crate::desired::Shared;
-use crate::desired::parse::{self, Uid};
-use crate::desired::{Desired, Verdict};
+use crate::clock::Clocks;
+use crate::desired::{Shared, Verdict, parse};
+use crate::metrics::{Metrics, Watched};
 
-/// A watch lives this long at most.
-const WATCH: Duration = Duration::from_secs(50);
-/// A watch that lives no longer than this was none.
-const SHORT: Duration = Duration::from_secs(1);
-/// Without an event or an end for so long the connection is dead.
-const SILENCE: Duration = Duration::from_secs(60);
 /// Peers in one page of a list.
 const PAGE: u32 = 500;
-/// The time between a list that would remove much and the one that must agree.
-const SECOND_OPINION: Duration = Duration::from_secs(5);
-/// Waiting after a failure: from here …
-const BACKOFF: Duration = Duration::from_millis(200);
-/// … doubled up to here.
-const BACKOFF_MOST: Duration = Duration::from_secs(30);
 
-type Guarded = DeserializeGuard<WireGuardPeer>;
+/// First and longest pause after a failure: less than one request a second, and a gateway that is cut off for long
+/// knows soon after everybody else that it is not any more.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(1_300), Duration::from_secs(20));
 
-/// What ends a watch.
-enum End {
-    /// Its time is over, or the connection broke: go on from the last version.
-    Resume,
-    /// The version is too old: list again.
-    Expired,
+/// The time between a list that would remove what it should not and the one that must agree.
+pub(crate) const SECOND_OPINION: Duration = Duration::from_secs(5);
+
+/// How the agent follows a kind.
+pub(crate) fn params<K: Resource<DynamicType = ()>>() -> Params {
+    Params {
+        pause: PAUSE,
+        ..Params::new(K::kind(&()).into_owned(), K::url_path(&(), None))
+    }
 }
 
 /// Follows the peers for ever.
-pub async fn run(client: Client, shared: Shared) {
-    let peers: Api<Guarded> = Api::all(client);
-    let mut backoff = BACKOFF;
-    loop {
-        match list(&peers, &shared).await {
-            Ok((version, Verdict::ListAgain)) => {
+pub async fn run(client: Client, metrics: Arc<Metrics>, shared: Shared) {
+    let params = Params {
+        page: PAGE,
+        ..params::<WireGuardPeer>()
+    };
+    follow(client, params, Peers { shared, metrics }).await;
+}
+
+/// Listens for the table. It is held for one object at a time.
+struct Peers {
+    shared: Shared,
+    metrics: Arc<Metrics>,
+}
+
+impl Listener for Peers {
+    async fn list_begins(&mut self, version: u64) -> Told {
+        let mut desired = self.shared.lock();
+        desired.pass_time(Clocks::read().boot);
+        desired.list_begins(version);
+        Ok(())
+    }
+
+    async fn now_is(&mut self, object: &Raw) -> Told {
+        let Some(uid) = object.metadata.uid else {
+            return Ok(());
+        };
+        let peer = parse::peer(object);
+        if peer.is_none() {
+            tracing::warn!(%uid, "a peer cannot be read and is refused");
+        }
+        self.shared.lock().apply(uid, peer);
+        Ok(())
+    }
+
+    async fn gone(&mut self, uid: Uid, version: u64) -> Told {
+        self.shared.lock().delete(version, uid);
+        Ok(())
+    }
+
+    async fn seen(&mut self, version: u64) -> Told {
+        let mut desired = self.shared.lock();
+        desired.note(version);
+        // Bookmarks come often enough for what is to be forgotten after an hour.
+        desired.pass_time(Clocks::read().boot);
+        drop(desired);
+        self.shared.tell();
+        Ok(())
+    }
+
+    async fn list_complete(&mut self, version: u64) -> Result<Next, Deaf> {
+        let verdict = self.shared.lock().finish_list(version);
+        self.shared.tell();
+        Ok(match verdict {
+            Verdict::Believed => Next::Watch,
+            Verdict::ListAgain => {
                 tracing::warn!(
                     version,
                     "a list would remove many peers; nothing is removed before a second one agrees"
                 );
-                sleep(SECOND_OPINION).await;
+                Next::ListAgain(SECOND_OPINION)
             }
-            Ok((version, verdict)) => {
-                if verdict == Verdict::TooOld {
-                    tracing::warn!(
-                        version,
-                        "a list is older than what was seen before; it removes nothing"
-                    );
-                }
-                backoff = BACKOFF;
-                follow(&peers, &shared, version.to_string()).await;
+            Verdict::TooOld => {
+                tracing::warn!(
+                    version,
+                    "a list is older than what was seen before; it removes nothing"
+                );
+                Next::Watch
             }
-            Err(error) => {
-                if backoff == BACKOFF {
-                    tracing::warn!(error = class(&error), "unable to list peers, trying again");
-                }
-                pause(&mut backoff).await;
-            }
-        }
+        })
+    }
+
+    async fn rewound(&mut self) -> Told {
+        tracing::warn!(
+            "the API's history has gone back, as after a restore from a backup; every peer is served on until two lists agree that it is gone"
+        );
+        self.shared.lock().rewound();
+        self.shared.tell();
+        Ok(())
+    }
+
+    fn failed(&mut self) {
+        self.metrics.watch_failed(Watched::Peer);
     }
 }
 
-async fn list(peers: &Api<Guarded>, shared: &Shared) -> kube::Result<(u64, Verdict)> {
-    let mut params = ListParams::default().limit(PAGE);
-    let mut begun = false;
-    loop {
-        let page = peers.list(&params).await?;
-        let version = page
-            .metadata
-            .resource_version
-            .as_deref()
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(0);
-        let mut desired = shared.lock();
-        if !std::mem::replace(&mut begun, true) {
-            desired.list_begins(version);
-        }
-        for object in page.items {
-            take_in(&mut desired, &object);
-        }
-        if let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) {
-            params = params.continue_token(&token);
-        } else {
-            let verdict = desired.finish_list(version);
-            drop(desired);
-            shared.tell();
-            return Ok((version, verdict));
-        }
-    }
-}
-
-/// Follows from `version` until it has expired.
-async fn follow(peers: &Api<Guarded>, shared: &Shared, mut version: String) {
-    let mut backoff = BACKOFF;
-    loop {
-        let begun = Clocks::read().mono;
-        match watch(peers, shared, &mut version).await {
-            // It ended at once: the apiserver is going, or a proxy has nobody behind it.
-            Ok(End::Resume) if Clocks::read().mono.saturating_sub(begun) < SHORT => pause(&mut backoff).await,
-            Ok(End::Resume) => backoff = BACKOFF,
-            Ok(End::Expired) => return,
-            Err(kube::Error::Api(status)) if status.code == 410 => return,
-            Err(error) => {
-                if backoff == BACKOFF {
-                    tracing::warn!(error = class(&error), "unable to watch peers, trying again");
-                }
-                pause(&mut backoff).await;
-            }
-        }
-    }
-}
-
-async fn watch(peers: &Api<Guarded>, shared: &Shared, version: &mut String) -> kube::Result<End> {
-    let params = WatchParams::default().timeout(u32::try_from(WATCH.as_secs()).unwrap_or(50));
-    let mut events = std::pin::pin!(peers.watch(&params, version).await?);
-    loop {
-        let event = match tokio::time::timeout(SILENCE, events.next()).await {
-            Ok(Some(event)) => event?,
-            Ok(None) | Err(_) => return Ok(End::Resume),
-        };
-        let seen = match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                let mut desired = shared.lock();
-                take_in(&mut desired, &object);
-                let seen = object.meta().resource_version.clone();
-                seen.as_deref()
-                    .and_then(|v| v.parse().ok())
-                    .into_iter()
-                    .for_each(|at| desired.note(at));
-                seen
-            }
-            WatchEvent::Deleted(object) => {
-                let seen = object.meta().resource_version.clone();
-                if let (Some(uid), Some(at)) = (uid(&object), seen.as_deref().and_then(|v| v.parse().ok())) {
-                    shared.lock().delete(at, uid);
-                }
-                seen
-            }
-            WatchEvent::Bookmark(bookmark) => {
-                let seen = bookmark.metadata.resource_version;
-                if let Ok(at) = seen.parse() {
-                    shared.lock().note(at);
-                }
-                Some(seen)
-            }
-            WatchEvent::Error(status) if status.code == 410 => return Ok(End::Expired),
-            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
-        };
-        if let Some(seen) = seen {
-            *version = seen;
-        }
-        shared.tell();
-    }
-}
-
-fn take_in(desired: &mut Desired, object: &Guarded) {
-    let Some(uid) = uid(object) else {
-        return;
-    };
-    let peer = object.0.as_ref().ok().and_then(parse::peer);
-    if peer.is_none() {
-        tracing::warn!(%uid, "a peer cannot be read and is refused");
-    }
-    desired.apply(uid, peer);
-}
-
-fn uid(object: &Guarded) -> Option<Uid> {
-    object.meta().uid.as_deref()?.parse().ok()
-}
-
-async fn pause(backoff: &mut Duration) {
-    sleep(backoff.mul_f64(UnwrapErr(SysRng).random_range(0.8..1.2))).await;
-    *backoff = BACKOFF_MOST.min(*backoff * 2);
-}
-
-/// An error without its text, which may name an address.
-pub fn class(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) if status.code == 404 => {
-            "the kind is not defined in this cluster: run `kubectl apply -f crds/yaml`".to_owned()
-        }
-        kube::Error::Api(status) if status.code == 403 => {
-            "not allowed: grant this identity get, list and watch on the kind".to_owned()
-        }
-        kube::Error::Api(status) => format!("the apiserver answered with code {}", status.code),
-        kube::Error::Service(_) | kube::Error::HyperError(_) => "no connection to the apiserver".to_owned(),
-        kube::Error::ReadEvents(_) => "the connection broke".to_owned(),
-        kube::Error::SerdeError(_) => "unreadable answer".to_owned(),
-        _ => "request failed".to_owned(),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -76,8 +76,37 @@ pub struct Call {
     /// The object's name, where the request has one.
     pub name: Option<String>,
 
+    /// What follows the path; empty where nothing does.
+    pub query: String,
+
     /// The number among the counted writes since a fault was armed last; `None` for reads and ignored kinds.
     pub write: Option<usize>,
+}
+
+/// What is read of a kind without naming an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// A watch.
+    Watch,
+
+    /// One object, as an example: its list's version is what is asked for.
+    One,
+
+    /// The first page of a list, or all of it.
+    List,
+
+    /// A further page.
+    Page,
+}
+
+/// A fault of every list of a kind, for as long as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoilt {
+    /// The first page comes, every further one is answered with 500.
+    Halved,
+
+    /// It comes without its objects, at its own version.
+    Emptied,
 }
 
 impl Call {
@@ -106,8 +135,26 @@ impl Call {
             kind,
             namespace,
             name,
+            query: request.uri().query().unwrap_or_default().to_owned(),
             write: None,
         }
+    }
+
+    /// What it reads; `None` for a write, and where an object is named.
+    pub fn reading(&self) -> Option<Reading> {
+        if self.method != Method::GET || self.name.is_some() {
+            return None;
+        }
+        let mut reading = Reading::List;
+        for part in self.query.split('&') {
+            match part {
+                "watch" | "watch=1" | "watch=true" => return Some(Reading::Watch),
+                "limit=1" => reading = Reading::One,
+                _ if part.starts_with("continue=") => reading = Reading::Page,
+                _ => {}
+            }
+        }
+        Some(reading)
     }
 
     /// Whether it changes something.
@@ -192,6 +239,25 @@ mod tests {
                 (kind, namespace, name)
             );
         }
+    }
+
+    #[test]
+    fn what_is_read_of_a_kind_is_told_from_the_query() {
+        let reading = |path: &str| Call::of(&Request::get(path).body(()).unwrap()).reading();
+        for (path, wanted) in [
+            ("/api/v1/secrets", Some(Reading::List)),
+            ("/api/v1/secrets?limit=500", Some(Reading::List)),
+            ("/api/v1/secrets?&limit=1", Some(Reading::One)),
+            ("/api/v1/secrets?limit=500&continue=x", Some(Reading::Page)),
+            (
+                "/api/v1/secrets?watch=true&resourceVersion=1",
+                Some(Reading::Watch),
+            ),
+            ("/api/v1/namespaces/a/secrets/b", None),
+        ] {
+            assert_eq!(reading(path), wanted, "{path}");
+        }
+        assert_eq!(call("/api/v1/secrets").reading(), None);
     }
 
     #[test]

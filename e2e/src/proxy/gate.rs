@@ -19,6 +19,9 @@ struct State {
 
     /// Each time that watches have been silenced, and whose: a watch that began before says no more.
     silenced: Vec<Whose>,
+
+    /// How often all watches have been cut: one that began before is at its end.
+    cuts: usize,
 }
 
 /// The kind of the watches that are meant; `None` for all.
@@ -56,6 +59,11 @@ impl Gate {
         self.state.send_modify(|state| state.silenced.push(whose));
     }
 
+    /// Every watch that is open breaks, wherever it is.
+    pub(super) fn cut_watches(&self) {
+        self.state.send_modify(|state| state.cuts += 1);
+    }
+
     /// Waits until it is open.
     pub(super) async fn passed(&self) {
         // The sender is this gate's own, so it is there.
@@ -65,11 +73,19 @@ impl Gate {
     /// The same body, each piece of which has to pass. A watch, which says of what kind, can be silenced, too.
     pub(super) fn guard(&self, body: Body, watched: Option<String>) -> Guarded {
         let state = self.state.subscribe();
-        let began = state.borrow().silenced.len();
+        let (began, cuts) = (state.borrow().silenced.len(), state.borrow().cuts);
         let pieces = stream::unfold(
             (body.into_data_stream(), state, watched),
             move |(mut body, mut state, watched)| async move {
-                let piece = body.next().await?;
+                let piece = tokio::select! {
+                    biased;
+                    Ok(_) = state.wait_for(|state| state.cuts > cuts), if watched.is_some() => None,
+                    piece = body.next() => Some(piece?),
+                };
+                let Some(piece) = piece else {
+                    let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+                    return Some((Err(kube::Error::Service(broken.into())), (body, state, watched)));
+                };
                 let silenced = match state.wait_for(|state| !state.closed).await {
                     Ok(state) => watched.as_ref().is_some_and(|kind| state.silences(kind, began)),
                     // The proxy is gone, and this connection is about to.
@@ -118,6 +134,16 @@ mod tests {
         let (watch, other) = (text(&gate, Some("secrets")), text(&gate, None));
         gate.silence_watches(None);
         assert_eq!(read(watch).await, None);
+        assert_eq!(read(other).await.unwrap(), b"text");
+        assert_eq!(read(text(&gate, Some("secrets"))).await.unwrap(), b"text");
+    }
+
+    #[tokio::test]
+    async fn only_watches_that_are_open_are_cut() {
+        let gate = Gate::open();
+        let (watch, other) = (text(&gate, Some("secrets")), text(&gate, None));
+        gate.cut_watches();
+        assert!(watch.collect().await.is_err());
         assert_eq!(read(other).await.unwrap(), b"text");
         assert_eq!(read(text(&gate, Some("secrets"))).await.unwrap(), b"text");
     }

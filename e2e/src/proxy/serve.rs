@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     Chance, Mishap, Shared, State,
-    fault::{Action, Call, Fault},
+    fault::{Action, Call, Fault, Reading, Spoilt},
     gate::Guarded,
 };
 use crate::wait;
@@ -76,6 +76,15 @@ impl Shared {
         (call, action, state.delay)
     }
 
+    /// The standing fault of this call's kind.
+    fn spoilt(&self, call: &Call) -> Option<Spoilt> {
+        self.state()
+            .spoilt
+            .as_ref()
+            .filter(|(kind, _)| *kind == call.kind)
+            .map(|(_, how)| *how)
+    }
+
     fn strike(&self, call: Call) {
         // Nobody waits: the test only wanted the fault.
         if let Some(struck) = self.state().struck.take() {
@@ -88,6 +97,18 @@ impl Shared {
         let (call, action, delay) = self.admit(&request);
         if !delay.is_zero() {
             wait::pass(delay).await;
+        }
+        match (self.spoilt(&call), call.reading()) {
+            (Some(Spoilt::Halved), Some(Reading::Page)) => {
+                return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the test's proxy says so");
+            }
+            (Some(Spoilt::Emptied), Some(Reading::List)) => {
+                let (mut head, body) = self.done(request).await?.into_parts();
+                head.headers.remove(header::CONTENT_LENGTH);
+                let body = Body::from(emptied(&body)?).boxed_unsync();
+                return Ok(Response::from_parts(head, body));
+            }
+            _ => {}
         }
         match action {
             Action::Pass => self.forward(request).await,
@@ -131,7 +152,8 @@ impl Shared {
     }
 
     async fn forward(&self, request: Request<Incoming>) -> Result<Response<Guarded>> {
-        let watched = is_watch(request.uri().query()).then(|| Call::of(&request).kind);
+        let call = Call::of(&request);
+        let watched = (call.reading() == Some(Reading::Watch)).then_some(call.kind);
         let (head, body) = request.into_parts();
         let body = body
             .collect()
@@ -165,12 +187,15 @@ impl Shared {
     }
 }
 
-/// Whether a query asks for a watch, in one of the ways of the apiserver's clients.
-fn is_watch(query: Option<&str>) -> bool {
-    let parts = query.into_iter().flat_map(|query| query.split('&'));
-    parts
-        .into_iter()
-        .any(|part| matches!(part, "watch" | "watch=1" | "watch=true"))
+/// A list without its objects.
+fn emptied(reply: &[u8]) -> Result<Vec<u8>> {
+    let mut list: serde_json::Value = serde_json::from_slice(reply).context("failed to read a list")?;
+    list["items"] = serde_json::json!([]);
+    if let Some(about) = list["metadata"].as_object_mut() {
+        about.remove("continue");
+        about.remove("remainingItemCount");
+    }
+    Ok(serde_json::to_vec(&list)?)
 }
 
 /// An answer in the shape that Kubernetes clients expect.

@@ -2,6 +2,9 @@
 //! `soak`, `outage`, `restore` and `crowd` have a long mode, too: `cargo xtask soak`.
 
 mod admit;
+mod agent;
+mod agent_outage;
+mod agent_restore;
 mod allocator;
 mod churn;
 mod claim;

@@ -20,6 +20,8 @@ type Reply = Response<UnsyncBoxBody<Bytes, std::convert::Infallible>>;
 enum Answer {
     /// This, with this code.
     Say(u16, String),
+    /// Not now, but after so many seconds.
+    Wait(&'static str),
     /// These lines, and then not a word more.
     Hang(String),
 }
@@ -59,6 +61,12 @@ impl Server {
             Answer::Say(code, text) => {
                 let body = Full::new(Bytes::from(text)).boxed_unsync();
                 Response::builder().status(code).body(body).unwrap()
+            }
+            Answer::Wait(seconds) => {
+                let body =
+                    Full::new(Bytes::from("Too many requests, please try again later.")).boxed_unsync();
+                let reply = Response::builder().status(429).header("retry-after", seconds);
+                reply.body(body).unwrap()
             }
             Answer::Hang(text) => {
                 let lines = stream::iter([Ok(hyper::body::Frame::data(Bytes::from(text)))]);
@@ -418,4 +426,51 @@ async fn a_list_that_is_doubted_is_asked_for_again_and_watched_meanwhile() {
         ]
     );
     assert_eq!(asked, ["list", "watch 9", "list", "watch 10", "list", "watch 11"]);
+}
+
+#[tokio::test]
+async fn an_apiserver_with_too_much_to_do_says_when_to_ask_again() {
+    let server = Server::new([Answer::Wait("7"), Answer::Wait("soon"), Answer::Wait("86400")]);
+    let client = server.client();
+    for seconds in [7, 0, 60] {
+        let params = ListParams::default().limit(2).fields("spec.nodeName=a");
+        let refusal = page_within(&client, "/things", &params, SILENCE)
+            .await
+            .unwrap_err();
+        assert_eq!(refusal.failure, Failure::Unavailable(429));
+        assert_eq!(refusal.after, Duration::from_secs(seconds));
+    }
+}
+
+#[tokio::test]
+async fn a_watch_that_ends_at_once_is_waited_for_longer_each_time() {
+    let (server, client) = {
+        let server = Server::default();
+        (server.clone(), server.client())
+    };
+    let mut feed = Feed {
+        client,
+        params: Params {
+            pause: (Duration::from_millis(1), Duration::from_millis(4)),
+            fields: Some("spec.nodeName=a".to_owned()),
+            ..Params::new("Thing".to_owned(), "/things".to_owned())
+        },
+        listener: Ear::default(),
+        version: 9,
+        patience: Patience::new((Duration::from_millis(1), Duration::from_millis(4))),
+        failed: false,
+    };
+    for answer in [
+        Answer::Say(200, String::new()),
+        page(9, "", &[]),
+        events(&[event("ERROR", &serde_json::from_str(&refusal(500)).unwrap())]),
+        page(9, "", &[]),
+        Answer::Say(410, refusal(410)),
+    ] {
+        server.answers.lock().unwrap().push_back(answer);
+    }
+    assert_eq!(feed.stay().await, Ok(()));
+    // Neither an empty watch nor an error was a word.
+    assert_eq!(feed.patience.next(Duration::ZERO, 1.0), Duration::from_millis(4));
+    assert_eq!(*feed.listener.heard.lock().unwrap(), ["failed"]);
 }

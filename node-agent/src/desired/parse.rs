@@ -1,13 +1,13 @@
 //! A `WireGuardPeer` object into what an agent needs of it.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
-use culvert_crds::WireGuardPeer;
 use culvert_crds::peer::peer_name;
+use culvert_follow::Raw;
+pub use culvert_follow::Uid;
 use culvert_wireguard::PublicKey;
-
-/// Uid of an object: Kubernetes makes them as UUIDs.
-pub type Uid = uuid::Uuid;
+use serde::Deserialize;
 
 /// What an agent needs of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,27 +28,52 @@ pub struct Peer {
     pub released: bool,
 }
 
+/// As much of the spec as an agent needs, borrowed from the object's text where that is possible.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec<'a> {
+    #[serde(borrow)]
+    public_key: Cow<'a, str>,
+    addresses: Vec<IpAddr>,
+    #[serde(borrow)]
+    pool_ref: Pool<'a>,
+    #[serde(borrow)]
+    key_ref: Key<'a>,
+    #[serde(default)]
+    released: bool,
+}
+
+#[derive(Deserialize)]
+struct Pool<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Key<'a> {
+    #[serde(borrow)]
+    uid: Cow<'a, str>,
+}
+
 /// Reads an object; `None` when any part of it is doubtful.
 ///
 /// The name counts: it is what makes an address unique, and the rule that says so may be missing in the cluster, or be
 /// younger than the object.
-pub fn peer(object: &WireGuardPeer) -> Option<Peer> {
-    let public_key = PublicKey::from_base64(&object.spec.public_key)
+pub fn peer(object: &Raw) -> Option<Peer> {
+    let about = &object.metadata;
+    let spec: Spec<'_> = object.spec()?;
+    let public_key = PublicKey::from_base64(&spec.public_key)
         .ok()
         .filter(PublicKey::is_usable)?;
-    let addresses: Option<Vec<_>> = object.spec.addresses.iter().map(|a| a.parse().ok()).collect();
-    let addresses = addresses?;
-    if object.metadata.name.as_deref() != Some(peer_name(*addresses.first()?).as_str()) {
-        return None;
-    }
+    let is_named = about.name == peer_name(*spec.addresses.first()?);
     Some(Peer {
-        version: object.metadata.resource_version.as_ref()?.parse().ok()?,
-        created: object.metadata.creation_timestamp.as_ref()?.0.as_second(),
-        key_uid: object.spec.key_ref.uid.parse().ok()?,
+        version: Some(about.resource_version).filter(|version| *version > 0 && is_named)?,
+        created: about.creation_timestamp?.as_second(),
+        key_uid: spec.key_ref.uid.parse().ok()?,
         public_key,
-        addresses,
-        pool: object.spec.pool_ref.name.clone(),
-        released: object.spec.released,
+        addresses: spec.addresses,
+        pool: spec.pool_ref.name.into_owned(),
+        released: spec.released,
     })
 }
 
@@ -63,7 +88,7 @@ mod tests {
             "kind": "WireGuardPeer",
             "metadata": {
                 "name": name,
-                "uid": "u1",
+                "uid": "0b0e0d5c-1a71-4f0e-9c0e-3a8f6f6b1c00",
                 "resourceVersion": "7",
                 "creationTimestamp": "2026-01-02T03:04:05Z",
             },
@@ -75,7 +100,7 @@ mod tests {
                 "addressGeneration": 1,
             },
         });
-        peer(&serde_json::from_value(object).unwrap())
+        peer(&serde_json::from_str(&object.to_string()).unwrap())
     }
 
     #[test]
