@@ -71,7 +71,7 @@ impl Look {
 
     /// Says in the log what is new since the look before.
     fn log(self, before: Option<&Self>) {
-        if before == Some(self) {
+        if before == Some(&self) {
             return;
         }
         let (found, unknown) = (self.with(Some(true)), self.with(None));
