@@ -243,20 +243,20 @@ mod tests {
     };
 
     /// A peer whose client is known.
-    fn peer(handshake: Option<i64>) -> Option<Trace> {
-        Some(Trace {
+    fn peer(handshake: Option<i64>) -> Trace {
+        Trace {
             located: true,
             handshake: handshake.map(|seconds| WallTime {
                 seconds,
                 nanoseconds: 0,
             }),
             rx_bytes: 0,
-        })
+        }
     }
 
-    fn tick(ages: &mut Ages, peer: &Option<Trace>, clocks: Clocks) -> Option<Age> {
+    fn tick(ages: &mut Ages, peer: Option<&Trace>, clocks: Clocks) -> Option<Age> {
         ages.begin(clocks, WINDOW);
-        let told = ages.observe(WHO, peer.as_ref(), clocks);
+        let told = ages.observe(WHO, peer, clocks);
         ages.end(true);
         assert_eq!(told, ages.age(WHO, clocks));
         told
@@ -265,9 +265,9 @@ mod tests {
     #[test]
     fn a_handshake_ages_with_boot_time() {
         let mut ages = Ages::default();
-        tick(&mut ages, &peer(Some(1_000)), clocks(100, 1_000));
+        tick(&mut ages, Some(&peer(Some(1_000))), clocks(100, 1_000));
         assert_eq!(
-            tick(&mut ages, &peer(Some(1_000)), clocks(160, 1_060)),
+            tick(&mut ages, Some(&peer(Some(1_000))), clocks(160, 1_060)),
             Some(Age::Since(Duration::from_secs(60)))
         );
     }
@@ -276,17 +276,21 @@ mod tests {
     fn a_wall_clock_step_changes_no_age_by_more_than_a_tick() {
         for step in [3_600, -3_600, 315_360_000, -315_360_000] {
             let mut ages = Ages::default();
-            tick(&mut ages, &peer(Some(2_000_000_000)), clocks(100, 2_000_000_000));
+            tick(
+                &mut ages,
+                Some(&peer(Some(2_000_000_000))),
+                clocks(100, 2_000_000_000),
+            );
             let aged = tick(
                 &mut ages,
-                &peer(Some(2_000_000_000)),
+                Some(&peer(Some(2_000_000_000))),
                 clocks(105, 2_000_000_005 + step),
             );
             assert_eq!(aged, Some(Age::Since(Duration::from_secs(5))), "step {step}");
             // A handshake under the stepped clock, too, lies between the ticks around it.
             let fresh = peer(Some(2_000_000_008 + step));
             assert_eq!(
-                tick(&mut ages, &fresh, clocks(110, 2_000_000_010)),
+                tick(&mut ages, Some(&fresh), clocks(110, 2_000_000_010)),
                 Some(Age::Since(match step {
                     s if s > 0 => Duration::ZERO,
                     _ => Duration::from_secs(5),
@@ -299,7 +303,7 @@ mod tests {
     #[test]
     fn after_a_start_a_stamp_from_the_future_is_older_than_any() {
         assert_eq!(
-            tick(&mut Ages::default(), &peer(Some(2_000)), clocks(100, 1_000)),
+            tick(&mut Ages::default(), Some(&peer(Some(2_000))), clocks(100, 1_000)),
             Some(Age::Unknown)
         );
     }
@@ -307,7 +311,7 @@ mod tests {
     #[test]
     fn after_a_start_an_endpoint_without_handshake_is_older_than_any() {
         assert_eq!(
-            tick(&mut Ages::default(), &peer(None), clocks(100, 1_000)),
+            tick(&mut Ages::default(), Some(&peer(None)), clocks(100, 1_000)),
             Some(Age::Unknown)
         );
     }
@@ -315,10 +319,10 @@ mod tests {
     #[test]
     fn an_endpoint_without_handshake_ages_from_when_it_was_first_seen() {
         let mut ages = Ages::default();
-        assert_eq!(tick(&mut ages, &None, clocks(100, 1_000)), None);
-        tick(&mut ages, &peer(None), clocks(105, 1_005));
+        assert_eq!(tick(&mut ages, None, clocks(100, 1_000)), None);
+        tick(&mut ages, Some(&peer(None)), clocks(105, 1_005));
         assert_eq!(
-            tick(&mut ages, &peer(None), clocks(285, 1_185)),
+            tick(&mut ages, Some(&peer(None)), clocks(285, 1_185)),
             Some(Age::Since(WINDOW))
         );
     }
@@ -326,23 +330,23 @@ mod tests {
     #[test]
     fn a_suspend_and_a_step_are_jumps_and_plain_time_is_none() {
         let mut ages = Ages::default();
-        tick(&mut ages, &peer(None), clocks(100, 1_000));
-        tick(&mut ages, &peer(None), clocks(300, 1_200));
+        tick(&mut ages, Some(&peer(None)), clocks(100, 1_000));
+        tick(&mut ages, Some(&peer(None)), clocks(300, 1_200));
         assert!(!ages.jumped());
-        tick(&mut ages, &peer(None), clocks(305, 5_000));
+        tick(&mut ages, Some(&peer(None)), clocks(305, 5_000));
         assert!(ages.jumped());
         let asleep = Clocks {
             mono: Duration::from_secs(310),
             ..clocks(400, 5_095)
         };
-        tick(&mut ages, &peer(None), asleep);
+        tick(&mut ages, Some(&peer(None)), asleep);
         assert!(ages.jumped());
     }
 
     #[test]
     fn ages_are_in_doubt_for_one_window_after_a_start() {
         let mut ages = Ages::default();
-        tick(&mut ages, &peer(None), clocks(100, 1_000));
+        tick(&mut ages, Some(&peer(None)), clocks(100, 1_000));
         assert!(!ages.settled(clocks(279, 1_179)));
         assert!(ages.settled(clocks(280, 1_180)));
     }
@@ -351,9 +355,9 @@ mod tests {
     fn a_peer_that_sends_again_is_not_quiet() {
         let mut ages = Ages::default();
         let stale = peer(Some(1_000));
-        tick(&mut ages, &stale, clocks(100, 1_000));
+        tick(&mut ages, Some(&stale), clocks(100, 1_000));
         assert!(!ages.quiet(WHO, 0));
-        tick(&mut ages, &stale, clocks(105, 1_005));
+        tick(&mut ages, Some(&stale), clocks(105, 1_005));
         assert!(ages.quiet(WHO, 0));
         assert!(!ages.quiet(WHO, 32));
     }
@@ -361,14 +365,14 @@ mod tests {
     #[test]
     fn an_interrupted_look_drops_no_age() {
         let mut ages = Ages::default();
-        tick(&mut ages, &None, clocks(95, 995));
-        tick(&mut ages, &peer(Some(1_000)), clocks(100, 1_000));
+        tick(&mut ages, None, clocks(95, 995));
+        tick(&mut ages, Some(&peer(Some(1_000))), clocks(100, 1_000));
         ages.begin(clocks(105, 1_005), WINDOW);
         ages.end(false);
-        let age = tick(&mut ages, &peer(Some(1_000)), clocks(160, 1_060));
+        let age = tick(&mut ages, Some(&peer(Some(1_000))), clocks(160, 1_060));
         assert_eq!(age, Some(Age::Since(Duration::from_secs(60))));
         // A whole one does: it is not there.
-        tick(&mut ages, &None, clocks(165, 1_065));
+        tick(&mut ages, None, clocks(165, 1_065));
         assert_eq!(ages.age(WHO, clocks(165, 1_065)), None);
     }
 
@@ -379,10 +383,10 @@ mod tests {
         for boot in [95, 100] {
             let now = clocks(boot, 1_000);
             ages.begin(now, WINDOW);
-            ages.observe(foreign, peer(None).as_ref().filter(|_| boot == 100), now);
+            ages.observe(foreign, Some(&peer(None)).filter(|_| boot == 100), now);
             ages.end(true);
         }
-        let age = tick(&mut ages, &peer(None), clocks(160, 1_060));
+        let age = tick(&mut ages, Some(&peer(None)), clocks(160, 1_060));
         assert_eq!(age, Some(Age::Since(Duration::from_secs(60))));
         assert!(ages.foreign.is_empty());
         // Whoever has its slot after it is somebody else.
@@ -395,8 +399,8 @@ mod tests {
         let mut ages = Ages::default();
         let now = clocks(100, 1_000);
         ages.begin(now, WINDOW);
-        assert!(ages.observe(WHO, peer(None).as_ref(), now).is_some());
-        assert_eq!(ages.observe(WHO, peer(None).as_ref(), now), None);
+        assert!(ages.observe(WHO, Some(&peer(None)), now).is_some());
+        assert_eq!(ages.observe(WHO, Some(&peer(None)), now), None);
     }
 
     #[test]
@@ -420,8 +424,8 @@ mod tests {
                     // The handshake took place two seconds ago, under the clock of this tick.
                     stamp = Some(now.wall.seconds - 2);
                 }
-                let observed = stamp.and(peer(stamp));
-                let age = tick(&mut ages, &observed, now);
+                let observed = stamp.is_some().then(|| peer(stamp));
+                let age = tick(&mut ages, observed.as_ref(), now);
                 if stamp.is_some() {
                     let truth = Duration::from_secs(5 * (n - at) + 2);
                     let Some(Age::Since(age)) = age else { return Err(TestCaseError::fail("no age")) };

@@ -152,10 +152,10 @@ mod tests {
     use serde_json::json;
 
     fn read(drain: bool, gateway_uid: &str) -> Option<Assignment> {
-        read_with(drain, gateway_uid, json!(null))
+        read_with(drain, gateway_uid, &json!(null))
     }
 
-    fn read_with(drain: bool, gateway_uid: &str, nodes: serde_json::Value) -> Option<Assignment> {
+    fn read_with(drain: bool, gateway_uid: &str, nodes: &serde_json::Value) -> Option<Assignment> {
         let node = json!({
             "metadata": { "name": "gw.a", "generation": 3 },
             "spec": {
@@ -210,7 +210,7 @@ mod tests {
             (json!("many"), 1),
             (json!("1/-3"), 1),
         ] {
-            let assignment = read_with(false, "one", told.clone()).unwrap();
+            let assignment = read_with(false, "one", &told).unwrap();
             assert_eq!(assignment.nodes, nodes, "{told}");
         }
     }

@@ -57,7 +57,7 @@ mod tests {
                 created: n.into(),
                 key_uid: Uid::from_u128(1_000 + u128::from(n)),
                 public_key: peer.public_key,
-                addresses: peer.allowed_ips.iter().map(|net| net.addr()).collect(),
+                addresses: peer.allowed_ips.iter().map(ipnet::IpNet::addr).collect(),
                 pool: "default".into(),
                 released: false,
             };

@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use culvert_crds::WireGuardPeer;
 use culvert_crds::peer::peer_name;
+use culvert_follow::Raw;
 use culvert_node_agent::desired::Desired;
 use culvert_node_agent::desired::parse::{self, Uid};
 
 /// Reads bytes as an object, and takes it in as the agent does.
 pub fn read(bytes: &[u8]) {
-    let Ok(object) = serde_json::from_slice::<WireGuardPeer>(bytes) else {
+    let Ok(object) = serde_json::from_slice::<Raw>(bytes) else {
         return;
     };
     let Some(peer) = parse::peer(&object) else {
@@ -17,7 +17,7 @@ pub fn read(bytes: &[u8]) {
     };
     assert!(peer.public_key.is_usable(), "a key that protects nothing");
     assert_eq!(
-        object.metadata.name,
+        Some(object.metadata.name.clone()),
         peer.addresses.first().map(|address| peer_name(*address)),
         "a peer that is not named by its address"
     );

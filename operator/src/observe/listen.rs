@@ -13,7 +13,7 @@ use crate::world::{Change, Kind, Uid};
 pub(super) struct Changes {
     kind: Kind,
     metrics: Arc<Metrics>,
-    changes: Sender<Change>,
+    to: Sender<Change>,
 }
 
 impl Changes {
@@ -21,18 +21,18 @@ impl Changes {
         Self {
             kind,
             metrics,
-            changes,
+            to: changes,
         }
     }
 
     async fn tell(&self, change: Change) -> Told {
-        self.changes.send(change).await.map_err(|_| Deaf)
+        self.to.send(change).await.map_err(|_| Deaf)
     }
 }
 
 impl Listener for Changes {
     fn is_deaf(&self) -> bool {
-        self.changes.is_closed()
+        self.to.is_closed()
     }
 
     async fn list_begins(&mut self, version: u64) -> Told {

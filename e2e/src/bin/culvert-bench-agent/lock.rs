@@ -58,7 +58,7 @@ pub async fn second_process() -> Result<()> {
     let clock = Stopwatch::start();
     writeln!(out, "begun")?;
     out.flush()?;
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     while ended.try_recv().is_err() {
         for add in [true, false] {
             let begun = clock.elapsed();
@@ -69,11 +69,11 @@ pub async fn second_process() -> Result<()> {
             }
             .context("failed to change an address")?;
             let took = clock.elapsed().saturating_sub(begun);
-            lines += &format!("{} {}\n", begun.as_micros(), took.as_micros());
+            writeln!(lines, "{} {}", begun.as_micros(), took.as_micros())?;
         }
         wait::pass(Duration::from_millis(1)).await;
     }
-    out.write_all(lines.as_bytes())?;
+    out.write_all(&lines)?;
     Ok(())
 }
 

@@ -201,6 +201,14 @@ impl<K: Kernel> Kernel for Probed<K> {
         self.kernel.backend()
     }
 
+    fn most(&self) -> usize {
+        self.kernel.most()
+    }
+
+    async fn ended(&mut self) {
+        self.kernel.ended().await;
+    }
+
     async fn managed(&mut self) -> Result<Vec<Managed>, Error> {
         self.kernel.managed().await
     }
@@ -212,8 +220,8 @@ impl<K: Kernel> Kernel for Probed<K> {
         self.kernel.link(name).await
     }
 
-    async fn create(&mut self, name: &str, mark: &Mark) -> Result<Managed, Error> {
-        self.kernel.create(name, mark).await
+    async fn create(&mut self, name: &str, mark: &Mark, mtu: u32) -> Result<Managed, Error> {
+        self.kernel.create(name, mark, mtu).await
     }
 
     async fn rename(&mut self, interface: &Managed, name: &str) -> Result<(), Error> {
