@@ -247,3 +247,47 @@ async fn purge_keeps_no_endpoint_longer_than_190_seconds() -> Result<()> {
     ensure!(most <= WINDOW + SLACK, "remembered for {most} s");
     bed.finish().await
 }
+
+/// Whoever asks for it knows that sessions end: everybody is forgotten, whoever talks as well. Once.
+#[tokio::test]
+async fn purge_generation_forgets_everybody_now() -> Result<()> {
+    let (mut bed, laptop) = with_client("laptop", 77).await?;
+    let phone = connected(&bed, "phone", 78).await?;
+    let patch = r#"{"spec":{"purgeGeneration":1}}"#;
+    let object = format!("gatewaynode/{DEFAULT}");
+    bed.kubectl(&["patch", &object, "--type=merge", "-p", patch])
+        .await?;
+    wait::until(
+        "the purge to be done and reported",
+        Duration::from_secs(15),
+        || async {
+            let done = bed.gateway_node(DEFAULT, "{.status.purgedGeneration}").await?;
+            Ok((done == "1").then_some(()))
+        },
+    )
+    .await?;
+    for client in [&laptop, &phone] {
+        let peer = bed.peer(&client.public_key)?.context("the peer is gone")?;
+        ensure!(peer.is_blank(), "a trace of {} is left", client.name);
+    }
+    // The clients know nothing of it: each notices after 15 s without an answer and makes another session.
+    for client in [&laptop, &phone] {
+        client
+            .namespace
+            .run(&["ping", "-q", "-i", "1", "-c", "30", "10.64.0.1"])?;
+        client.ping(1)?;
+    }
+    let (session, _) = bed.session().await?;
+    bed.terminate_agent().await?;
+    bed.start_agent()?;
+    bed.caught_up_after(&session).await?;
+    wait::pass(Duration::from_secs(15)).await;
+    for client in [&laptop, &phone] {
+        ensure!(
+            client.endpoint_at(&bed)?.is_some(),
+            "another agent did it again to {}",
+            client.name
+        );
+    }
+    bed.finish().await
+}

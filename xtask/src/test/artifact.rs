@@ -19,7 +19,7 @@ pub struct Artifact {
 
 /// Builds one test program.
 pub fn test(name: &str) -> Result<Artifact> {
-    only(built("test")?, name)
+    only(built(&["--test", name], "test")?, name)
 }
 
 /// Builds the test programs of this name: several crates may have one.
@@ -32,12 +32,12 @@ pub fn tests(name: &str) -> Result<Vec<Artifact>> {
 
 /// Builds one program.
 pub fn program(name: &str) -> Result<Artifact> {
-    only(built("bin")?, name)
+    only(built(&[], "bin")?, name)
 }
 
 /// Builds Culvert's programs, and gives the environment by which tests find them.
 pub fn programs() -> Result<Vec<(&'static str, PathBuf)>> {
-    let mut built = built("bin")?;
+    let mut built = built(&[], "bin")?;
     let mut found = Vec::new();
     for (variable, name) in [
         ("CULVERT_OPERATOR", "culvert-operator"),
@@ -71,10 +71,11 @@ fn only(artifacts: Vec<(String, Artifact)>, name: &str) -> Result<Artifact> {
 /// other features, and cargo would compile most of them again.
 pub const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
 
-/// Builds every program and test, and collects those of one kind, by name.
-fn built(kind: &str) -> Result<Vec<(String, Artifact)>> {
+/// Builds every program, and what else is named: other suites' tests are theirs to wait for. Collects those of one kind,
+/// by name.
+fn built(targets: &[&str], kind: &str) -> Result<Vec<(String, Artifact)>> {
     let mut command = run::cargo()?;
-    command.arg("build").args(EVERYTHING).args(["--bins", "--tests"]);
+    command.arg("build").args(EVERYTHING).arg("--bins").args(targets);
     Ok(of_kind(&messages(command)?, kind))
 }
 
