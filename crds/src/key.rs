@@ -80,7 +80,7 @@ pub struct WireGuardKeySpec {
     #[serde(default)]
     pub suspend: bool,
 
-    /// Time after which the addresses are released, counted from when they were given, for instance `168h`; the pool's maximum age caps it.
+    /// Time after which the addresses are released, counted from when the public key was first given any, for instance `168h`; the pool's maximum age caps it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 32))]
     #[x_kube(
@@ -116,13 +116,17 @@ pub struct WireGuardKeyStatus {
     #[schemars(length(max = 2), extend("x-kubernetes-list-type" = "atomic"))]
     pub addresses: Vec<String>,
 
-    /// The public key that the addresses belong to.
+    /// The public key that the addresses belong to; without addresses, the one whose age `publicKeySince` tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
 
     /// The address generation that the addresses belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address_generation: Option<i64>,
+
+    /// When the public key was first given addresses, unless it was with the present ones: its age is counted from then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key_since: Option<Time>,
 
     /// When the addresses are released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,6 +149,7 @@ impl Default for WireGuardKeyStatus {
             addresses: Vec::new(),
             public_key: None,
             address_generation: None,
+            public_key_since: None,
             expires_at: None,
             conditions: Vec::new(),
         }

@@ -38,6 +38,9 @@ pub const SOON: Duration = Duration::from_mins(1);
 /// The node's name in the API.
 pub const NODE: &str = "gateway-1";
 
+/// The object of the example's gateway on that node.
+pub const DEFAULT: &str = "default.gateway-1";
+
 /// The gateway's address for clients.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
@@ -46,6 +49,12 @@ pub const INTERFACE: &str = "cv0";
 
 const OPERATOR_SIDE: &str = "192.0.2.1";
 const AGENT_SIDE: &str = "192.0.2.2";
+
+/// Where clients are, and the gateway among them.
+pub const OUTSIDE: u8 = 16;
+
+/// The agent's user at the apiserver, whose requests an audit policy may ask for.
+pub const AGENT_USER: &str = "culvert-agent";
 
 /// A running Culvert.
 pub struct Bed {
@@ -57,6 +66,7 @@ pub struct Bed {
 
     operator: Option<Program>,
     agent: Option<Program>,
+    agent_flags: Vec<String>,
     secrets: Mutex<Vec<leaks::Canary>>,
     logs: PathBuf,
     folder: Scratch,
@@ -66,17 +76,27 @@ impl Bed {
     /// Starts everything and waits until the gateway serves.
     pub async fn start() -> Result<Self> {
         let mut bed = Self::empty().await?;
-        for file in ["pool.yaml", "gateway.yaml"] {
-            bed.kubectl(&["apply", "-f", &example(file)]).await?;
-        }
-        bed.start_operator()?;
-        bed.start_agent()?;
-        bed.serving().await?;
+        bed.serve_examples().await?;
         Ok(bed)
+    }
+
+    /// Applies the example's pool and gateway, starts both programs and waits until the gateway serves.
+    pub async fn serve_examples(&mut self) -> Result<()> {
+        for file in ["pool.yaml", "gateway.yaml"] {
+            self.kubectl(&["apply", "-f", &example(file)]).await?;
+        }
+        self.start_operator()?;
+        self.start_agent()?;
+        self.serving().await
     }
 
     /// The control plane with definitions and a labelled node: no pool, no gateway, none of Culvert's programs.
     pub async fn empty() -> Result<Self> {
+        Self::audited(None).await
+    }
+
+    /// As [`Bed::empty`], with an audit policy for the apiserver.
+    pub async fn audited(policy: Option<&str>) -> Result<Self> {
         let gateway = Namespace::new("gateway")?;
         gateway.ip(&[
             "link", "add", "eth0", "type", "veth", "peer", "name", "node0", "netns", "1",
@@ -85,9 +105,13 @@ impl Bed {
         netns::run(Command::new("ip").args(["link", "set", "node0", "up"]))?;
         gateway.address("eth0", &format!("{AGENT_SIDE}/24"))?;
         gateway.ip(&["link", "add", "br0", "type", "bridge"])?;
-        gateway.address("br0", &format!("{GATEWAY}/24"))?;
+        gateway.address("br0", &format!("{GATEWAY}/{OUTSIDE}"))?;
 
-        let plane = ControlPlane::start_with(Options::in_machine(&[OPERATOR_SIDE.parse()?])).await?;
+        let options = Options {
+            audit_policy: policy.map(str::to_owned),
+            ..Options::in_machine(&[OPERATOR_SIDE.parse()?])
+        };
+        let plane = ControlPlane::start_with(options).await?;
         let folder = Scratch::new("culvert-bed-")?;
         // Where the machine's host can read them afterwards, if it has given such a place.
         let logs = env::var_os("CULVERT_OUT").map_or_else(|| folder.path().to_owned(), PathBuf::from);
@@ -96,6 +120,7 @@ impl Bed {
             gateway,
             operator: None,
             agent: None,
+            agent_flags: Vec::new(),
             secrets: Mutex::default(),
             logs,
             folder,
@@ -136,6 +161,11 @@ impl Bed {
         Ok(())
     }
 
+    /// Gives the agent further flags, from its next start on.
+    pub fn agent_flags(&mut self, flags: &[&str]) {
+        self.agent_flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+    }
+
     /// Starts the node's agent.
     pub fn start_agent(&mut self) -> Result<()> {
         let command = self.gateway.wrap(&self.agent_command()?);
@@ -145,11 +175,11 @@ impl Bed {
 
     /// The agent's command, which is to be run in the gateway's network namespace.
     pub fn agent_command(&self) -> Result<Command> {
-        let kubeconfig = self
-            .plane
-            .kubeconfig_via(&self.plane.kubeconfig(), OPERATOR_SIDE.parse()?)?;
+        let user = self.plane.kubeconfig_for(AGENT_USER, Some("system:masters"))?;
+        let kubeconfig = self.plane.kubeconfig_via(&user, OPERATOR_SIDE.parse()?)?;
         let mut command = process::built("CULVERT_NODE_AGENT")?;
         command
+            .args(&self.agent_flags)
             .env("KUBECONFIG", kubeconfig)
             .env("NODE_NAME", NODE)
             .env("CULVERT_STATE_DIR", self.keys())
@@ -190,12 +220,17 @@ impl Bed {
 
     /// The agent's present session and how far it has got in it; empty before it has said anything.
     pub async fn session(&self) -> Result<(String, String)> {
-        let both = "-o=jsonpath={.status.session} {.status.appliedResourceVersion}";
         let text = self
-            .kubectl(&["get", "gatewaynode/default.gateway-1", both])
+            .gateway_node(DEFAULT, "{.status.session} {.status.appliedResourceVersion}")
             .await?;
         let (session, applied) = text.split_once(' ').unwrap_or_default();
         Ok((session.to_owned(), applied.to_owned()))
+    }
+
+    /// A part of what stands in a `GatewayNode`, by its JSON path.
+    pub async fn gateway_node(&self, name: &str, path: &str) -> Result<String> {
+        let (object, path) = (format!("gatewaynode/{name}"), format!("-o=jsonpath={path}"));
+        self.kubectl(&["get", &object, &path]).await
     }
 
     /// Waits until the agent has caught up in another session than this one.
@@ -209,8 +244,7 @@ impl Bed {
 
     /// Waits until the gateway node says that it serves.
     pub async fn serving(&self) -> Result<()> {
-        self.wait_ready("gatewaynode", "default.gateway-1", "default")
-            .await
+        self.wait_ready("gatewaynode", DEFAULT, "default").await
     }
 
     /// Waits until an object is Ready.
@@ -239,9 +273,13 @@ impl Bed {
 
     /// What clients read of the gateway: its public key and where it is.
     pub async fn gateway_for_clients(&self) -> Result<(String, String)> {
-        let both = "-o=jsonpath={.status.publicKey} {.status.endpoints[0]}";
+        self.gateway_of(DEFAULT).await
+    }
+
+    /// As [`Bed::gateway_for_clients`], of another `GatewayNode`.
+    pub async fn gateway_of(&self, node: &str) -> Result<(String, String)> {
         let text = self
-            .kubectl(&["get", "gatewaynode/default.gateway-1", both])
+            .gateway_node(node, "{.status.publicKey} {.status.endpoints[0]}")
             .await?;
         let (key, endpoint) = text
             .split_once(' ')
@@ -330,7 +368,8 @@ fn checkout() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
-/// The outer address of client number `n`.
-pub fn outer(n: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(198, 51, 100, n))
+/// The outer address number `n`: 198.51.100.n, and those that follow.
+pub fn outer(n: u16) -> IpAddr {
+    let first = u32::from(Ipv4Addr::new(198, 51, 100, 0));
+    IpAddr::V4(Ipv4Addr::from(first + u32::from(n)))
 }

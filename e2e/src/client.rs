@@ -6,14 +6,15 @@ use std::{
     net::IpAddr,
     os::unix::fs::OpenOptionsExt,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use crate::{
-    Bed, Namespace, Scratch,
-    bed::{INTERFACE, outer},
+    Bed, Namespace, Program, Scratch,
+    bed::{INTERFACE, OUTSIDE, outer},
     leaks::Canary,
     netns,
 };
@@ -21,11 +22,78 @@ use crate::{
 /// The port that clients send from: unmistakable in a log.
 pub const PORT: u16 = 47077;
 
-/// What a client routes into the tunnel: the ranges of `examples/pool.yaml`.
-const RANGES: [&str; 2] = ["10.64.0.0/11", "fd64:cafe:1::/64"];
+/// Longer than any series of pings is still under way when its test waits for it.
+const PINGS_END: Duration = Duration::from_hours(2);
 
-/// The gateway's own addresses in those ranges.
+/// A pool as a client sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Its name in the API.
+    pub name: &'static str,
+
+    /// What a client routes into the tunnel, one range of each family.
+    pub ranges: [&'static str; 2],
+
+    /// The gateway's own addresses in those ranges.
+    pub inside: [&'static str; 2],
+}
+
+/// The pool of `examples/pool.yaml`.
+pub const DEFAULT_POOL: Pool = Pool {
+    name: "default",
+    ranges: ["10.64.0.0/11", "fd64:cafe:1::/64"],
+    inside: GATEWAY_INSIDE,
+};
+
+/// Another one, for tests with two.
+pub const SECOND_POOL: Pool = Pool {
+    name: "second",
+    ranges: ["10.128.0.0/11", "fd64:cafe:2::/64"],
+    inside: ["10.128.0.1", "fd64:cafe:2::1"],
+};
+
+/// The gateway's own addresses in the ranges of `examples/pool.yaml`.
 pub const GATEWAY_INSIDE: [&str; 2] = ["10.64.0.1", "fd64:cafe:1::1"];
+
+impl Pool {
+    /// The object.
+    pub fn manifest(&self) -> String {
+        json!({
+            "apiVersion": "culvert.dev/v1alpha1",
+            "kind": "IPPool",
+            "metadata": { "name": self.name },
+            "spec": { "ipv4": { "cidr": self.ranges[0] }, "ipv6": { "cidr": self.ranges[1] } },
+        })
+        .to_string()
+    }
+}
+
+/// Pings that run beside the test.
+pub struct Pinging {
+    program: Program,
+    count: u32,
+    _folder: Scratch,
+}
+
+impl Pinging {
+    /// Fails when the last ping has been sent already.
+    pub fn ensure_running(&mut self) -> Result<()> {
+        self.program.ensure_running()
+    }
+
+    /// Waits for the end, and fails when a single one was lost.
+    pub async fn lost_none(mut self) -> Result<()> {
+        let status = self.program.wait(PINGS_END).await?;
+        let report = self.program.output()?;
+        let all = format!("{} received, 0% packet loss", self.count);
+        ensure!(
+            status == 0 && report.contains(&all),
+            "pings were lost: {}",
+            report.trim_end()
+        );
+        Ok(())
+    }
+}
 
 /// A client of the gateway.
 pub struct Client {
@@ -41,19 +109,22 @@ pub struct Client {
     /// Its tunnel addresses, once it has been told.
     pub addresses: Vec<IpAddr>,
 
+    /// The pool of its key, [`DEFAULT_POOL`] unless somebody says otherwise before it registers.
+    pub pool: &'static Pool,
+
     outer: IpAddr,
     folder: Scratch,
 }
 
 impl Client {
     /// A client behind the outer address number `n`, with a key pair of its own.
-    pub fn new(bed: &Bed, name: &str, n: u8) -> Result<Self> {
+    pub fn new(bed: &Bed, name: &str, n: u16) -> Result<Self> {
         let namespace = Namespace::new(name)?;
         let far = format!("c{n}");
         netns::wire((&namespace, "eth0"), (&bed.gateway, &far))?;
         bed.gateway.ip(&["link", "set", &far, "master", "br0"])?;
         let outer = outer(n);
-        namespace.address("eth0", &format!("{outer}/24"))?;
+        namespace.address("eth0", &format!("{outer}/{OUTSIDE}"))?;
         let folder = Scratch::new("culvert-client-")?;
         let private_key = netns::run(Command::new("wg").arg("genkey"))?;
         let file = folder.path().join("private");
@@ -81,6 +152,7 @@ impl Client {
             namespace,
             public_key: public_key.trim().to_owned(),
             addresses: Vec::new(),
+            pool: &DEFAULT_POOL,
             outer,
             folder,
         })
@@ -92,7 +164,7 @@ impl Client {
             "apiVersion": "culvert.dev/v1alpha1",
             "kind": "WireGuardKey",
             "metadata": { "name": self.name },
-            "spec": { "publicKey": self.public_key },
+            "spec": { "publicKey": self.public_key, "poolRef": { "name": self.pool.name } },
         })
         .to_string()
     }
@@ -159,13 +231,7 @@ impl Client {
 
     /// Sets the tunnel up, with what the API says of the gateway.
     pub async fn connect(&self, bed: &Bed) -> Result<()> {
-        let gateway = "gatewaynode/default.gateway-1";
-        let key = bed
-            .kubectl(&["get", gateway, "-o=jsonpath={.status.publicKey}"])
-            .await?;
-        let endpoint = bed
-            .kubectl(&["get", gateway, "-o=jsonpath={.status.endpoints[0]}"])
-            .await?;
+        let (key, endpoint) = bed.gateway_for_clients().await?;
         self.connect_to(&key, &endpoint)
     }
 
@@ -188,12 +254,12 @@ impl Client {
             "endpoint",
             endpoint,
             "allowed-ips",
-            &RANGES.join(","),
+            &self.pool.ranges.join(","),
         ])?;
         for address in &self.addresses {
             here.address("wg0", &address.to_string())?;
         }
-        for range in RANGES {
+        for range in self.pool.ranges {
             here.ip(&["route", "add", range, "dev", "wg0"])?;
         }
         Ok(())
@@ -201,11 +267,58 @@ impl Client {
 
     /// Pings the gateway through the tunnel, once in each family, waiting at most `seconds` for each answer.
     pub fn ping(&self, seconds: u32) -> Result<()> {
-        for target in GATEWAY_INSIDE {
+        for target in self.pool.inside {
             self.namespace
                 .run(&["ping", "-c1", &format!("-W{seconds}"), target])?;
         }
         Ok(())
+    }
+
+    /// Pings the gateway once a second, or in the given interval, so many times, while the test does something else.
+    pub fn start_pinging(&self, interval: &str, count: u32) -> Result<Pinging> {
+        let mut ping = self.namespace.command("ping");
+        let count_text = count.to_string();
+        ping.args([
+            "-q",
+            "-i",
+            interval,
+            "-c",
+            &count_text,
+            "-W",
+            "5",
+            self.pool.inside[0],
+        ]);
+        let folder = Scratch::new("culvert-ping-")?;
+        let program = Program::start("ping", &ping, folder.path())?;
+        Ok(Pinging {
+            program,
+            count,
+            _folder: folder,
+        })
+    }
+
+    /// Moves to the outer address number `n`, without a word to anybody.
+    pub fn roam(&mut self, bed: &Bed, n: u16) -> Result<()> {
+        let (old, new) = (self.outer, outer(n));
+        bed.secret(Canary::address(
+            &format!("another outer address of {}", self.name),
+            new,
+        ));
+        self.namespace
+            .ip(&["addr", "del", &format!("{old}/{OUTSIDE}"), "dev", "eth0"])?;
+        self.namespace.address("eth0", &format!("{new}/{OUTSIDE}"))?;
+        self.outer = new;
+        Ok(())
+    }
+
+    /// Loses packets on the way out and on the way in, so many in a hundred each way.
+    pub fn lose_packets(&self, percent: u8) -> Result<()> {
+        let loss = format!("{percent}%");
+        self.namespace
+            .run(&[
+                "tc", "qdisc", "add", "dev", "eth0", "root", "netem", "loss", &loss,
+            ])
+            .map(drop)
     }
 
     /// Whether the gateway knows where this client is: its endpoint, as `wg` shows it there.

@@ -347,6 +347,11 @@ impl ControlPlane {
         }
     }
 
+    /// The apiserver's process, while it runs.
+    pub fn apiserver_pid(&self) -> Option<u32> {
+        lock(&self.apiserver).as_ref().map(Program::pid)
+    }
+
     /// Kills both programs with SIGKILL: the control plane is gone for good.
     pub fn kill_all(&self) -> Result<()> {
         self.kill_apiserver()?;

@@ -1,6 +1,6 @@
 //! Searches bytes for what must not be in them, in the shapes in which it could be.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use anyhow::{Context, Result};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -59,32 +59,71 @@ impl Canary {
 }
 
 /// What was found, as `name (shape)`. Letters count in either case.
+///
+/// One pass, however much is looked for: a place is looked at closely only where something begins with its two bytes.
 pub fn search(bytes: &[u8], canaries: &[Canary]) -> Vec<String> {
     let lower = bytes.to_ascii_lowercase();
-    let mut found = Vec::new();
-    for canary in canaries {
-        for (shape, needle) in &canary.shapes {
-            // Folding the case would make raw bytes match by chance.
-            let (hay, needle) = if *shape == "bytes" {
-                (bytes, needle.clone())
-            } else {
-                (&lower[..], needle.to_ascii_lowercase())
-            };
-            if contains(hay, &needle, *shape == "text") {
-                found.push(format!("{} ({shape})", canary.name));
+    // Folding the case would make raw bytes match by chance.
+    let (raw, text): (Vec<Needle>, Vec<Needle>) = canaries
+        .iter()
+        .enumerate()
+        .flat_map(|(canary, all)| {
+            (0..all.shapes.len()).map(move |shape| Needle {
+                canary,
+                shape,
+                bytes: all.shapes[shape].1.to_ascii_lowercase(),
+            })
+        })
+        .partition(|needle| canaries[needle.canary].shapes[needle.shape].0 == "bytes");
+    let raw = raw.into_iter().map(|needle| Needle {
+        bytes: canaries[needle.canary].shapes[needle.shape].1.clone(),
+        ..needle
+    });
+    let mut found = find(&lower, &text, canaries);
+    found.extend(find(bytes, &raw.collect::<Vec<_>>(), canaries));
+    found
+        .into_iter()
+        .map(|(canary, shape)| {
+            let canary = &canaries[canary];
+            format!("{} ({})", canary.name, canary.shapes[shape].0)
+        })
+        .collect()
+}
+
+/// A shape of a canary, as it is looked for.
+struct Needle {
+    canary: usize,
+    shape: usize,
+    bytes: Vec<u8>,
+}
+
+/// Which needles are there, by canary and shape. Text is there only as a whole, so that 198.51.100.7 is not found in
+/// 198.51.100.77.
+fn find(hay: &[u8], needles: &[Needle], canaries: &[Canary]) -> BTreeSet<(usize, usize)> {
+    let mut by_beginning: Vec<Vec<&Needle>> = Vec::new();
+    by_beginning.resize_with(1 << 16, Vec::new);
+    for needle in needles {
+        if let [first, second, ..] = needle.bytes[..] {
+            by_beginning[beginning(first, second)].push(needle);
+        }
+    }
+    let is_digit = |index: Option<usize>| index.and_then(|i| hay.get(i)).is_some_and(u8::is_ascii_digit);
+    let mut found = BTreeSet::new();
+    for (at, pair) in hay.windows(2).enumerate() {
+        for needle in &by_beginning[beginning(pair[0], pair[1])] {
+            let whole = canaries[needle.canary].shapes[needle.shape].0 == "text";
+            if hay[at..].starts_with(&needle.bytes)
+                && !(whole && (is_digit(at.checked_sub(1)) || is_digit(Some(at + needle.bytes.len()))))
+            {
+                found.insert((needle.canary, needle.shape));
             }
         }
     }
     found
 }
 
-/// Whether `needle` is there; `whole` asks that no digit goes on before or after it, so that 198.51.100.7 is not found in
-/// 198.51.100.77.
-fn contains(hay: &[u8], needle: &[u8], whole: bool) -> bool {
-    let is_digit = |index: Option<usize>| index.and_then(|i| hay.get(i)).is_some_and(u8::is_ascii_digit);
-    hay.windows(needle.len()).enumerate().any(|(at, window)| {
-        window == needle && !(whole && (is_digit(at.checked_sub(1)) || is_digit(Some(at + needle.len()))))
-    })
+fn beginning(first: u8, second: u8) -> usize {
+    usize::from(first) << 8 | usize::from(second)
 }
 
 #[cfg(test)]

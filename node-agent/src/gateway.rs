@@ -316,6 +316,13 @@ impl Gateway {
         is_tick: bool,
     ) -> Result<(), PassError> {
         self.mark.window = assignment.mark.window;
+        if self.state.drained {
+            // It has come back, whatever is found of it.
+            self.state = State {
+                purged: self.state.purged,
+                ..State::new()
+            };
+        }
         self.begin_round(is_tick);
         self.assign(on, assignment);
         let ensured = self.ensure(on, assignment).await;
@@ -377,7 +384,7 @@ impl Gateway {
                 Ok(Step::More) => {}
                 Ok(Step::Later(at)) => sleep(at.saturating_sub((on.clock)().mono)).await,
                 Ok(Step::Idle) if self.needs_tick() => {
-                    first = first.and(self.tick(on, assignment, false).await)
+                    first = first.and(self.tick(on, assignment, false).await);
                 }
                 Ok(Step::Idle) => return first.and_then(|()| self.outcome()),
                 Err(error) => first = first.and(Err(error)),

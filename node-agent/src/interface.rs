@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::netlink::LinkInfo;
 
 const PREFIX: &str = "culvert.dev/";
@@ -86,6 +87,14 @@ impl Managed {
         let (mark, socket) = link.alias.as_deref().and_then(Mark::parse)?;
         let kind = if socket.is_some() { "tun" } else { "wireguard" };
         (link.kind.as_deref() == Some(kind)).then_some(Self { link, mark, socket })
+    }
+
+    /// What moves its packets.
+    pub fn backend(&self) -> Backend {
+        match self.socket {
+            None => Backend::Kernel,
+            Some(_) => Backend::Userspace,
+        }
     }
 }
 

@@ -6,12 +6,15 @@
 //! Success of a change does not prove that a peer is there: a peer with the interface's own key is ignored without a
 //! word. A failure says as little, as part of the change, or all of it, may have been done: look again.
 
+mod both;
+mod carried;
 pub mod choose;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod netlink;
 mod userspace;
 
+pub use both::Both;
 pub use netlink::Netlink;
 pub use userspace::Userspace;
 
@@ -31,17 +34,21 @@ const LOOKS: u32 = 8;
 /// All but names is known by the interface's number, so whoever renames an interface stops nothing; on one that is gone
 /// every call is refused with `NotFound`, unless it says otherwise.
 pub trait Kernel {
-    /// What moves the packets.
+    /// What moves the packets of an interface that is created.
     fn backend(&self) -> Backend;
 
-    /// Every interface that carries our mark.
+    /// How many peers an interface serves, at most. A kernel that takes more is not to be given more.
+    fn most(&self) -> usize;
+
+    /// Every interface that carries our mark. Where the node's back end has been changed, some are of the other sort.
     fn managed(&mut self) -> impl Future<Output = Result<Vec<Managed>, Error>>;
 
     /// The interface of this name, whosever it is.
     fn link(&mut self, name: &str) -> impl Future<Output = Result<Option<LinkInfo>, Error>>;
 
-    /// Creates an interface that carries `mark`, down and empty. Refused with `AlreadyExists` when the name is taken.
-    fn create(&mut self, name: &str, mark: &Mark) -> impl Future<Output = Result<Managed, Error>>;
+    /// Creates an interface that carries `mark`, down and empty, with this MTU. Refused with `AlreadyExists` when the
+    /// name is taken.
+    fn create(&mut self, name: &str, mark: &Mark, mtu: u32) -> impl Future<Output = Result<Managed, Error>>;
 
     /// Gives the interface another name; its peers and their sessions stay. Refused with `AlreadyExists` when the name is
     /// taken. Linux before 6.2 refuses it with `Busy` to a link that is up.
@@ -75,6 +82,11 @@ pub trait Kernel {
     ///
     /// All of it is one message if it fits, during which nobody else changes any link; so the caller sizes it.
     fn change(&mut self, interface: &Managed, changes: &[PeerChange]) -> Result<(), Error>;
+
+    /// Waits until an interface has gone that nobody here has deleted: the program that moved its packets has ended, or
+    /// somebody has carried it to another network namespace, where it is deleted. May be dropped and asked again:
+    /// nothing is missed.
+    fn ended(&mut self) -> impl Future<Output = ()>;
 }
 
 /// A whole look. One that somebody's change interrupts is begun again, a few times.

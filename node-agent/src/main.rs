@@ -8,7 +8,7 @@ use clap::Parser;
 use culvert_node_agent::args::Args;
 use culvert_node_agent::clock::Clocks;
 use culvert_node_agent::harden::harden;
-use culvert_node_agent::kernel::{Kernel, Netlink, Userspace, choose};
+use culvert_node_agent::kernel::{Both, Kernel, Userspace};
 use culvert_node_agent::keystore::Keystore;
 use culvert_node_agent::metrics::Metrics;
 use culvert_node_agent::privacy::{self, Node};
@@ -51,13 +51,10 @@ fn start() -> anyhow::Result<()> {
 
 async fn open(args: Args) -> anyhow::Result<()> {
     let stop = Stop::listen().context("failed to listen for signals")?;
-    let opened = choose::choose(args.backend, Netlink::open).context(
+    let programs = Userspace::open(&args.wireguard_go).context("failed to reach the node's links")?;
+    let kernel = Both::open(args.backend, programs).context(
         "failed to reach WireGuard in the node's kernel; is the module loaded? try `modprobe wireguard`",
     )?;
-    if let Some(kernel) = opened {
-        return serve(args, kernel, stop).await;
-    }
-    let kernel = Userspace::open(&args.wireguard_go).context("failed to reach the node's links")?;
     serve(args, kernel, stop).await
 }
 

@@ -44,7 +44,7 @@ pub struct Look {
 }
 
 impl Look {
-    fn causes(&self) -> [(Option<bool>, Reason); 3] {
+    fn causes(self) -> [(Option<bool>, Reason); 3] {
         [
             (self.debug_messages, Reason::DebugMessages),
             (self.core_dumps, Reason::CoreDumps),
@@ -53,7 +53,7 @@ impl Look {
     }
 
     /// What it comes to: the first cause, in the order of how much it tells.
-    pub fn finding(&self) -> Finding {
+    pub fn finding(self) -> Finding {
         let causes = self.causes();
         let found = causes.iter().find(|(is_so, _)| *is_so == Some(true));
         match found {
@@ -63,15 +63,15 @@ impl Look {
         }
     }
 
-    fn with(&self, wanted: Option<bool>) -> Vec<&'static str> {
+    fn with(self, wanted: Option<bool>) -> Vec<&'static str> {
         let causes = self.causes();
         let of = causes.iter().filter(|(is_so, _)| *is_so == wanted);
         of.map(|(_, reason)| reason.as_str()).collect()
     }
 
     /// Says in the log what is new since the look before.
-    fn log(&self, before: Option<&Self>) {
-        if before == Some(self) {
+    fn log(self, before: Option<&Self>) {
+        if before == Some(&self) {
             return;
         }
         let (found, unknown) = (self.with(Some(true)), self.with(None));

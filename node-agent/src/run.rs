@@ -193,6 +193,8 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
             }
             Some(present) = answered.recv() => agent.leave_for_good(present).await,
             () = desired.changed() => agent.hear(),
+            // An interface has gone: it is made anew at once.
+            () = agent.kernel.ended() => agent.tick(false).await,
             () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
         }
         next = agent.step().await;

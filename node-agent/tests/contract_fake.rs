@@ -40,6 +40,14 @@ impl Bed for InMemory {
         self.kernel.rename_by_hand(from, to);
     }
 
+    fn carry(&self, name: &str) {
+        self.kernel.carry(name);
+    }
+
+    fn is_elsewhere(&self, name: &str) -> bool {
+        self.kernel.elsewhere().iter().any(|link| link.name == name)
+    }
+
     fn set_down(&self, name: &str) {
         self.kernel.set_down(name);
     }

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -19,6 +20,12 @@ use tokio::runtime::{Builder, Runtime};
 #[path = "contract/facts.rs"]
 mod facts;
 
+#[path = "contract/both.rs"]
+mod both;
+#[path = "../../wireguard/tests/kernel/memory.rs"]
+mod memory;
+#[path = "contract/opinions.rs"]
+mod opinions;
 #[path = "contract/wireguard_go.rs"]
 mod userspace;
 
@@ -49,6 +56,14 @@ impl Bed for Linux {
 
     fn rename(&self, from: &str, to: &str) {
         run("ip", &["link", "set", from, "name", to]);
+    }
+
+    fn carry(&self, name: &str) {
+        carry(name);
+    }
+
+    fn is_elsewhere(&self, name: &str) -> bool {
+        is_elsewhere(name)
     }
 
     fn set_down(&self, name: &str) {
@@ -96,6 +111,23 @@ fn clear(bed: &impl Bed, names: &[String]) {
     if !thread::panicking() {
         deleted.unwrap();
     }
+}
+
+/// The name of the other network namespace.
+const ELSEWHERE: &str = "elsewhere";
+
+fn carry(name: &str) {
+    if !Path::new("/run/netns").join(ELSEWHERE).exists() {
+        run("ip", &["netns", "add", ELSEWHERE]);
+    }
+    run("ip", &["link", "set", name, "netns", ELSEWHERE]);
+}
+
+fn is_elsewhere(name: &str) -> bool {
+    let shown = Command::new("ip")
+        .args(["-n", ELSEWHERE, "link", "show", name])
+        .output();
+    shown.unwrap().status.success()
 }
 
 /// A name that no test has had.

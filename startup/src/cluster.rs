@@ -1,7 +1,9 @@
 //! The way to the cluster: `KUBECONFIG`, `~/.kube/config`, or the service account of a pod.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kube::{Client, Config};
@@ -24,6 +26,10 @@ pub enum ClusterError {
     #[error("`{}` (from KUBECONFIG) does not exist", .0.display())]
     Missing(PathBuf),
 
+    /// `KUBECONFIG` names a file that this user may not open.
+    #[error("`{}` (from KUBECONFIG) may not be opened; name a copy that belongs to this program's own user: the agent, also as root, gives up the right to open others' files", .0.display())]
+    Forbidden(PathBuf),
+
     /// `KUBECONFIG` names a file that cannot be used.
     #[error("`{}` (from KUBECONFIG) is not a usable kubeconfig; try `kubectl get nodes` with it", .0.display())]
     Unusable(PathBuf),
@@ -32,9 +38,16 @@ pub enum ClusterError {
 impl ClusterError {
     fn of(kubeconfig: Option<OsString>) -> Self {
         match kubeconfig.map(PathBuf::from) {
-            Some(path) if Path::exists(&path) => Self::Unusable(path),
-            Some(path) => Self::Missing(path),
+            Some(path) => Self::opened(File::open(&path).map(drop), path),
             None => Self::NotConfigured,
+        }
+    }
+
+    fn opened(result: io::Result<()>, path: PathBuf) -> Self {
+        match result {
+            Ok(()) => Self::Unusable(path),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Self::Forbidden(path),
+            Err(_) => Self::Missing(path),
         }
     }
 }
@@ -76,5 +89,18 @@ mod tests {
         assert_eq!(error, ClusterError::Unusable(file));
         assert!(!error.to_string().contains("secret"));
         assert_eq!(ClusterError::of(None), ClusterError::NotConfigured);
+    }
+
+    #[test]
+    fn a_file_of_somebody_elses_is_not_said_to_be_missing() {
+        let file = PathBuf::from("/home/user/.kube/config");
+        let denied = Err(io::ErrorKind::PermissionDenied.into());
+        let error = ClusterError::opened(denied, file.clone());
+        assert_eq!(error, ClusterError::Forbidden(file));
+        assert!(
+            error
+                .to_string()
+                .contains("a copy that belongs to this program's own user")
+        );
     }
 }

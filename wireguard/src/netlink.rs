@@ -5,6 +5,7 @@
 pub mod abi;
 pub mod address;
 pub mod decode;
+pub mod departures;
 pub mod dump;
 pub mod encode;
 pub mod frame;

@@ -14,5 +14,11 @@ mod dump;
 mod harness;
 #[path = "kernel/link.rs"]
 mod link;
+#[path = "kernel/looks.rs"]
+mod looks;
+#[path = "kernel/memory.rs"]
+mod memory;
+#[path = "kernel/secrets.rs"]
+mod secrets;
 #[path = "kernel/session.rs"]
 mod session;

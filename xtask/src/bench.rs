@@ -3,12 +3,14 @@
 //! ```text
 //! planner         the operator's planner alone, without an API         operator/benches/planner.rs
 //! culvert-bench   the operator against etcd and kube-apiserver         e2e/src/bin/culvert-bench
+//! culvert-bench-agent   the agent beside wg(8), in a machine           e2e/src/bin/culvert-bench-agent
 //! ```
 //!
-//! Each prints one JSON array; together they go to `bench/operator.json` in the target folder, and to the terminal as a
-//! table. A goal that is missed fails nothing: a figure is for reading, and a machine that does something else besides
+//! Each prints one JSON array; those of a subject go to `bench/operator.json` or `bench/agent.json` in the target folder,
+//! and to the terminal as a table. A goal that is missed fails nothing: a figure is for reading, and a machine that does something else besides
 //! may miss one without anybody's fault.
 
+mod agent;
 mod table;
 
 use std::{
@@ -17,7 +19,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use culvert_e2e::wait::Stopwatch;
 use serde_json::Value;
 
@@ -32,8 +34,8 @@ pub struct Arguments {
     /// What is measured.
     subject: Subject,
 
-    /// How many keys there are at the end; the names of figures say it.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2000..))]
+    /// How many keys, or peers, there are at the end; the names of figures say it.
+    #[arg(long, alias = "peers", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2000..))]
     keys: u32,
 
     /// Only these parts; the figures of the others are left as they were.
@@ -51,29 +53,70 @@ enum Part {
     Burst,
     /// A full API: start and memory.
     Size,
+    /// The agent's memory.
+    Memory,
+    /// The agent: one peer added.
+    Single,
+    /// The agent: a whole look, and a tick without anything to do.
+    Look,
+    /// The agent: an empty interface becomes a full one.
+    Setconf,
+    /// The agent: one peer added while all are programmed.
+    Resync,
+    /// The agent: peers forgotten and made anew.
+    Forget,
+    /// The agent: how long nobody else can change a link.
+    Lock,
+    /// The agent: everybody goes stale at once.
+    Stale,
+    /// Up to 200 agents on one apiserver, with a tenth of the keys.
+    Fleet,
 }
 
 impl Part {
-    /// What `culvert-bench` calls it.
+    /// What the program calls it that measures it; the planner has one of its own.
     fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Planner => return None,
+            Self::Idle => "idle",
+            Self::Burst => "burst",
+            Self::Size => "size",
+            Self::Memory => "memory",
+            Self::Single => "single",
+            Self::Look => "look",
+            Self::Setconf => "setconf",
+            Self::Resync => "resync",
+            Self::Forget => "forget",
+            Self::Lock => "lock",
+            Self::Stale => "stale",
+            Self::Fleet => "fleet",
+        })
+    }
+
+    fn subject(self) -> Subject {
         match self {
-            Self::Planner => None,
-            Self::Idle => Some("idle"),
-            Self::Burst => Some("burst"),
-            Self::Size => Some("size"),
+            Self::Planner | Self::Idle | Self::Burst | Self::Size => Subject::Operator,
+            _ => Subject::Agent,
         }
     }
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Subject {
     /// The operator: throughput, latency, start, memory, writes, planner.
     Operator,
+    /// The node agent: programming, forgetting, looks and memory, beside wg(8).
+    Agent,
 }
 
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
-    match arguments.subject {
-        Subject::Operator => operator(arguments.keys, &arguments.only),
+    let (subject, only) = (arguments.subject, &arguments.only);
+    if let Some(part) = only.iter().find(|part| part.subject() != subject) {
+        bail!("{part:?} is no part of {subject:?}");
+    }
+    match subject {
+        Subject::Operator => operator(arguments.keys, only),
+        Subject::Agent => agent::measure(arguments.keys, only),
     }
 }
 
@@ -98,14 +141,15 @@ fn operator(keys: u32, only: &[Part]) -> Result<ExitCode> {
         found.splice(0..0, figures(&mut bench)?);
     }
 
+    show(found, "operator", !only.is_empty(), watch)
+}
+
+/// Keeps the figures of a subject, and shows them; `partly` says whether those of other parts stay as they were.
+fn show(found: Vec<Value>, subject: &str, partly: bool, watch: Stopwatch) -> Result<ExitCode> {
     let folder = artifact::target()?.join("bench");
     fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
-    let path = folder.join("operator.json");
-    let figures = if only.is_empty() {
-        found
-    } else {
-        merged(&path, found)
-    };
+    let path = folder.join(format!("{subject}.json"));
+    let figures = if partly { merged(&path, found) } else { found };
     let text = serde_json::to_string_pretty(&figures).context("failed to write the figures")?;
     fs::write(&path, text + "\n").with_context(|| format!("failed to write {}", path.display()))?;
     print!("\n{}", table::table(&figures));

@@ -4,8 +4,8 @@
 //! cargo xtask demo             shows the main job, from end to end
 //! cargo xtask setup            builds what the suites need, once, into a cache outside the checkout
 //! cargo xtask test [SUITE…]    runs the suites, setting up what they lack
-//! cargo xtask soak [FILTER…]   runs the fault proofs of the suite `api` in their long mode
-//! cargo xtask bench operator   measures the operator, with its goals, into the target folder's `bench`
+//! cargo xtask soak [FILTER…]   runs the proofs of all suites in their long mode
+//! cargo xtask bench SUBJECT    measures the operator or the agent, with its goals, into the target folder's `bench`
 //! cargo xtask crds [--check]   writes, or compares, the generated custom resource definitions
 //! ```
 //!

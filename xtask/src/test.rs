@@ -9,7 +9,7 @@ mod api;
 pub mod artifact;
 pub mod kernel;
 mod lint;
-mod system;
+pub mod system;
 pub mod tally;
 mod unit;
 
@@ -68,7 +68,7 @@ impl Suite {
             Self::Unit => &[],
             Self::Api => &[Need::ControlPlane],
             Self::Kernel => &[Need::Machine, Need::UserspaceWireGuard],
-            Self::System => &[Need::ControlPlane, Need::Machine],
+            Self::System => &[Need::ControlPlane, Need::Machine, Need::UserspaceWireGuard],
         }
     }
 

@@ -1,29 +1,34 @@
 //! An agent that dies and comes back.
 
 use anyhow::{Context, Result, ensure};
-use culvert_e2e::{Bed, Client, Program, wait};
+use culvert_e2e::{
+    Bed,
+    bed::{DEFAULT, INTERFACE},
+    leaks::Canary,
+    wait,
+};
 use std::time::Duration;
 
-fn key_of_interface(bed: &Bed) -> Result<String> {
-    bed.gateway.run(&["wg", "show", "cv0", "private-key"])
-}
+use crate::{
+    fixture::{connected, private_key, with_client},
+    scale::scale,
+};
+
+/// Pings of one round of a kill, ten a second; it takes less.
+const PINGS: u32 = 140;
 
 #[tokio::test]
-async fn agent_killed_and_restarted_loses_no_ping_and_no_key() -> Result<()> {
-    let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&bed, "laptop", 77)?;
-    laptop.register(&bed).await?;
-    laptop.connect(&bed).await?;
-    laptop.ping(5)?;
-    let key = key_of_interface(&bed)?;
-    let mut ping = laptop.namespace.command("ping");
-    ping.args(["-q", "-i", "0.1", "-c", "600", "-W", "5", "10.64.0.1"]);
-    let folder = culvert_e2e::Scratch::new("culvert-ping-")?;
-    let mut pinging = Program::start("ping", &ping, folder.path())?;
-    for round in 0..4 {
+async fn agent_killed_a_hundred_times_loses_no_ping() -> Result<()> {
+    let kills = scale().kills;
+    let (mut bed, laptop) = with_client("laptop", 77).await?;
+    let key = private_key(&bed, INTERFACE)?;
+    let mut pinging = laptop.start_pinging("0.1", kills * PINGS)?;
+    for round in 0..kills {
         wait::pass(Duration::from_secs(6)).await;
         let (session, _) = bed.session().await?;
+        pinging.ensure_running()?;
         bed.kill_agent()?;
+        // Every other time somebody has lost the file as well.
         if round % 2 == 1 {
             std::fs::remove_dir_all(bed.keys()).context("failed to remove the key file")?;
         }
@@ -32,12 +37,14 @@ async fn agent_killed_and_restarted_loses_no_ping_and_no_key() -> Result<()> {
         bed.caught_up_after(&session).await?;
         ensure!(bed.key_files()?.len() == 1, "the key file is not back");
     }
-    ensure!(pinging.wait(Duration::from_mins(3)).await? == 0);
-    let report = pinging.output()?;
-    ensure!(report.contains("600 received, 0% packet loss"), "{report}");
-    ensure!(key_of_interface(&bed)? == key, "the gateway has another key");
+    pinging.lost_none().await?;
+    println!("{} mode: {kills} kills, {} pings", scale().mode, kills * PINGS);
     ensure!(
-        bed.peer(&laptop.public_key)?.context("the peer")?.received > 600 * 100,
+        private_key(&bed, INTERFACE)? == key,
+        "the gateway has another key"
+    );
+    ensure!(
+        bed.peer(&laptop.public_key)?.context("the peer")?.received > u64::from(kills * PINGS) * 100,
         "the peer was made anew"
     );
     bed.finish().await
@@ -45,11 +52,7 @@ async fn agent_killed_and_restarted_loses_no_ping_and_no_key() -> Result<()> {
 
 #[tokio::test]
 async fn agent_that_returns_after_hours_forgets_before_it_reaches_the_apiserver() -> Result<()> {
-    let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&bed, "laptop", 77)?;
-    laptop.register(&bed).await?;
-    laptop.connect(&bed).await?;
-    laptop.ping(5)?;
+    let (mut bed, laptop) = with_client("laptop", 77).await?;
     bed.kill_agent()?;
     bed.plane.kill_all()?;
     wait::pass(Duration::from_hours(2)).await;
@@ -65,11 +68,7 @@ async fn agent_that_returns_after_hours_forgets_before_it_reaches_the_apiserver(
 
 #[tokio::test]
 async fn agent_that_is_stopped_leaves_sessions_alone() -> Result<()> {
-    let mut bed = Bed::start().await?;
-    let mut laptop = Client::new(&bed, "laptop", 77)?;
-    laptop.register(&bed).await?;
-    laptop.connect(&bed).await?;
-    laptop.ping(5)?;
+    let (mut bed, laptop) = with_client("laptop", 77).await?;
     bed.terminate_agent().await?;
     ensure!(laptop.endpoint_at(&bed)? == Some(laptop.expected_endpoint()));
     laptop.ping(5)?;
@@ -80,47 +79,79 @@ async fn agent_that_is_stopped_leaves_sessions_alone() -> Result<()> {
     bed.finish().await
 }
 
+/// What a reboot leaves of a gateway: its files, and nothing in the kernel.
+async fn reboot(bed: &mut Bed) -> Result<()> {
+    let (session, _) = bed.session().await?;
+    bed.kill_agent()?;
+    bed.gateway.ip(&["link", "del", INTERFACE])?;
+    wait::pass(Duration::from_secs(20)).await;
+    bed.start_agent()?;
+    bed.caught_up_after(&session).await
+}
+
 #[tokio::test]
-async fn agent_repairs_what_somebody_else_changed() -> Result<()> {
-    let bed = Bed::start().await?;
-    let mut laptop = Client::new(&bed, "laptop", 77)?;
-    laptop.register(&bed).await?;
-    laptop.connect(&bed).await?;
-    laptop.ping(5)?;
-    let key = key_of_interface(&bed)?;
-    let foreign = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
-    let stolen = format!("{}/32", laptop.addresses[0]);
-    for words in [
-        &["wg", "set", "cv0", "peer", foreign, "allowed-ips", &stolen][..],
-        &["wg", "set", "cv0", "peer", &laptop.public_key, "remove"],
-        &["ip", "link", "set", "cv0", "down"],
-        &["sh", "-c", "ip link set cv0 down && ip link set cv0 name mine"],
-        &["ip", "link", "del", "cv0"],
-    ] {
-        bed.gateway.run(words)?;
-        wait::until("the repair", Duration::from_secs(11), || async {
-            let Ok(peers) = bed.peers() else { return Ok(None) };
-            let up = !bed
-                .gateway
-                .ip(&["-o", "link", "show", "dev", "cv0", "up"])?
-                .is_empty();
-            let whole = up
-                && peers.len() == 1
-                && peers[0].public_key == laptop.public_key
-                && peers[0].allowed_ips.len() == 2;
-            Ok(whole.then_some(()))
-        })
-        .await
-        .with_context(|| format!("after {words:?}"))?;
-        ensure!(
-            key_of_interface(&bed)? == key,
-            "the gateway has another key after {words:?}"
-        );
-    }
+async fn agent_after_a_reboot_has_its_key() -> Result<()> {
+    let (mut bed, laptop) = with_client("laptop", 77).await?;
+    let key = private_key(&bed, INTERFACE)?;
+    reboot(&mut bed).await?;
+    ensure!(
+        private_key(&bed, INTERFACE)? == key,
+        "the gateway has another key"
+    );
     // The new interface knows no session: the client notices after 15 s without an answer and makes another.
     laptop
         .namespace
         .run(&["ping", "-q", "-i", "1", "-c", "30", "10.64.0.1"])?;
     laptop.ping(1)?;
+    bed.finish().await
+}
+
+#[tokio::test]
+async fn agent_with_a_key_in_memory_leaves_no_file() -> Result<()> {
+    let mut bed = Bed::start().await?;
+    let stored = private_key(&bed, INTERFACE)?;
+    let patch = r#"{"spec":{"keyStorage":"Memory"}}"#;
+    bed.kubectl(&["patch", "wireguardgateway/default", "--type=merge", "-p", patch])
+        .await?;
+    wait::until("the file to go", Duration::from_secs(10), || async {
+        Ok(bed.key_files()?.is_empty().then_some(()))
+    })
+    .await?;
+    ensure!(
+        private_key(&bed, INTERFACE)? == stored,
+        "the key was changed for no reason"
+    );
+    // The log is searched for it, as there is no file to read it from at the end.
+    bed.secret(Canary::key("the key in memory", stored.trim())?);
+    let laptop = connected(&bed, "laptop", 77).await?;
+
+    // It outlives the agent in the kernel …
+    let (session, _) = bed.session().await?;
+    bed.kill_agent()?;
+    bed.start_agent()?;
+    bed.caught_up_after(&session).await?;
+    ensure!(
+        private_key(&bed, INTERFACE)? == stored,
+        "a restart made a new key"
+    );
+    laptop.ping(5)?;
+
+    // … and the interface in the agent.
+    let (session, _) = bed.session().await?;
+    bed.gateway.ip(&["link", "del", INTERFACE])?;
+    bed.caught_up_after(&session).await?;
+    ensure!(
+        private_key(&bed, INTERFACE)? == stored,
+        "a deleted interface made a new key"
+    );
+
+    // A reboot ends it, and clients can read the new one.
+    reboot(&mut bed).await?;
+    let made = private_key(&bed, INTERFACE)?;
+    ensure!(made != stored, "the key outlived a reboot");
+    bed.secret(Canary::key("the second key in memory", made.trim())?);
+    let public = bed.gateway.run(&["wg", "show", INTERFACE, "public-key"])?;
+    ensure!(bed.gateway_node(DEFAULT, "{.status.publicKey}").await? == public.trim());
+    ensure!(bed.key_files()?.is_empty(), "a key was written to a file");
     bed.finish().await
 }

@@ -2,8 +2,18 @@
 //! `cargo xtask test system`. Where the machine's time travels, an hour of silence costs nothing.
 
 mod agent;
+mod backend;
+mod change;
+mod clock;
+mod control;
+mod crowd;
+mod drain;
+mod drift;
+mod fixture;
+mod gateways;
 mod harness;
 mod peer;
 mod privacy;
 mod process;
 mod purge;
+mod scale;

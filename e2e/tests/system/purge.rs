@@ -1,20 +1,20 @@
 //! Endpoints leave the gateway when their sessions are dead, and never before.
 
-use anyhow::{Context, Result, ensure};
-use culvert_e2e::{Bed, Client, bed::SOON, wait};
 use std::time::Duration;
 
-/// WireGuard's own bound on a session, and what a gateway may take beyond.
-const WINDOW: u64 = 180;
-const SLACK: u64 = 10;
+use anyhow::{Context, Result, ensure};
+use culvert_e2e::{
+    Bed, Client, Replay,
+    bed::{DEFAULT, SOON},
+    netns,
+    wait::{self, Stopwatch},
+};
+
+use crate::fixture::{SLACK, WINDOW, blank, connected, forgotten_in_time, make_keys, with_client};
 
 #[tokio::test]
 async fn purge_forgets_an_idle_client_and_lets_it_come_back() -> Result<()> {
-    let bed = Bed::start().await?;
-    let mut laptop = Client::new(&bed, "laptop", 77)?;
-    laptop.register(&bed).await?;
-    laptop.connect(&bed).await?;
-    laptop.ping(5)?;
+    let (bed, laptop) = with_client("laptop", 77).await?;
     let before = bed.peer(&laptop.public_key)?.context("the peer")?;
     ensure!(before.endpoint == Some(laptop.expected_endpoint()));
     wait::pass(Duration::from_secs(WINDOW - 10)).await;
@@ -58,11 +58,7 @@ async fn purge_forgets_a_client_whose_handshake_never_completes() -> Result<()> 
 
 #[tokio::test]
 async fn purge_never_touches_a_client_that_talks_for_an_hour_without_a_control_plane() -> Result<()> {
-    let bed = Bed::start().await?;
-    let mut laptop = Client::new(&bed, "laptop", 77)?;
-    laptop.register(&bed).await?;
-    laptop.connect(&bed).await?;
-    laptop.ping(5)?;
+    let (bed, laptop) = with_client("laptop", 77).await?;
     bed.plane.kill_all()?;
     let report = laptop
         .namespace
@@ -86,12 +82,10 @@ async fn purge_never_touches_a_client_that_talks_for_an_hour_without_a_control_p
 #[tokio::test]
 async fn purge_of_one_client_leaves_the_other_alone() -> Result<()> {
     let bed = Bed::start().await?;
-    let (mut idle, mut busy) = (Client::new(&bed, "idle", 77)?, Client::new(&bed, "busy", 78)?);
-    for client in [&mut idle, &mut busy] {
-        client.register(&bed).await?;
-        client.connect(&bed).await?;
-        client.ping(5)?;
-    }
+    let (idle, busy) = (
+        connected(&bed, "idle", 77).await?,
+        connected(&bed, "busy", 78).await?,
+    );
     let report = busy
         .namespace
         .run(&["ping", "-q", "-i", "1", "-c", "260", "-W", "5", "10.64.0.1"])?;
@@ -108,11 +102,7 @@ async fn purge_of_one_client_leaves_the_other_alone() -> Result<()> {
 
 #[tokio::test]
 async fn purge_goes_on_while_the_gateway_cannot_be_programmed() -> Result<()> {
-    let bed = Bed::start().await?;
-    let mut laptop = Client::new(&bed, "laptop", 77)?;
-    laptop.register(&bed).await?;
-    laptop.connect(&bed).await?;
-    laptop.ping(5)?;
+    let (bed, laptop) = with_client("laptop", 77).await?;
     for words in [
         &["ip", "link", "add", "wg7", "type", "wireguard"][..],
         &["wg", "set", "wg7", "listen-port", "40000"],
@@ -124,11 +114,8 @@ async fn purge_goes_on_while_the_gateway_cannot_be_programmed() -> Result<()> {
     bed.kubectl(&["patch", "wireguardgateway/default", "--type=merge", "-p", patch])
         .await?;
     wait::until("the failure to be reported", SOON, || async {
-        let reason = "-o=jsonpath={.status.conditions[?(@.type=='Programmed')].reason}";
-        let said = bed
-            .kubectl(&["get", "gatewaynode/default.gateway-1", reason])
-            .await?;
-        Ok((said == "Conflict").then_some(()))
+        let reason = "{.status.conditions[?(@.type=='Programmed')].reason}";
+        Ok((bed.gateway_node(DEFAULT, reason).await? == "Conflict").then_some(()))
     })
     .await?;
     wait::pass(Duration::from_secs(WINDOW + SLACK)).await;
@@ -136,10 +123,86 @@ async fn purge_goes_on_while_the_gateway_cannot_be_programmed() -> Result<()> {
     bed.finish().await
 }
 
+/// Whoever recorded a client's first message can have the gateway remember an address of their own with it, as a peer
+/// that is made anew knows no message. For no longer than anybody's.
+#[tokio::test]
+async fn purge_of_a_replayed_initiation_like_any_other() -> Result<()> {
+    let bed = Bed::start().await?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
+    laptop.register(&bed).await?;
+    // A second way to the gateway, through the relay.
+    laptop.namespace.ip(&[
+        "link", "add", "eth1", "type", "veth", "peer", "name", "relay0", "netns", "1",
+    ])?;
+    laptop.namespace.address("eth1", "203.0.113.2/24")?;
+    for words in [
+        &["addr", "add", "203.0.113.1/24", "dev", "relay0"][..],
+        &["link", "set", "relay0", "up"],
+    ] {
+        netns::run(std::process::Command::new("ip").args(words))?;
+    }
+    let relay = Replay::start("203.0.113.1:4077".parse()?, "192.0.2.2:51820".parse()?).await?;
+    let (key, _) = bed.gateway_for_clients().await?;
+    laptop.connect_to(&key, "203.0.113.1:4077")?;
+    wait::until("a handshake through the relay", SOON, || async {
+        let peer = bed.peer(&laptop.public_key)?.context("the peer")?;
+        // The relay answers from this very thread, so nobody may wait for it here.
+        let _ = laptop.start_pinging("0.2", 1)?;
+        Ok((relay.has_recorded() && peer.latest_handshake > 0).then_some(()))
+    })
+    .await?;
+    laptop.namespace.ip(&["link", "set", "wg0", "down"])?;
+    blank(&bed, &laptop, Duration::from_secs(WINDOW + SLACK + 60)).await?;
+
+    relay.send_again("192.0.2.1:4078".parse()?).await?;
+    let planted = Stopwatch::start();
+    let endpoint = wait::until("the endpoint to be planted", Duration::from_secs(5), || async {
+        laptop.endpoint_at(&bed)
+    })
+    .await?;
+    ensure!(endpoint == "192.0.2.1:4078", "the gateway sees `{endpoint}`");
+    forgotten_in_time(&bed, &laptop, planted.elapsed()).await?;
+    blank(&bed, &laptop, Duration::from_mins(1)).await?;
+    bed.finish().await
+}
+
+#[tokio::test]
+async fn purge_goes_on_while_a_bulk_is_programmed() -> Result<()> {
+    const BATCH: u32 = 5;
+    let (bed, laptop) = with_client("laptop", 77).await?;
+    let silence = Stopwatch::start();
+    let mut made = 0;
+    let mut forgotten = None;
+    // News without a pause, from before the client is due until after.
+    while silence.elapsed() < Duration::from_secs(WINDOW + SLACK) {
+        make_keys(&bed, made, BATCH).await?;
+        made += BATCH;
+        wait::pass(Duration::from_secs(1)).await;
+        if forgotten.is_none() && laptop.endpoint_at(&bed)?.is_none() {
+            forgotten = Some(silence.elapsed());
+        }
+    }
+    let forgotten = forgotten.context("remembered too long")?;
+    println!(
+        "forgotten after {} s, beside {made} new peers",
+        forgotten.as_secs()
+    );
+    ensure!(
+        forgotten >= Duration::from_secs(WINDOW - 2),
+        "forgotten after {forgotten:?} already"
+    );
+    wait::until("every key to be programmed", SOON, || async {
+        Ok((bed.peers()?.len() == usize::try_from(made)? + 1).then_some(()))
+    })
+    .await?;
+    laptop.ping(1).context("the client could not come back")?;
+    bed.finish().await
+}
+
 /// Looks for as long as any endpoint is there, and says how old each got.
 #[tokio::test]
 async fn purge_keeps_no_endpoint_longer_than_190_seconds() -> Result<()> {
-    const CLIENTS: u8 = 24;
+    const CLIENTS: u16 = 24;
     let bed = Bed::start().await?;
     let mut clients = Vec::new();
     for n in 0..CLIENTS {

@@ -53,7 +53,7 @@ pub(super) struct Claim {
 /// A public key.
 #[derive(Clone, Copy, Debug)]
 struct Key {
-    public_key: PublicKey,
+    value: PublicKey,
     /// Its oldest claim.
     first: u32,
     flags: u32,
@@ -62,7 +62,7 @@ struct Key {
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    claims: Table<Claim>,
+    table: Table<Claim>,
     keys: Table<Key>,
     by_uid: HashTable<u32>,
     by_key: HashTable<u32>,
@@ -136,35 +136,35 @@ impl Claim {
 impl Claims {
     /// Whether there are so many claims.
     pub fn len(&self) -> usize {
-        self.claims.len()
+        self.table.len()
     }
 
     /// Every claim.
     pub fn iter(&self) -> impl Iterator<Item = &Claim> {
-        self.claims.iter().filter(|claim| claim.is_live())
+        self.table.iter().filter(|claim| claim.is_live())
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Claim> {
-        self.claims.iter_mut().filter(|claim| claim.is_live())
+        self.table.iter_mut().filter(|claim| claim.is_live())
     }
 
     /// The number of a claim.
     pub fn find(&self, uid: &Uid) -> Option<u32> {
-        let is_it = |at: &u32| self.claims.at(*at).uid == *uid;
+        let is_it = |at: &u32| self.table.at(*at).uid == *uid;
         self.by_uid.find(self.quick.hash_one(uid), is_it).copied()
     }
 
     pub fn at(&self, claim: u32) -> &Claim {
-        self.claims.at(claim)
+        self.table.at(claim)
     }
 
     pub fn at_mut(&mut self, claim: u32) -> &mut Claim {
-        self.claims.at_mut(claim)
+        self.table.at_mut(claim)
     }
 
     /// The slot of a public key that has been claimed, and whose slot nobody else has had since.
     pub fn slot(&self, public_key: &PublicKey) -> Option<Slot> {
-        let is_it = |at: &u32| self.keys.at(*at).public_key == *public_key;
+        let is_it = |at: &u32| self.keys.at(*at).value == *public_key;
         let found = self.by_key.find(self.careful.hash_one(public_key), is_it);
         found.copied().map(Slot)
     }
@@ -180,16 +180,16 @@ impl Claims {
     }
 
     pub fn public_key(&self, slot: Slot) -> PublicKey {
-        self.keys.at(slot.0).public_key
+        self.keys.at(slot.0).value
     }
 
     /// The claims of a public key, oldest first.
     pub fn of(&self, slot: Slot) -> impl Iterator<Item = &Claim> {
         let there = |at: u32| (at != NOWHERE).then_some(at);
         std::iter::successors(there(self.keys.at(slot.0).first), move |at| {
-            there(self.claims.at(*at).next)
+            there(self.table.at(*at).next)
         })
-        .map(|at| self.claims.at(at))
+        .map(|at| self.table.at(at))
     }
 
     /// Whether an older claim of another public key has an address of this one's.
@@ -198,12 +198,12 @@ impl Claims {
         claim.flags & CONTESTED != 0
             && claim
                 .v6()
-                .is_some_and(|v6| self.holders(v6).any(|at| older(self.claims.at(at))))
+                .is_some_and(|v6| self.holders(v6).any(|at| older(self.table.at(at))))
     }
 
     fn holders(&self, v6: [u8; 16]) -> impl Iterator<Item = u32> {
         let found = self.by_v6.iter_hash(self.quick.hash_one(v6)).copied();
-        found.filter(move |at| self.claims.at(*at).v6() == Some(v6))
+        found.filter(move |at| self.table.at(*at).v6() == Some(v6))
     }
 
     /// Puts a claim in whose uid is not there; whether it is one. Whoever has its name is taken out: names are unique, so
@@ -213,7 +213,7 @@ impl Claims {
             return false;
         };
         if let Some(namesake) = self.namesake(&claim) {
-            if self.claims.at(namesake).version > claim.version {
+            if self.table.at(namesake).version > claim.version {
                 // Old news of an object that is gone.
                 return true;
             }
@@ -221,7 +221,7 @@ impl Claims {
         }
         let slot = self.key_of(&peer.public_key);
         claim.key = slot.0;
-        let at = self.claims.add(claim);
+        let at = self.table.add(claim);
         self.link(at);
         self.index(at);
         self.touch(slot);
@@ -231,7 +231,7 @@ impl Claims {
 
     /// Takes a claim out.
     pub fn take(&mut self, at: u32) {
-        let claim = *self.claims.at(at);
+        let claim = *self.table.at(at);
         let slot = Slot(claim.key);
         self.unlink(at);
         remove(&mut self.by_uid, self.quick.hash_one(claim.uid), at);
@@ -243,8 +243,8 @@ impl Claims {
         }
         self.touch(slot);
         self.settle_contest(at);
-        self.claims.at_mut(at).flags = 0;
-        self.claims.free(at);
+        self.table.at_mut(at).flags = 0;
+        self.table.free(at);
         let key = self.keys.at_mut(slot.0);
         if key.first == NOWHERE && key.flags & RETIRED == 0 {
             key.flags |= RETIRED;
@@ -253,7 +253,7 @@ impl Claims {
     }
 
     fn namesake(&self, claim: &Claim) -> Option<u32> {
-        let namesake = |at: &u32| self.claims.at(*at).is_namesake(claim);
+        let namesake = |at: &u32| self.table.at(*at).is_namesake(claim);
         match (claim.v4(), claim.v6()) {
             (Some(v4), _) => self.by_v4.find(self.quick.hash_one(v4), namesake),
             (None, v6) => self.by_v6.find(self.quick.hash_one(v6?), namesake),
@@ -266,46 +266,46 @@ impl Claims {
             return slot;
         }
         let at = self.keys.add(Key {
-            public_key: *public_key,
+            value: *public_key,
             first: NOWHERE,
             flags: 0,
         });
         let (keys, careful) = (&self.keys, &self.careful);
         self.by_key.insert_unique(careful.hash_one(public_key), at, |at| {
-            careful.hash_one(keys.at(*at).public_key)
+            careful.hash_one(keys.at(*at).value)
         });
         Slot(at)
     }
 
     fn link(&mut self, at: u32) {
-        let (slot, place) = (self.claims.at(at).key, self.claims.at(at).place());
+        let (slot, place) = (self.table.at(at).key, self.table.at(at).place());
         // There are hardly ever more than two.
         let (mut before, mut after) = (NOWHERE, self.keys.at(slot).first);
-        while after != NOWHERE && self.claims.at(after).place() < place {
-            (before, after) = (after, self.claims.at(after).next);
+        while after != NOWHERE && self.table.at(after).place() < place {
+            (before, after) = (after, self.table.at(after).next);
         }
-        self.claims.at_mut(at).next = after;
+        self.table.at_mut(at).next = after;
         match before {
             NOWHERE => self.keys.at_mut(slot).first = at,
-            before => self.claims.at_mut(before).next = at,
+            before => self.table.at_mut(before).next = at,
         }
     }
 
     fn unlink(&mut self, at: u32) {
-        let (slot, next) = (self.claims.at(at).key, self.claims.at(at).next);
+        let (slot, next) = (self.table.at(at).key, self.table.at(at).next);
         if self.keys.at(slot).first == at {
             self.keys.at_mut(slot).first = next;
             return;
         }
         let mut before = self.keys.at(slot).first;
-        while self.claims.at(before).next != at {
-            before = self.claims.at(before).next;
+        while self.table.at(before).next != at {
+            before = self.table.at(before).next;
         }
-        self.claims.at_mut(before).next = next;
+        self.table.at_mut(before).next = next;
     }
 
     fn index(&mut self, at: u32) {
-        let (claims, quick) = (&self.claims, &self.quick);
+        let (claims, quick) = (&self.table, &self.quick);
         let claim = claims.at(at);
         self.by_uid.insert_unique(quick.hash_one(claim.uid), at, |at| {
             quick.hash_one(claims.at(*at).uid)
@@ -322,17 +322,17 @@ impl Claims {
 
     /// Marks the claims that share this one's IPv6 address, which has just come or gone.
     fn settle_contest(&mut self, at: u32) {
-        let Some(v6) = self.claims.at(at).v6() else {
+        let Some(v6) = self.table.at(at).v6() else {
             return;
         };
         let mut holders = self.holders(v6);
-        if self.claims.at(at).flags & CONTESTED == 0 && (holders.next(), holders.next()) == (Some(at), None) {
+        if self.table.at(at).flags & CONTESTED == 0 && (holders.next(), holders.next()) == (Some(at), None) {
             return;
         }
         drop(holders);
         let holders: Vec<u32> = self.holders(v6).collect();
         for holder in &holders {
-            let claim = self.claims.at_mut(*holder);
+            let claim = self.table.at_mut(*holder);
             if holders.len() > 1 {
                 claim.flags |= CONTESTED;
             } else {
@@ -374,7 +374,7 @@ impl Claims {
                 self.retired.push(*slot);
                 return false;
             }
-            remove(&mut self.by_key, self.careful.hash_one(key.public_key), slot.0);
+            remove(&mut self.by_key, self.careful.hash_one(key.value), slot.0);
             self.keys.free(slot.0);
             true
         });

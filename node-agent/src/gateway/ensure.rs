@@ -3,13 +3,15 @@
 //! An interface that somebody has renamed is renamed back, as to make another one would cut every client off. When its
 //! name is taken meanwhile, it is served under the one it has: whoever is revoked must go, and whoever is silent be
 //! forgotten, there as well.
+//!
+//! One of the other sort, on a node whose back end has been changed, gives its key to the one that takes its place.
 
 use culvert_wireguard::Refusal;
 
 use super::{Gateway, Ground, PassError};
 use crate::assignment::Assignment;
 use crate::interface::Managed;
-use crate::kernel::Kernel;
+use crate::kernel::{self, Kernel};
 use crate::plan::drift::Drift;
 
 impl Gateway {
@@ -28,13 +30,24 @@ impl Gateway {
             .is_some_and(|shaped| shaped.interface == *name);
         let kernel = &mut *on.kernel;
         let named = kernel.link(name).await?;
-        let is_taken = named.is_some();
-        if let Some(ours) = named.and_then(Managed::of).filter(|found| self.is_ours(found)) {
-            self.interface = Some(ours);
-            return Ok(true);
+        let mut is_taken = named.is_some();
+        match named.and_then(Managed::of).filter(|found| self.is_ours(found)) {
+            Some(ours) if ours.backend() == kernel.backend() => {
+                self.interface = Some(ours);
+                return Ok(true);
+            }
+            // It is among the others, and goes.
+            Some(_) => is_taken = false,
+            None => {}
         }
         let mut others = kernel.managed().await?;
         others.retain(|found| self.is_ours(found));
+        let (others, unfit): (Vec<_>, Vec<_>) = others
+            .into_iter()
+            .partition(|found| found.backend() == kernel.backend());
+        for unfit in unfit {
+            self.replace(kernel, unfit).await?;
+        }
         let known = self.interface.as_ref().map(|known| known.link.ifindex);
         // One that the agent has never seen is not the one it has lost.
         let renamed = others
@@ -74,13 +87,28 @@ impl Gateway {
         for other in &others {
             kernel.delete(other).await?;
         }
-        let created = kernel.create(name, &assignment.mark).await?;
+        let created = kernel.create(name, &assignment.mark, assignment.mtu).await?;
         tracing::info!(interface = name, "interface created");
         self.begin_anew(Some(created));
         if was_there {
             on.metrics.repaired(Drift::InterfaceGone);
         }
         Ok(true)
+    }
+
+    /// Deletes an interface of the other sort and keeps its key. As long as it is there, it is the gateway's: whoever
+    /// falls silent is forgotten there, too.
+    async fn replace(&mut self, kernel: &mut impl Kernel, unfit: Managed) -> Result<(), PassError> {
+        self.interface = Some(unfit.clone());
+        // A program that has ended has taken its key with it.
+        if let Ok(mut observed) = kernel::whole(kernel, &unfit) {
+            self.key = self.key.take().or(self.trusted(&mut observed.settings));
+        }
+        kernel.delete(&unfit).await?;
+        let interface = unfit.link.name;
+        tracing::info!(interface, "interface of another back end deleted");
+        self.lose_interface();
+        Ok(())
     }
 
     fn is_ours(&self, found: &Managed) -> bool {

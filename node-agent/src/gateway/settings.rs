@@ -67,16 +67,23 @@ impl Gateway {
         self.shaped.as_ref() == Some(assignment)
     }
 
+    /// The interface's key, unless somebody else has set it while the agent ran. A restarted agent takes what it finds.
+    pub(super) fn trusted(&self, observed: &mut Settings) -> Option<PrivateKey> {
+        let own = observed.public_key;
+        let is_ours = self.state.public_key.is_none_or(|known| own == Some(known));
+        observed.private_key.take().filter(|_| is_ours)
+    }
+
     /// Gives the interface its key and port, and takes a mark off that others gave its packets.
     fn settle_settings<K: Kernel>(
         &mut self,
         on: &mut Ground<'_, K>,
         assignment: &Assignment,
         interface: &Managed,
-        observed: Settings,
+        mut observed: Settings,
     ) -> Result<PublicKey, PassError> {
-        let in_kernel = observed.private_key;
-        if let (Some(_), Some(own), Some(reported)) = (&in_kernel, observed.public_key, self.state.public_key)
+        if let (Some(_), Some(own), Some(reported)) =
+            (&observed.private_key, observed.public_key, self.state.public_key)
             && own == reported
             && observed.listen_port == assignment.listen_port
             && observed.fwmark == 0
@@ -87,12 +94,7 @@ impl Gateway {
         {
             return Ok(own);
         }
-        // A key that somebody else has set while the agent ran is not the gateway's; a restarted agent takes it.
-        let trusted = in_kernel.filter(|_| {
-            self.state
-                .public_key
-                .is_none_or(|own| observed.public_key == Some(own))
-        });
+        let trusted = self.trusted(&mut observed);
         let copy = |key: &PrivateKey| PrivateKey::from_bytes(key.as_bytes());
         let in_use = self.key.as_ref().map(copy).or(trusted);
         let key = on

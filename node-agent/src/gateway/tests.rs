@@ -259,6 +259,18 @@ async fn a_gateway_that_comes_back_to_a_node_has_a_new_key() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_comes_back_is_not_drained_when_the_answer_to_its_creation_is_lost() {
+    let mut bed = Bed::new(1);
+    bed.gateway.drain(&mut bed.kernel).await.unwrap();
+    assert!(bed.gateway.state().drained);
+    bed.kernel.fail_every(Call::Create, Failure::LostAck);
+    bed.try_tick(5).await.unwrap_err();
+    bed.tick(5).await;
+    assert!(!bed.gateway.state().drained);
+    assert_eq!(bed.gateway.state().applied, Some(1));
+}
+
+#[tokio::test]
 async fn a_renamed_interface_gets_its_name_back_with_its_peers_and_sessions() {
     let mut bed = Bed::new(2);
     bed.tick(5).await;
@@ -331,6 +343,51 @@ async fn an_interface_that_cannot_be_renamed_while_it_is_up_is_made_anew() {
     assert_eq!(bed.kernel.device(NAME).peers.len(), 2);
     assert_eq!(bed.gateway.state().public_key, before.public_key);
     assert_ne!(bed.gateway.state().session, before.session);
+}
+
+#[tokio::test]
+async fn an_interface_of_another_back_end_is_replaced_and_its_key_and_peers_stay() {
+    for storage in [KeyStorage::Memory, KeyStorage::Node] {
+        let mut bed = Bed::new(2);
+        bed.assignment.key_storage = storage;
+        for (backend, kind) in [
+            (Backend::Userspace, "tun"),
+            (Backend::Kernel, "wireguard"),
+            (Backend::Userspace, "tun"),
+        ] {
+            bed.kernel.set_backend(backend);
+            let own = bed.gateway.state().public_key;
+            // It takes a new agent to change its back end.
+            bed.gateway = Gateway::new(bed.assignment.mark.clone());
+            bed.tick(5).await;
+            assert_eq!(bed.kernel.links().len(), 1);
+            assert_eq!(bed.kernel.links()[0].kind.as_deref(), Some(kind));
+            assert_eq!(bed.kernel.device(NAME).peers.len(), 2);
+            assert_eq!(
+                bed.kernel.device(NAME).settings.public_key,
+                bed.gateway.state().public_key
+            );
+            assert!(own.is_none() || own == bed.gateway.state().public_key);
+            assert_eq!(bed.tick(5).await, []);
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_falls_silent_is_forgotten_on_an_interface_that_cannot_be_replaced() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    bed.shake_hands(1);
+    bed.kernel.set_backend(Backend::Userspace);
+    bed.gateway = Gateway::new(bed.assignment.mark.clone());
+    bed.kernel.fail_every(Call::Delete, Failure::Ebusy);
+    for _ in 0..36 {
+        bed.try_tick(5).await.unwrap_err();
+    }
+    let peers = bed.kernel.device(NAME).peers;
+    let peer = peers.iter().find(|peer| peer.public_key == key(1)).unwrap();
+    assert!(peer.endpoint.unwrap().is_forgotten());
+    assert_eq!(bed.kernel.links()[0].kind.as_deref(), Some("wireguard"));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ mod world;
 
 pub use script::{Call, FAILURES, Failure};
 
-use std::future::{Future, ready};
+use std::future::{Future, pending, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use culvert_crds::gateway_node::Backend;
@@ -55,6 +55,11 @@ impl Fake {
         self.lock().most = most;
     }
 
+    /// From now on interfaces are made of this sort, as on a node whose back end has been changed.
+    pub fn set_backend(&self, backend: Backend) {
+        self.lock().backend = backend;
+    }
+
     /// From now on a datagram holds so many peers and prefixes, two at least.
     pub fn set_room(&self, room: usize) {
         self.lock().room = room.max(2);
@@ -63,6 +68,21 @@ impl Fake {
     /// Makes the call of this number fail, counted from 0 over all that were ever made.
     pub fn fail(&self, at: usize, failure: Failure) {
         self.lock().failures.insert(at, failure);
+    }
+
+    /// Makes every such call fail from now on.
+    pub fn fail_every(&self, call: Call, failure: Failure) {
+        self.lock().lasting = Some((call, failure));
+    }
+
+    /// How many calls there were so far.
+    pub fn made(&self) -> usize {
+        self.lock().calls.len()
+    }
+
+    /// Every call from this number on.
+    pub fn calls_from(&self, number: usize) -> Vec<Call> {
+        self.lock().calls[number..].to_vec()
     }
 
     /// Every call so far.
@@ -88,6 +108,11 @@ impl Fake {
         })
     }
 
+    /// The addresses of a link, in order.
+    pub fn addresses_of(&self, name: &str) -> Vec<IpNet> {
+        self.of(name, |interface| interface.addresses.iter().copied().collect())
+    }
+
     /// Whether a peer's client could go on without a new handshake.
     pub fn has_session(&self, name: &str, key: &PublicKey) -> bool {
         self.peer(name, key, |peer| peer.session)
@@ -105,6 +130,17 @@ impl Fake {
     pub fn unmake(&self, name: &str) {
         let ifindex = self.of(name, |interface| interface.link.ifindex);
         self.lock().delete(ifindex);
+    }
+
+    /// Carries a link to another network namespace.
+    pub fn carry(&self, name: &str) {
+        let ifindex = self.of(name, |interface| interface.link.ifindex);
+        there(self.lock().carry(ifindex));
+    }
+
+    /// The links that were carried away, as they are over there.
+    pub fn elsewhere(&self) -> Vec<LinkInfo> {
+        self.lock().elsewhere.clone()
     }
 
     /// Renames a link.
@@ -219,7 +255,7 @@ impl Fake {
             |ifindex| format!("interface {ifindex}"),
         );
         let mut world = self.lock();
-        let mut failure = world.failures.get(&world.calls.len()).copied();
+        let mut failure = world.failure(&call);
         match (failure, interface, &call) {
             (Some(Failure::NoDevice), Some(ifindex), _) => world.delete(ifindex),
             (Some(Failure::HalfDone), Some(ifindex), Call::Change(changes)) => {
@@ -255,7 +291,11 @@ impl Fake {
 
 impl Kernel for Fake {
     fn backend(&self) -> Backend {
-        Backend::Kernel
+        self.lock().backend
+    }
+
+    fn most(&self) -> usize {
+        self.lock().most
     }
 
     fn managed(&mut self) -> impl Future<Output = Result<Vec<Managed>, Error>> {
@@ -268,9 +308,11 @@ impl Kernel for Fake {
         ready(self.call(Call::Link, None, |world| Ok(world.named(name).cloned())))
     }
 
-    fn create(&mut self, name: &str, mark: &Mark) -> impl Future<Output = Result<Managed, Error>> {
+    fn create(&mut self, name: &str, mark: &Mark, mtu: u32) -> impl Future<Output = Result<Managed, Error>> {
         ready(self.call(Call::Create, None, |world| {
-            let link = world.create(name, "wireguard", Some(mark.alias()))?;
+            let mut link = world.create_marked(name, mark)?;
+            world.shape(link.ifindex, Shape::Mtu(mtu))?;
+            link.mtu = mtu;
             Managed::of(link).ok_or(Refusal::NotFound)
         }))
     }
@@ -282,8 +324,9 @@ impl Kernel for Fake {
 
     fn mark(&mut self, interface: &Managed, mark: &Mark) -> impl Future<Output = Result<(), Error>> {
         let ifindex = interface.link.ifindex;
+        let socket = interface.socket.as_deref();
         ready(self.call(Call::Mark, Some(ifindex), |world| {
-            world.get_mut(ifindex)?.link.alias = Some(mark.alias());
+            world.get_mut(ifindex)?.link.alias = Some(mark.alias_of(socket));
             Ok(())
         }))
     }
@@ -357,6 +400,13 @@ impl Kernel for Fake {
         self.call(Call::Change(changes.to_vec()), Some(ifindex), |world| {
             world.change(ifindex, changes)
         })
+    }
+
+    async fn ended(&mut self) {
+        let is_carried = self.lock().delete_carried();
+        if !is_carried {
+            pending::<()>().await;
+        }
     }
 }
 

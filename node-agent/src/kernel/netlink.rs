@@ -7,14 +7,19 @@ use ipnet::IpNet;
 use tokio::task::block_in_place;
 
 use super::Kernel;
+use super::carried::Carried;
 use crate::interface::{Managed, Mark};
 use crate::plan::link::Shape;
+
+/// `MAX_PEERS_PER_DEVICE` in drivers/net/wireguard/messages.h.
+const MOST: usize = 1 << 20;
 
 /// The kernel's WireGuard and its links, in the network namespace of this process.
 pub struct Netlink {
     looks: Socket,
     sets: Socket,
     rtnl: Rtnl,
+    carried: Carried,
 }
 
 impl Netlink {
@@ -24,6 +29,7 @@ impl Netlink {
             looks: Socket::open()?,
             sets: Socket::open()?,
             rtnl: Rtnl::open()?,
+            carried: Carried::open(Backend::Kernel)?,
         })
     }
 
@@ -48,6 +54,10 @@ impl Kernel for Netlink {
         Backend::Kernel
     }
 
+    fn most(&self) -> usize {
+        MOST
+    }
+
     async fn managed(&mut self) -> Result<Vec<Managed>, Error> {
         let links = self.rtnl.wireguard_links().await?;
         Ok(links.into_iter().filter_map(Managed::of).collect())
@@ -57,8 +67,9 @@ impl Kernel for Netlink {
         self.rtnl.link(name).await
     }
 
-    async fn create(&mut self, name: &str, mark: &Mark) -> Result<Managed, Error> {
-        self.rtnl.create_wireguard(name, &mark.alias()).await?;
+    async fn create(&mut self, name: &str, mark: &Mark, mtu: u32) -> Result<Managed, Error> {
+        let ifindex = self.rtnl.create_wireguard(name, &mark.alias()).await?;
+        self.rtnl.set_mtu(ifindex, mtu).await?;
         let link = self.rtnl.link(name).await?;
         link.and_then(Managed::of).ok_or_else(|| Error::Refused {
             action: "create",
@@ -112,5 +123,9 @@ impl Kernel for Netlink {
     fn change(&mut self, interface: &Managed, changes: &[PeerChange]) -> Result<(), Error> {
         let ifindex = interface.link.ifindex;
         block_in_place(|| self.sets.set_peers(ifindex, changes, Limits::default()).map(drop))
+    }
+
+    async fn ended(&mut self) {
+        self.carried.next().await;
     }
 }

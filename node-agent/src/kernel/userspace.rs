@@ -3,16 +3,19 @@
 //!
 //! Guarantees: the wanted name never stands on an interface without our mark; an interface is spoken to through the
 //! socket that its mark names, whatever it is called, so that an agent which starts goes on with the programs of the
-//! one before. When a program ends, its interface goes with it: the interface is not found, and made anew.
+//! one before. When a program ends, its interface goes with it, and [`Kernel::ended`] says so at once: a connection to
+//! each program is held for that, also to those of an earlier agent. The interface is not found, and made anew.
 //!
 //! What differs from the kernel's: peers come in no order, a look is one snapshot, and a set takes away the preshared
-//! key as well. The program pads packets for the MTU of its beginning, 1420, as it knows its interface by its first
-//! name only. It may take its link for up as soon as it has one, and need not hear that it is set down: so it may hold
+//! key as well. The program knows its interface by its first name only, so it pads packets for the MTU that the
+//! interface has before it gets the gateway's name. It may take its link for up as soon as it has one, and need not hear that it is set down: so it may hold
 //! its port, and refuse another one, while the link is down.
 
 mod daemon;
 
 use std::collections::HashMap;
+use std::future::pending;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,18 +23,25 @@ use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::netlink::{LinkInfo, Rtnl};
 use culvert_wireguard::userspace::{Look, Uapi};
 use culvert_wireguard::{DeviceChange, Error, PeerChange, PeerPart, Progress, Refusal, Settings};
+use futures::future::select_all;
 use ipnet::IpNet;
 use rand::RngExt;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
+use tokio::net::UnixStream;
 use tokio::task::block_in_place;
 
 use super::Kernel;
+use super::carried::Carried;
 use super::netlink::shape;
 use crate::clock::sleep;
 use crate::interface::{Managed, Mark, SOCKET_PREFIX};
 use crate::plan::link::Shape;
 use daemon::Daemon;
+
+/// Peers that one program serves. It takes 65,536, but it holds up its traffic for as long as it writes all of them down
+/// for a look, and keeps some kilobytes for each.
+const MOST: usize = 10_000;
 
 /// How often a program is asked whether it is ready, or has ended.
 const TRIES: u32 = 500;
@@ -44,6 +54,9 @@ pub struct Userspace {
     rtnl: Rtnl,
     /// Those that this process has started, by their socket's name.
     daemons: HashMap<String, Daemon>,
+    /// A silent connection to each program that is known, by its socket's name.
+    held: HashMap<String, UnixStream>,
+    carried: Carried,
     look: Option<Look>,
 }
 
@@ -54,12 +67,14 @@ impl Userspace {
             program: program.to_owned(),
             rtnl: Rtnl::open()?,
             daemons: HashMap::new(),
+            held: HashMap::new(),
+            carried: Carried::open(Backend::Userspace)?,
             look: None,
         })
     }
 
     /// Gives a program's new interface its mark and its name.
-    async fn settle(&mut self, socket: &str, name: &str, mark: &Mark) -> Result<Managed, Error> {
+    async fn settle(&mut self, socket: &str, name: &str, mark: &Mark, mtu: u32) -> Result<Managed, Error> {
         let uapi = daemon::socket(socket, &named(name));
         for _ in 0..TRIES {
             // The socket comes after the interface.
@@ -78,10 +93,27 @@ impl Userspace {
         };
         let link = self.rtnl.link(socket).await?.ok_or_else(not_made)?;
         let ifindex = link.ifindex;
+        self.rtnl.set_mtu(ifindex, mtu).await?;
         self.rtnl.set_alias(ifindex, &mark.alias_of(Some(socket))).await?;
         self.rtnl.rename(ifindex, name).await?;
         let link = self.rtnl.link(name).await?;
-        link.and_then(Managed::of).ok_or_else(not_made)
+        let managed = link.and_then(Managed::of).ok_or_else(not_made)?;
+        self.hold(&managed);
+        Ok(managed)
+    }
+
+    /// Holds a connection to an interface's program.
+    fn hold(&mut self, interface: &Managed) {
+        let Some(socket) = &interface.socket else { return };
+        if self.held.contains_key(socket) {
+            return;
+        }
+        let held = block_in_place(|| uapi(interface).hold());
+        // One that cannot be held is noticed at the next tick.
+        let held = held.ok().filter(|stream| stream.set_nonblocking(true).is_ok());
+        if let Some(stream) = held.and_then(|stream| UnixStream::from_std(stream).ok()) {
+            self.held.insert(socket.clone(), stream);
+        }
     }
 
     /// Sets the link up, which its program does not refuse when it cannot have the port.
@@ -116,19 +148,29 @@ impl Kernel for Userspace {
         Backend::Userspace
     }
 
+    fn most(&self) -> usize {
+        MOST
+    }
+
     async fn managed(&mut self) -> Result<Vec<Managed>, Error> {
         self.reap();
         let links = self.rtnl.links().await?;
         let managed = links.into_iter().filter_map(Managed::of);
-        Ok(managed.filter(|managed| managed.socket.is_some()).collect())
+        let managed: Vec<_> = managed.filter(|managed| managed.socket.is_some()).collect();
+        managed.iter().for_each(|managed| self.hold(managed));
+        Ok(managed)
     }
 
     async fn link(&mut self, name: &str) -> Result<Option<LinkInfo>, Error> {
         self.reap();
-        self.rtnl.link(name).await
+        let link = self.rtnl.link(name).await?;
+        if let Some(managed) = link.clone().and_then(Managed::of) {
+            self.hold(&managed);
+        }
+        Ok(link)
     }
 
-    async fn create(&mut self, name: &str, mark: &Mark) -> Result<Managed, Error> {
+    async fn create(&mut self, name: &str, mark: &Mark, mtu: u32) -> Result<Managed, Error> {
         if self.rtnl.link(name).await?.is_some() {
             return Err(Error::Refused {
                 action: "create",
@@ -143,7 +185,7 @@ impl Kernel for Userspace {
             source,
         })?;
         self.daemons.insert(socket.clone(), daemon);
-        let settled = self.settle(&socket, name, mark).await;
+        let settled = self.settle(&socket, name, mark, mtu).await;
         if settled.is_err()
             && let Some(daemon) = self.daemons.remove(&socket)
         {
@@ -177,6 +219,9 @@ impl Kernel for Userspace {
     /// A program whose interface is deleted ends, and its peers with it.
     async fn delete(&mut self, interface: &Managed) -> Result<(), Error> {
         self.look = None;
+        if let Some(socket) = &interface.socket {
+            self.held.remove(socket);
+        }
         match self.rtnl.delete_link(interface.link.ifindex).await {
             Err(error) if error.refusal() == Some(Refusal::NotFound) => {}
             result => result?,
@@ -236,6 +281,50 @@ impl Kernel for Userspace {
 
     fn change(&mut self, interface: &Managed, changes: &[PeerChange]) -> Result<(), Error> {
         block_in_place(|| uapi(interface).set_peers(changes))
+    }
+
+    async fn ended(&mut self) {
+        let ended = tokio::select! {
+            () = self.carried.next() => return,
+            ended = any_ended(&self.held) => ended,
+        };
+        // Its interface may take a moment longer.
+        for _ in 0..TRIES {
+            let Ok(links) = self.rtnl.links().await else { break };
+            let mut managed = links.into_iter().filter_map(Managed::of);
+            if !managed.any(|managed| managed.socket.as_ref() == Some(&ended)) {
+                break;
+            }
+            sleep(PAUSE).await;
+        }
+        self.held.remove(&ended);
+        self.reap();
+    }
+}
+
+/// Waits for the end of any program, and gives its socket's name.
+async fn any_ended(held: &HashMap<String, UnixStream>) -> String {
+    if held.is_empty() {
+        return pending().await;
+    }
+    let (ended, ..) = select_all(
+        held.iter()
+            .map(|(socket, stream)| Box::pin(hung_up(socket, stream))),
+    )
+    .await;
+    ended
+}
+
+/// Waits until a program has closed a connection on which it has nothing to say, and gives its name.
+async fn hung_up(socket: &str, stream: &UnixStream) -> String {
+    let mut nothing = [0];
+    loop {
+        let is_readable = stream.readable().await.is_ok();
+        let read = stream.try_read(&mut nothing);
+        let is_idle = read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        if !is_readable || !is_idle {
+            return socket.to_owned();
+        }
     }
 }
 

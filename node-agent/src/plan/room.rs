@@ -11,7 +11,7 @@ use culvert_crds::gateway_node::Backend;
 /// How long a full interface is left alone.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// How many peers an interface takes: 2^20 in Linux, MAX_PEERS_PER_DEVICE in drivers/net/wireguard/messages.h; what
+/// How many peers an interface takes: 2^20 in Linux, `MAX_PEERS_PER_DEVICE` in drivers/net/wireguard/messages.h; what
 /// wireguard-go does well is less.
 pub fn most(backend: Backend) -> usize {
     match backend {

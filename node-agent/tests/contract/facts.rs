@@ -41,6 +41,12 @@ pub trait Bed {
     /// Somebody renames a link.
     fn rename(&self, from: &str, to: &str);
 
+    /// Somebody carries a link to another network namespace.
+    fn carry(&self, name: &str);
+
+    /// Whether a link is there.
+    fn is_elsewhere(&self, name: &str) -> bool;
+
     /// Somebody sets a link down.
     fn set_down(&self, name: &str);
 
@@ -87,6 +93,8 @@ macro_rules! every_fact {
             an_interface_that_is_set_down_loses_its_ipv6_addresses
             a_port_in_use_is_refused_and_the_old_one_stays
             an_interface_whose_port_is_in_use_stays_down
+            nothing_ends_that_is_deleted
+            an_interface_carried_to_another_namespace_is_deleted_there
         }
     };
     // Those of kernels that write a look while it is read, peers in order.
@@ -107,6 +115,9 @@ macro_rules! every_fact {
         )*
     };
 }
+
+/// The MTU of interfaces that are created.
+pub const MTU: u32 = 1_380;
 
 pub fn mark() -> Mark {
     Mark {
@@ -143,7 +154,7 @@ pub fn set(number: u32) -> PeerChange {
 /// An interface of the agent's.
 pub async fn created<B: Bed>(bed: &B) -> (B::Kernel, Managed) {
     let mut kernel = bed.open();
-    let interface = kernel.create(&bed.name(), &mark()).await.unwrap();
+    let interface = kernel.create(&bed.name(), &mark(), MTU).await.unwrap();
     (kernel, interface)
 }
 

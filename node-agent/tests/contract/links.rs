@@ -6,9 +6,10 @@ use culvert_node_agent::interface::{Managed, Mark};
 use culvert_node_agent::kernel::{Kernel, whole};
 use culvert_node_agent::plan::link::Shape;
 use culvert_wireguard::{DeviceChange, Error, PrivateKey, Refusal};
+use futures::FutureExt as _;
 use ipnet::IpNet;
 
-use super::{Bed, created, key, keys, mark, peers, set};
+use super::{Bed, MTU, created, key, keys, mark, peers, set};
 
 fn net(text: &str) -> IpNet {
     text.parse().unwrap()
@@ -76,7 +77,7 @@ pub async fn an_unmarked_interface_is_not_managed(bed: &impl Bed) {
         let managed = kernel.managed().await.unwrap();
         assert!(managed.iter().all(|managed| managed.link.name != name));
         // Nor does it become ours because we want its name.
-        let refused = refusal(kernel.create(&name, &mark()).await);
+        let refused = refusal(kernel.create(&name, &mark(), MTU).await);
         assert_eq!(refused, Some(Refusal::AlreadyExists));
         assert_eq!(kernel.link(&name).await.unwrap(), Some(foreign));
     }
@@ -142,6 +143,31 @@ pub async fn a_second_agent_finds_the_interface(bed: &impl Bed) {
     assert!(keys(&mut kernel, &interface) == [key(1)]);
 }
 
+pub async fn nothing_ends_that_is_deleted(bed: &impl Bed) {
+    let (mut kernel, interface) = created(bed).await;
+    assert!(kernel.ended().now_or_never().is_none());
+    kernel.delete(&interface).await.unwrap();
+    assert!(kernel.ended().now_or_never().is_none());
+}
+
+pub async fn an_interface_carried_to_another_namespace_is_deleted_there(bed: &impl Bed) {
+    let (mut kernel, interface) = created(bed).await;
+    kernel.change(&interface, &[set(1), set(2)]).unwrap();
+    kernel.shape(&interface, &Shape::Up).await.unwrap();
+    let foreign = bed.name();
+    bed.make(&foreign, "dummy");
+    bed.carry(&foreign);
+    bed.carry(&interface.link.name);
+    kernel.ended().await;
+    assert_eq!(kernel.link(&interface.link.name).await.unwrap(), None);
+    while bed.is_elsewhere(&interface.link.name) {
+        tokio::task::yield_now().await;
+    }
+    assert!(bed.is_elsewhere(&foreign));
+    // Its place is free.
+    kernel.create(&interface.link.name, &mark(), MTU).await.unwrap();
+}
+
 pub async fn a_mark_can_be_rewritten(bed: &impl Bed) {
     let (mut kernel, interface) = created(bed).await;
     assert_eq!(interface.mark, mark());
@@ -156,11 +182,11 @@ pub async fn a_mark_can_be_rewritten(bed: &impl Bed) {
 
 pub async fn mtu_addresses_and_state_are_as_asked(bed: &impl Bed) {
     let (mut kernel, interface) = created(bed).await;
-    assert!(!interface.link.up);
+    assert_eq!((interface.link.mtu, interface.link.up), (MTU, false));
     assert_eq!(kernel.addresses(&interface).await.unwrap(), []);
     let addresses = [net("10.97.0.1/11"), net("fd00:97::1/64")];
     for step in [
-        Shape::Mtu(1_380),
+        Shape::Mtu(1_320),
         Shape::Add(addresses[1]),
         Shape::Add(addresses[0]),
         Shape::Up,
@@ -169,7 +195,7 @@ pub async fn mtu_addresses_and_state_are_as_asked(bed: &impl Bed) {
         kernel.shape(&interface, &step).await.unwrap();
     }
     let link = kernel.link(&interface.link.name).await.unwrap().unwrap();
-    assert_eq!((link.mtu, link.up), (1_380, true));
+    assert_eq!((link.mtu, link.up), (1_320, true));
     assert_eq!(kernel.addresses(&interface).await.unwrap(), addresses);
     for address in addresses {
         let again = kernel.shape(&interface, &Shape::Add(address)).await;
@@ -203,7 +229,7 @@ fn port(port: u16) -> DeviceChange {
 
 pub async fn a_port_in_use_is_refused_and_the_old_one_stays<B: Bed>(bed: &B) {
     let (mut kernel, one) = created(bed).await;
-    let two = kernel.create(&bed.name(), &mark()).await.unwrap();
+    let two = kernel.create(&bed.name(), &mark(), MTU).await.unwrap();
     for (interface, number) in [(&one, 51_970), (&two, 51_971)] {
         kernel.configure(interface, &port(number)).unwrap();
         kernel.shape(interface, &Shape::Up).await.unwrap();
@@ -221,7 +247,7 @@ pub async fn a_port_in_use_is_refused_and_the_old_one_stays<B: Bed>(bed: &B) {
 
 pub async fn an_interface_whose_port_is_in_use_stays_down<B: Bed>(bed: &B) {
     let (mut kernel, one) = created(bed).await;
-    let two = kernel.create(&bed.name(), &mark()).await.unwrap();
+    let two = kernel.create(&bed.name(), &mark(), MTU).await.unwrap();
     kernel.configure(&one, &port(51_975)).unwrap();
     kernel.shape(&one, &Shape::Up).await.unwrap();
     let refused = match kernel.configure(&two, &port(51_975)) {

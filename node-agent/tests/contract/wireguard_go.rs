@@ -24,12 +24,13 @@ use culvert_node_agent::metrics::Metrics;
 use culvert_node_agent::plan::link::Shape;
 use culvert_wireguard::netlink::LinkInfo;
 use culvert_wireguard::{DeviceChange, PrivateKey, PublicKey, Refusal};
+use futures::FutureExt as _;
 
 use super::facts::{self, Bed, Hand};
-use super::{clear, name, run, runtime};
+use super::{carry, clear, is_elsewhere, name, run, runtime};
 
 #[derive(Default)]
-struct WireguardGo {
+pub struct WireguardGo {
     /// Names that were given out.
     names: RefCell<Vec<String>>,
 }
@@ -42,8 +43,7 @@ impl Bed for WireguardGo {
     const FREES_ITS_PORT: bool = false;
 
     fn open(&self) -> Userspace {
-        let program = std::env::var_os("CULVERT_WIREGUARD_GO").unwrap();
-        Userspace::open(program.as_ref()).unwrap()
+        programs()
     }
 
     fn name(&self) -> String {
@@ -58,6 +58,14 @@ impl Bed for WireguardGo {
 
     fn rename(&self, from: &str, to: &str) {
         run("ip", &["link", "set", from, "name", to]);
+    }
+
+    fn carry(&self, name: &str) {
+        carry(name);
+    }
+
+    fn is_elsewhere(&self, name: &str) -> bool {
+        is_elsewhere(name)
     }
 
     fn set_down(&self, name: &str) {
@@ -78,6 +86,12 @@ impl Bed for WireguardGo {
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"errno=0\n\n");
     }
+}
+
+/// Programs, as an agent has them that starts.
+pub fn programs() -> Userspace {
+    let program = std::env::var_os("CULVERT_WIREGUARD_GO").unwrap();
+    Userspace::open(program.as_ref()).unwrap()
 }
 
 /// The interface of this name, which is one of ours.
@@ -104,7 +118,7 @@ impl Drop for WireguardGo {
     }
 }
 
-fn hold(fact: impl AsyncFnOnce(&WireguardGo)) {
+pub fn hold(fact: impl AsyncFnOnce(&WireguardGo)) {
     runtime().block_on(fact(&WireguardGo::default()));
 }
 
@@ -115,8 +129,16 @@ fn socket(interface: &Managed) -> PathBuf {
     format!("/var/run/wireguard/{name}.sock").into()
 }
 
-/// Kills the program of an interface, which is found by what it was started with, and waits for the interface to go.
+/// Kills the program of an interface, and waits for the interface to go.
 async fn kill(kernel: &mut Userspace, interface: &Managed) {
+    kill_program(interface);
+    while kernel.link(&interface.link.name).await.unwrap().is_some() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Kills the program of an interface, which is found by what it was started with.
+fn kill_program(interface: &Managed) {
     let name = interface.socket.as_deref().unwrap();
     let last = format!("-f\0{name}\0");
     let is_it = |process: &fs::DirEntry| {
@@ -126,12 +148,9 @@ async fn kill(kernel: &mut Userspace, interface: &Managed) {
     let process = fs::read_dir("/proc").unwrap().flatten().find(is_it).unwrap();
     let pid = process.file_name().into_string().unwrap();
     run("kill", &["-KILL", &pid]);
-    while kernel.link(&interface.link.name).await.unwrap().is_some() {
-        tokio::task::yield_now().await;
-    }
 }
 
-fn assignment(interface: &str) -> Assignment {
+pub fn assignment(interface: &str) -> Assignment {
     Assignment {
         name: "gw.a".into(),
         generation: 1,
@@ -149,7 +168,7 @@ fn assignment(interface: &str) -> Assignment {
 }
 
 /// A hundred peers, listed.
-fn desired() -> Shared {
+pub fn desired() -> Shared {
     let desired = Shared::default();
     let uid = |number: u128| Uid::from_u128(number);
     desired.lock().list_begins(100);
@@ -202,6 +221,26 @@ fn userspace_daemon_that_is_killed_is_started_again_with_its_peers() {
         assert_ne!(sockets[0], sockets[1]);
         for socket in sockets {
             fs::remove_file(socket).unwrap();
+        }
+    });
+}
+
+#[test]
+fn userspace_end_of_a_program_is_noticed_at_once_also_of_an_earlier_agents() {
+    hold(async |bed| {
+        for is_found in [false, true] {
+            let (mut kernel, interface) = facts::created(bed).await;
+            if is_found {
+                kernel = bed.open();
+                assert!(kernel.managed().await.unwrap().contains(&interface));
+            }
+            assert!(kernel.ended().now_or_never().is_none());
+            kill_program(&interface);
+            kernel.ended().await;
+            // By then it is plain what has ended, and it is told once.
+            assert_eq!(kernel.link(&interface.link.name).await.unwrap(), None);
+            assert!(kernel.ended().now_or_never().is_none());
+            fs::remove_file(socket(&interface)).unwrap();
         }
     });
 }

@@ -7,8 +7,8 @@ use culvert_crds::Reason;
 
 use super::{Subject, verdict};
 use crate::clock::Now;
-use crate::world::ClaimView;
 use crate::world::status::{EXPIRING, KeyStatus, seconds};
+use crate::world::{ClaimView, World};
 
 /// Nobody is warned earlier than this.
 const MOST: Duration = Duration::from_secs(3 * 24 * 3600);
@@ -19,9 +19,9 @@ fn notice(lifetime: Duration) -> u32 {
 }
 
 /// When the key has to be planned again for its age.
-pub fn next(subject: &Subject<'_>, claim: &ClaimView<'_>, now: Now) -> Option<Duration> {
+pub fn next(world: &World, subject: &Subject<'_>, claim: &ClaimView<'_>, now: Now) -> Option<Duration> {
     let notice = notice(verdict::lifetime(subject)?);
-    let end = verdict::expiry(subject, claim)?;
+    let end = verdict::expiry(world, subject, claim)?;
     let warning = end.saturating_sub(notice);
     let at = if seconds(now.wall) < warning { warning } else { end };
     Some(verdict::when(at, now))

@@ -6,7 +6,7 @@ use culvert_crds::Reason;
 
 use super::{KeyNews, Plan, Step, Subject, expiring, verdict};
 use crate::clock::Now;
-use crate::world::status::{KeyStatus, Shown};
+use crate::world::status::{KeyStatus, Shown, seconds};
 use crate::world::{Addresses, ClaimView, KeyView, Programming, Target, World};
 
 /// How long new addresses wait for the gateways' answer, so that both go out in one write.
@@ -20,8 +20,13 @@ pub fn plan(world: &World, subject: &Subject<'_>, verdict: Result<(), Reason>, n
     }
     let target = Target::Key(key.uid);
     let programming = subject.current.map(|claim| programming(world, key, &claim, now));
+    if subject.current.is_none()
+        && let Some(end) = verdict::present_end(world, subject).filter(|end| *end > seconds(now.wall))
+    {
+        plan.wakes.push((verdict::when(end, now), target.clone()));
+    }
     if let Some(claim) = subject.current {
-        if let Some(at) = expiring::next(subject, &claim, now) {
+        if let Some(at) = expiring::next(world, subject, &claim, now) {
             plan.wakes.push((at, target.clone()));
         }
         if programming == Some(Programming::Done) && claim.programmed.is_none() {
@@ -41,7 +46,7 @@ pub fn plan(world: &World, subject: &Subject<'_>, verdict: Result<(), Reason>, n
             return;
         }
     }
-    let status = status(subject, verdict, programming, now);
+    let status = status(world, subject, verdict, programming, now);
     if status == key.status {
         return;
     }
@@ -105,6 +110,7 @@ fn programming(world: &World, key: &KeyView<'_>, claim: &ClaimView<'_>, now: Now
 }
 
 fn status(
+    world: &World,
     subject: &Subject<'_>,
     verdict: Result<(), Reason>,
     programming: Option<Programming>,
@@ -123,8 +129,12 @@ fn status(
     // Until a rotated key has its new addresses, the old ones are those that work.
     let shown = subject.current.or(subject.old).filter(|_| !gone);
     if let Some(claim) = shown {
-        status.shown = claim.shown();
-        status.expires_at = verdict::expiry(subject, &claim);
+        let began = verdict::began(world, key, &claim.public_key);
+        status.shown = Shown {
+            since: began.filter(|began| *began != claim.created),
+            ..claim.shown()
+        };
+        status.expires_at = verdict::expiry(world, subject, &claim);
     }
     if verdict == Err(Reason::Expired) {
         status.shown = Shown {
@@ -134,8 +144,21 @@ fn status(
         };
         status.expires_at = subject
             .current
-            .and_then(|claim| verdict::expiry(subject, &claim))
+            .and_then(|claim| verdict::expiry(world, subject, &claim))
             .or(previous.expires_at);
+    }
+    // Without addresses nothing else remembers when the public key's time began.
+    if shown.is_none()
+        && verdict != Err(Reason::Expired)
+        && let Some(began) = key
+            .public_key
+            .and_then(|public_key| verdict::began(world, key, &public_key))
+    {
+        status.shown = Shown {
+            public_key: key.public_key,
+            since: Some(began),
+            ..Shown::default()
+        };
     }
     let (accepted, programmed) = match (verdict, programming) {
         (Ok(()), Some(Programming::Done)) => (Ok(()), Ok(())),

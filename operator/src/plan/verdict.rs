@@ -73,7 +73,7 @@ pub fn share(world: &World, subject: &Subject<'_>, promised: &Promised) -> Resul
 fn of_itself(world: &World, subject: &Subject<'_>, now: Now) -> Result<(), Reason> {
     let key = &subject.key;
     // A key whose time is over stays so while it is suspended: it would be forgotten otherwise.
-    if key.deleting || key.suspend && !is_expired(subject, now) {
+    if key.deleting || key.suspend && !is_expired(world, subject, now) {
         return Err(Reason::Suspended);
     }
     let public_key = key.public_key.ok_or(Reason::InvalidKey)?;
@@ -81,7 +81,7 @@ fn of_itself(world: &World, subject: &Subject<'_>, now: Now) -> Result<(), Reaso
     if subject.current.is_none() && world.is_gateway_key(&public_key) {
         return Err(Reason::GatewayKey);
     }
-    if is_expired(subject, now) {
+    if is_expired(world, subject, now) {
         return Err(Reason::Expired);
     }
     let pool = subject.pool.ok_or(Reason::PoolNotFound)?;
@@ -110,19 +110,36 @@ pub fn is_current(claim: &ClaimView<'_>, key: &KeyView<'_>) -> bool {
 }
 
 /// When the claim's time is over, seconds since the epoch; `None` when nothing limits it.
-pub fn expiry(subject: &Subject<'_>, claim: &ClaimView<'_>) -> Option<u32> {
-    Some(end(claim, lifetime(subject)?))
+pub fn expiry(world: &World, subject: &Subject<'_>, claim: &ClaimView<'_>) -> Option<u32> {
+    Some(end(world, &subject.key, claim, lifetime(subject)?))
 }
 
 /// When the time of a claim is over that its key rotates away from, by the rules of the claim's own pool.
 pub fn end_of(world: &World, key: &KeyView<'_>, claim: &ClaimView<'_>) -> Option<u32> {
-    Some(end(claim, lifetime_in(world.pool(claim.pool), key)?))
+    Some(end(world, key, claim, lifetime_in(world.pool(claim.pool), key)?))
 }
 
-fn end(claim: &ClaimView<'_>, lifetime: Duration) -> u32 {
-    claim
-        .created
-        .saturating_add(u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX))
+fn end(world: &World, key: &KeyView<'_>, claim: &ClaimView<'_>, lifetime: Duration) -> u32 {
+    after(
+        began(world, key, &claim.public_key).unwrap_or(claim.created),
+        lifetime,
+    )
+}
+
+fn after(began: u32, lifetime: Duration) -> u32 {
+    began.saturating_add(u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX))
+}
+
+/// When a public key of this key was first given addresses, seconds since the epoch. Neither other addresses nor a
+/// suspension begin its time anew: it is the secret behind it that grows old.
+pub fn began(world: &World, key: &KeyView<'_>, public_key: &PublicKey) -> Option<u32> {
+    let claims = world
+        .claims_of(key)
+        .filter(|claim| claim.public_key == *public_key)
+        .map(|claim| claim.created);
+    let shown = &key.status.shown;
+    let told = shown.since.filter(|_| shown.public_key == Some(*public_key));
+    claims.chain(told).min()
 }
 
 /// How long a key may hold its addresses.
@@ -138,12 +155,18 @@ fn lifetime_in(pool: Option<&Pool>, key: &KeyView<'_>) -> Option<Duration> {
 /// Whether the time of the key's present public key is over: by its claim while there is one, later by what
 /// was published, so that neither a restart nor the claim's deletion gives it a second life, nor anything in the spec but
 /// another public key.
-fn is_expired(subject: &Subject<'_>, now: Now) -> bool {
+fn is_expired(world: &World, subject: &Subject<'_>, now: Now) -> bool {
     let key = &subject.key;
-    if let Some(claim) = &subject.current {
-        return expiry(subject, claim).is_some_and(|at| at <= seconds(now.wall));
-    }
-    key.public_key.is_some() && key.status.is_expired() && key.status.shown.public_key == key.public_key
+    let told =
+        key.public_key.is_some() && key.status.is_expired() && key.status.shown.public_key == key.public_key;
+    told && subject.current.is_none() || present_end(world, subject).is_some_and(|at| at <= seconds(now.wall))
+}
+
+/// When the time of the key's present public key is over, with a claim or without one.
+pub fn present_end(world: &World, subject: &Subject<'_>) -> Option<u32> {
+    let lifetime = lifetime(subject)?;
+    let began = began(world, &subject.key, subject.key.public_key.as_ref()?)?;
+    Some(after(began, lifetime))
 }
 
 /// The monotonic time at which the wall clock will show `at`.

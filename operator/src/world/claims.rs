@@ -163,6 +163,7 @@ impl ClaimView<'_> {
             addresses: self.addresses,
             public_key: Some(self.public_key),
             address_generation: Some(self.address_generation),
+            since: None,
         }
     }
 }
@@ -223,6 +224,7 @@ impl World {
             addresses: record.addresses,
             public_key: Some(self.claimed_key(record)),
             address_generation: Some(record.phase.generation()),
+            since: None,
         }
     }
 

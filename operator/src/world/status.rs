@@ -29,6 +29,8 @@ pub struct Shown {
     pub public_key: Option<PublicKey>,
     /// The address generation they belong to.
     pub address_generation: Option<u32>,
+    /// When the public key was first given addresses, seconds since the epoch, unless it was with these.
+    pub since: Option<u32>,
 }
 
 /// The status of a key as observed.
@@ -75,6 +77,7 @@ impl KeyStatus {
                     .as_deref()
                     .and_then(|k| PublicKey::from_base64(k).ok()),
                 address_generation: status.address_generation.and_then(|n| u32::try_from(n).ok()),
+                since: status.public_key_since.as_ref().map(|t| seconds(t.0)),
             },
             expires_at: status.expires_at.as_ref().map(|t| seconds(t.0)),
             conditions: CONDITIONS.map(|kind| {
@@ -100,6 +103,7 @@ impl KeyStatus {
             addresses: self.shown.addresses.iter().map(|a| a.to_string()).collect(),
             public_key: self.shown.public_key.map(|key| key.to_base64()),
             address_generation: self.shown.address_generation.map(i64::from),
+            public_key_since: self.shown.since.map(time),
             expires_at: self.expires_at.map(time),
             conditions: CONDITIONS
                 .iter()

@@ -76,6 +76,7 @@ impl Picture {
                     addresses: addresses(n),
                     public_key: carries.map(public_key),
                     address_generation: Some(0),
+                    since: None,
                 };
                 let mut status = KeyStatus {
                     shown: shows.map(shown).unwrap_or_default(),

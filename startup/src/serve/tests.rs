@@ -104,7 +104,7 @@ async fn metrics_are_text_of_their_own_type() {
     let reply = said(address, "GET /metrics HTTP/1.1\r\nHost: culvert\r\n\r\n").await;
     assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
     assert!(
-        reply.contains(&format!("content-type: {}\r\n", METRICS_TYPE)),
+        reply.contains(&format!("content-type: {METRICS_TYPE}\r\n")),
         "{reply}"
     );
     assert!(reply.contains("connection: close\r\n"), "{reply}");

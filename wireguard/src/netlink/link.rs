@@ -201,7 +201,7 @@ pub(super) fn numbered(ifindex: u32) -> String {
     format!("interface {ifindex}")
 }
 
-fn link_info(message: LinkMessage, object: &str) -> Result<LinkInfo, Error> {
+pub(super) fn link_info(message: LinkMessage, object: &str) -> Result<LinkInfo, Error> {
     let (mut name, mut kind, mut alias, mut mtu) = (None, None, None, None);
     for attribute in message.attributes {
         match attribute {

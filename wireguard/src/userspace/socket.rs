@@ -1,7 +1,8 @@
 //! The socket of a program: one connection for each operation.
 //!
 //! Guarantees: whether a program is there is decided by connecting, as a socket's file outlives whoever made it, and
-//! stands before anybody listens. No operation waits for a silent program longer than [`PATIENCE`] at a time. A program
+//! stands before anybody listens. No operation waits for a silent program longer than [`PATIENCE`] at a time, not even
+//! for a connection, which a program that is stopped gives nobody once so many wait for one. A program
 //! that refuses a line answers, takes the rest for operations and hangs up, so our writing fails; its answer is there
 //! all the same, and is read before anything is judged. Buffers are wiped, also when they grow.
 //!
@@ -12,6 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use zeroize::Zeroizing;
 
 use super::END;
@@ -88,27 +90,42 @@ impl Uapi {
         }
     }
 
+    /// A connection on which nothing is said: it ends when the program does. Fails with a refusal `NotFound` when no
+    /// program listens.
+    pub fn hold(&self) -> Result<UnixStream, Error> {
+        self.connect()
+            .map_err(|source| self.not_connected("watch", source))
+    }
+
     fn connect(&self) -> io::Result<UnixStream> {
-        let stream = UnixStream::connect(&self.path)?;
-        stream.set_read_timeout(Some(self.patience))?;
-        stream.set_write_timeout(Some(self.patience))?;
-        Ok(stream)
+        let kind = SocketType::STREAM;
+        let socket = net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+        // Before it connects: this is what bounds the wait for a place in the program's queue.
+        for end in [sockopt::Timeout::Send, sockopt::Timeout::Recv] {
+            sockopt::set_socket_timeout(&socket, end, Some(self.patience))?;
+        }
+        net::connect(&socket, &SocketAddrUnix::new(&self.path)?)?;
+        Ok(socket.into())
+    }
+
+    fn not_connected(&self, action: &'static str, source: io::Error) -> Error {
+        let object = self.object.clone();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::Refused {
+                action,
+                object,
+                refusal: Refusal::NotFound,
+            },
+            _ => Error::Connect { object, source },
+        }
     }
 
     /// Sends one operation and gives the whole answer.
     fn operate(&self, action: &'static str, operation: &[u8]) -> Result<Text, Error> {
         let object = || self.object.clone();
-        let mut stream = self.connect().map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::Refused {
-                action,
-                object: object(),
-                refusal: Refusal::NotFound,
-            },
-            _ => Error::Connect {
-                object: object(),
-                source,
-            },
-        })?;
+        let mut stream = self
+            .connect()
+            .map_err(|source| self.not_connected(action, source))?;
         let sent = stream.write_all(operation);
         if let Err(source) = sent
             && !hung_up(&source)

@@ -1,11 +1,14 @@
 //! What the kernel does with each change, and where it says success and does nothing.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use culvert_wireguard::netlink::Limits;
 use culvert_wireguard::{
     AllowedIps, DesiredPeer, DeviceChange, Endpoint, PeerChange, PrivateKey, PublicKey, Refusal,
 };
+use ipnet::IpNet;
+use wireguard_control::{Backend, Device};
 
 use crate::harness::{Interface, Links, desired, ipv4, key, output, set};
 
@@ -179,6 +182,54 @@ fn a_port_in_use_is_refused_and_named() {
         .set_device(two.ifindex, &port(51_990), Limits::default())
         .unwrap_err();
     assert_eq!(error.refusal(), Some(Refusal::PortInUse));
+}
+
+#[test]
+fn changes_are_what_wireguard_control_reads() {
+    let mut interface = Interface::create();
+    interface.change_peers((0..20).map(set));
+    for number in [4, 7] {
+        interface.wg_set_peer(number, &["endpoint", ENDPOINT]);
+    }
+    let moved = DesiredPeer {
+        allowed_ips: AllowedIps::host(ipv4(77)),
+        ..desired(6)
+    };
+    interface.change_peers([
+        PeerChange::Remove(key(1)),
+        PeerChange::Forget(key(4)),
+        PeerChange::Reinstate(desired(5)),
+        PeerChange::Set(moved.clone()),
+    ]);
+    let theirs = Device::get(&interface.name.parse().unwrap(), Backend::Kernel).unwrap();
+    let theirs: BTreeMap<_, _> = theirs
+        .peers
+        .into_iter()
+        .map(|peer| {
+            let config = peer.config;
+            let prefixes = config.allowed_ips.iter();
+            let prefixes = prefixes.map(|ip| IpNet::new(ip.address, ip.cidr).unwrap());
+            let key = PublicKey::from_base64(&config.public_key.to_base64()).unwrap();
+            (key, (prefixes.collect::<AllowedIps>(), config.endpoint))
+        })
+        .collect();
+    let expected: BTreeMap<_, _> = (0..20)
+        .filter(|number| *number != 1)
+        .map(|number| {
+            let endpoint = match number {
+                4 => Some("[::]:0".parse().unwrap()),
+                7 => Some(ENDPOINT.parse().unwrap()),
+                _ => None,
+            };
+            let peer = if number == 6 {
+                moved.clone()
+            } else {
+                desired(number)
+            };
+            (peer.public_key, (peer.allowed_ips, endpoint))
+        })
+        .collect();
+    assert!(theirs == expected);
 }
 
 #[test]

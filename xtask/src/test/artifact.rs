@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::run;
@@ -20,6 +20,14 @@ pub struct Artifact {
 /// Builds one test program.
 pub fn test(name: &str) -> Result<Artifact> {
     only(built("test")?, name)
+}
+
+/// Builds the test programs of this name: several crates may have one.
+pub fn tests(name: &str) -> Result<Vec<Artifact>> {
+    let found = built("test")?.into_iter().filter(|(target, _)| target == name);
+    let found: Vec<Artifact> = found.map(|(_, artifact)| artifact).collect();
+    ensure!(!found.is_empty(), "cargo built no program `{name}`");
+    Ok(found)
 }
 
 /// Builds one program.
@@ -98,6 +106,40 @@ pub struct Released {
     pub bench: Artifact,
     /// What measures the planner alone.
     pub planner: Artifact,
+}
+
+/// Builds with the release profile the agent and what measures it.
+pub fn released_agent() -> Result<ReleasedAgent> {
+    let mut command = run::cargo()?;
+    command
+        .args([
+            "build",
+            "--release",
+            "--package=culvert-node-agent",
+            "--package=culvert-operator",
+            "--package=culvert-e2e",
+        ])
+        .args([
+            "--features=culvert-e2e/bench-agent",
+            "--bin=culvert-node-agent",
+            "--bin=culvert-operator",
+            "--bin=culvert-bench-agent",
+        ]);
+    let built = messages(command)?;
+    let one = |name| only(of_kind(&built, "bin"), name);
+    Ok(ReleasedAgent {
+        agent: one("culvert-node-agent")?,
+        operator: one("culvert-operator")?,
+        bench: one("culvert-bench-agent")?,
+    })
+}
+
+/// The agent as it is shipped.
+pub struct ReleasedAgent {
+    pub agent: Artifact,
+    pub operator: Artifact,
+    /// What measures the agent.
+    pub bench: Artifact,
 }
 
 /// Runs a build and gives cargo's messages about it.

@@ -16,7 +16,7 @@ use super::{
 use crate::run;
 
 /// Variables of ours that a test may want to see.
-const PASSED_ON: [&str; 7] = [
+const PASSED_ON: [&str; 8] = [
     "RUST_LOG",
     "RUST_BACKTRACE",
     "PROPTEST_CASES",
@@ -24,30 +24,32 @@ const PASSED_ON: [&str; 7] = [
     "CULVERT_CACHE",
     "XDG_CACHE_HOME",
     "CULVERT_KEEP",
+    "CULVERT_SEED",
 ];
 
 /// Where tests find wireguard-go.
-const WIREGUARD_GO: &str = "CULVERT_WIREGUARD_GO";
+pub const WIREGUARD_GO: &str = "CULVERT_WIREGUARD_GO";
 
-/// The programs that hold a contract against the kernel.
-const PROGRAMS: [&str; 2] = ["kernel", "contract_machine"];
+/// The programs that hold a contract against the kernel. One more, `most`, fills an interface, for `cargo xtask soak` alone.
+pub const PROGRAMS: [&str; 2] = ["kernel", "contract_machine"];
 
 pub fn run(filter: &[String]) -> Result<Tally> {
     let mut sum = Tally::default();
     for name in PROGRAMS {
-        sum.add(run_one(&artifact::test(name)?, filter)?);
+        sum.add(run_in(&machine()?, &artifact::test(name)?, filter)?);
     }
     Ok(sum)
 }
 
-fn run_one(artifact: &Artifact, filter: &[String]) -> Result<Tally> {
+/// Runs a program's tests in this machine, with these arguments.
+pub fn run_in(machine: &Machine, artifact: &Artifact, arguments: &[String]) -> Result<Tally> {
     let mut command = command(artifact);
     command
         .arg("--test-threads=1")
-        .args(filter)
+        .args(arguments)
         .env(WIREGUARD_GO, Tool::WireguardGo.find()?);
     let mut tally = Tally::default();
-    let outcome = machine()?.run(&command, |line| {
+    let outcome = machine.run(&command, |line| {
         run::show(line);
         tally.line(&String::from_utf8_lossy(line));
     })?;

@@ -17,54 +17,93 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use culvert_e2e::{machine, wait::Stopwatch};
+use culvert_e2e::{machine, programs::Tool, wait::Stopwatch};
 
 use super::{
     artifact::{self, Artifact},
     kernel,
     tally::Tally,
 };
-use crate::run;
+use crate::{run, soak::SOAK};
 
 /// One machine has one processor.
 const AT_A_TIME: usize = 2;
 
+/// How the names of tests begin that set the clock: where the machine's kernel is the host's, so is its clock.
+const SETS_CLOCK: [&str; 2] = ["clock::", "crowd::crowd_with_clock_steps"];
+
+/// What a test may need of the host in its long mode.
+const LONG_MEMORY: &str = "6G";
+
+/// How large the tests' numbers are, and whose clock they go by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// For every change.
+    Short,
+    /// The same without time travel.
+    RealTime,
+    /// The numbers of the documentation's claims.
+    Long,
+}
+
 struct Plan {
-    real_time: bool,
+    mode: Mode,
     binary: Artifact,
     programs: Vec<(&'static str, PathBuf)>,
     logs: PathBuf,
 }
 
 pub fn run(filter: &[String], real_time: bool) -> Result<Tally> {
-    let plan = Plan {
-        real_time,
-        programs: artifact::programs()?,
-        binary: artifact::test("system")?,
-        logs: artifact::target()?.join("culvert-system"),
-    };
+    let plan = Plan::new(if real_time { Mode::RealTime } else { Mode::Short })?;
     let names = plan.tests(filter)?;
-    println!(
-        "running {} tests, each in its own machine; logs: {}",
-        names.len(),
-        plan.logs.display()
-    );
-    let next = AtomicUsize::new(0);
-    let sum = Mutex::new(Tally::default());
-    thread::scope(|scope| {
-        for _ in 0..AT_A_TIME {
-            scope.spawn(|| {
-                while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let tally = plan.report(name);
-                    sum.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
-                }
-            });
-        }
-    });
-    Ok(sum.into_inner().unwrap_or_else(PoisonError::into_inner))
+    Ok(plan.run(&names))
+}
+
+/// Runs tests with large numbers: those whose names begin with one of `begin` and which `asked` wants.
+pub fn soak(begin: &[&str], asked: impl Fn(&str) -> bool) -> Result<Tally> {
+    let plan = Plan::new(Mode::Long)?;
+    let mut names = plan.tests(&[])?;
+    names.retain(|name| begin.iter().any(|part| name.starts_with(part)) && asked(name));
+    Ok(plan.run(&names))
 }
 
 impl Plan {
+    fn new(mode: Mode) -> Result<Self> {
+        let mut programs = artifact::programs()?;
+        programs.push((kernel::WIREGUARD_GO, Tool::WireguardGo.find()?));
+        Ok(Self {
+            mode,
+            programs,
+            binary: artifact::test("system")?,
+            logs: artifact::target()?.join("culvert-system"),
+        })
+    }
+
+    /// Runs these tests, two at a time.
+    fn run(&self, names: &[String]) -> Tally {
+        if names.is_empty() {
+            return Tally::default();
+        }
+        println!(
+            "running {} tests, each in its own machine; logs: {}",
+            names.len(),
+            self.logs.display()
+        );
+        let next = AtomicUsize::new(0);
+        let sum = Mutex::new(Tally::default());
+        thread::scope(|scope| {
+            for _ in 0..AT_A_TIME {
+                scope.spawn(|| {
+                    while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let tally = self.report(name);
+                        sum.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
+                    }
+                });
+            }
+        });
+        sum.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The names of the tests to run.
     fn tests(&self, filter: &[String]) -> Result<Vec<String>> {
         let list = |words: &[&str]| -> Result<Vec<String>> {
@@ -75,18 +114,27 @@ impl Plan {
                 .collect())
         };
         let ignored = list(&["--list", "--format=terse", "--ignored"])?;
-        let names: Vec<String> = list(&["--list", "--format=terse"])?
+        let mut names: Vec<String> = list(&["--list", "--format=terse"])?
             .into_iter()
             .filter(|name| !ignored.contains(name))
             .filter(|name| filter.is_empty() || filter.iter().any(|part| name.contains(part)))
             .collect();
+        if machine::is_native()? {
+            names.retain(|name| {
+                let skipped = SETS_CLOCK.iter().any(|part| name.starts_with(part));
+                if skipped {
+                    println!("test {name} ... skipped: it would set this host's clock");
+                }
+                !skipped
+            });
+        }
         Ok(names)
     }
 
     /// How long a test may take: an hour of silence and more, where time does not travel.
     fn bound(&self) -> Result<Duration> {
-        let real = self.real_time || machine::is_native()?;
-        Ok(Duration::from_secs(if real { 3 * 3600 } else { 900 }))
+        let short = self.mode == Mode::Short && !machine::is_native()?;
+        Ok(Duration::from_secs(if short { 900 } else { 3 * 3600 }))
     }
 
     /// Runs one test and says how it went.
@@ -99,6 +147,10 @@ impl Plan {
         match result {
             Ok(tally) if tally.failed == 0 => {
                 println!("test {name} ... ok ({seconds} s)");
+                if self.mode == Mode::Long {
+                    // What a test has counted is part of its result.
+                    println!("{}", tail(&log));
+                }
                 tally
             }
             Ok(tally) => {
@@ -130,10 +182,13 @@ impl Plan {
         let mut command = kernel::command(&self.binary);
         command.args(["--exact", name, "--nocapture", "--test-threads=1"]);
         let mut machine = kernel::machine()?
-            .time_travel(!self.real_time)
+            .time_travel(self.mode != Mode::RealTime)
             .within(self.bound()?)
             .share(&out)
             .env("CULVERT_OUT", &out);
+        if self.mode == Mode::Long {
+            machine = machine.memory(LONG_MEMORY).env(SOAK, "1");
+        }
         for (variable, path) in &self.programs {
             machine = machine.env(*variable, path);
         }

@@ -130,9 +130,10 @@ async fn laden(
     let operator = Operator::start(stage, &flags).await?;
     let first = stage.number(count)?;
     keys::make_all(&stage.user, namespace, pool, first, count).await?;
-    let queue = "culvert_operator_queue_depth";
+    // Whoever stands by queues nothing: it plans everything when it leads.
+    let unserved = "culvert_keys{state=\"Pending\"}";
     wait::until("the operator to have seen all keys", WITHIN, || async {
-        Ok((operator.metric(queue).await? >= number(count)).then_some(()))
+        Ok((operator.metric(unserved).await? >= number(count)).then_some(()))
     })
     .await?;
     Ok((operator, lease))

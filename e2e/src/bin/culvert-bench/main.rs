@@ -19,7 +19,6 @@ mod audit;
 mod bare;
 mod burst;
 mod fields;
-mod figure;
 mod idle;
 mod keys;
 mod observer;
@@ -30,7 +29,7 @@ mod stage;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use figure::Figures;
+use culvert_e2e::figure::{self, Figures};
 use stage::Stage;
 
 /// Fewer make no burst that is worth its name: eight hundred are measured one by one.

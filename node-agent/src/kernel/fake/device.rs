@@ -19,6 +19,8 @@ pub(super) struct Peer {
 #[derive(Default)]
 pub(super) struct Device {
     private_key: Option<PrivateKey>,
+    /// Computed once, as the kernel does.
+    public_key: Option<PublicKey>,
     pub(super) listen_port: u16,
     pub(super) fwmark: u32,
     /// By number; numbers grow, so this is the order in which they were made.
@@ -45,7 +47,7 @@ impl Device {
         let private_key = self.private_key.as_ref();
         Settings {
             private_key: private_key.map(|key| PrivateKey::from_bytes(key.as_bytes())),
-            public_key: private_key.map(PrivateKey::public_key),
+            public_key: self.public_key,
             listen_port: self.listen_port,
             fwmark: self.fwmark,
         }
@@ -62,8 +64,10 @@ impl Device {
         if let Some(key) = &change.private_key
             && self.private_key.as_ref() != Some(key)
         {
-            self.remove(&key.public_key());
+            let own = key.public_key();
+            self.remove(&own);
             self.private_key = Some(PrivateKey::from_bytes(key.as_bytes()));
+            self.public_key = Some(own);
             self.end_sessions();
         }
     }
@@ -98,9 +102,7 @@ impl Device {
     fn put(&mut self, desired: &DesiredPeer, most: usize) -> Result<(), Refusal> {
         let id = match self.by_key.get(&desired.public_key) {
             Some(id) => *id,
-            None if self.private_key.as_ref().map(PrivateKey::public_key) == Some(desired.public_key) => {
-                return Ok(());
-            }
+            None if self.public_key == Some(desired.public_key) => return Ok(()),
             None if self.peers.len() >= most => return Err(Refusal::OutOfMemory),
             None => self.make(desired.public_key),
         };

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::netlink::LinkInfo;
 use culvert_wireguard::{DeviceChange, PeerChange, Refusal};
 use ipnet::IpNet;
 
 use super::device::Device;
 use super::script::{Call, Failure};
+use crate::interface::{Managed, Mark, SOCKET_PREFIX};
 use crate::plan::link::Shape;
 
 /// What the kernel gives an interface that asks for no MTU.
@@ -25,29 +27,38 @@ pub(super) struct Interface {
 /// A namespace.
 pub(super) struct World {
     interfaces: BTreeMap<u32, Interface>,
+    /// Links of another namespace that were once here.
+    pub(super) elsewhere: Vec<LinkInfo>,
     /// Numbers are not used again.
     numbers: u32,
     /// UDP ports of other programs.
     pub(super) occupied: BTreeSet<u16>,
+    /// What moves the packets of interfaces that are created.
+    pub(super) backend: Backend,
     /// Peers that an interface takes.
     pub(super) most: usize,
     /// Peers and prefixes in a datagram.
     pub(super) room: usize,
     pub(super) calls: Vec<Call>,
     pub(super) failures: HashMap<usize, Failure>,
+    /// A call that fails whenever it is made.
+    pub(super) lasting: Option<(Call, Failure)>,
 }
 
 impl Default for World {
     fn default() -> Self {
         Self {
             interfaces: BTreeMap::new(),
+            elsewhere: Vec::new(),
             numbers: 1,
             occupied: BTreeSet::new(),
+            backend: Backend::Kernel,
             // MAX_PEERS_PER_DEVICE in drivers/net/wireguard/messages.h.
             most: 1 << 20,
             room: 200,
             calls: Vec::new(),
             failures: HashMap::new(),
+            lasting: None,
         }
     }
 }
@@ -96,8 +107,41 @@ impl World {
         Ok(link)
     }
 
+    /// What becomes of the next call, which is this one.
+    pub(super) fn failure(&self, call: &Call) -> Option<Failure> {
+        let lasting = self.lasting.as_ref().filter(|(failing, _)| failing == call);
+        let once = self.failures.get(&self.calls.len());
+        once.copied().or(lasting.map(|(_, failure)| *failure))
+    }
+
+    /// Creates an interface of the sort that is asked for.
+    pub(super) fn create_marked(&mut self, name: &str, mark: &Mark) -> Result<LinkInfo, Refusal> {
+        let (kind, alias) = match self.backend {
+            Backend::Kernel => ("wireguard", mark.alias()),
+            Backend::Userspace => {
+                let socket = format!("{SOCKET_PREFIX}{:08x}", self.numbers);
+                ("tun", mark.alias_of(Some(&socket)))
+            }
+        };
+        self.create(name, kind, Some(alias))
+    }
+
     pub(super) fn delete(&mut self, ifindex: u32) {
         self.interfaces.remove(&ifindex);
+    }
+
+    /// Takes a link to another namespace.
+    pub(super) fn carry(&mut self, ifindex: u32) -> Result<(), Refusal> {
+        let interface = self.interfaces.remove(&ifindex).ok_or(Refusal::NotFound)?;
+        self.elsewhere.push(interface.link);
+        Ok(())
+    }
+
+    /// Deletes what is ours of what was carried away; whether there was any.
+    pub(super) fn delete_carried(&mut self) -> bool {
+        let before = self.elsewhere.len();
+        self.elsewhere.retain(|link| Managed::of(link.clone()).is_none());
+        self.elsewhere.len() < before
     }
 
     pub(super) fn rename(&mut self, ifindex: u32, name: &str) -> Result<(), Refusal> {

@@ -121,6 +121,89 @@ fn an_expired_key_comes_back_with_another_public_key_alone() {
     assert_eq!(bed.addresses("laptop").len(), 2);
 }
 
+/// A key, `laptop`, that may live for an hour, and has lived for three quarters of it.
+fn ageing() -> Bed {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(Key {
+        expire_after: Some(Duration::from_secs(3600)),
+        ..key("laptop", 1)
+    });
+    bed.settle();
+    bed.pass(2700);
+    bed.settle();
+    bed
+}
+
+#[test]
+fn other_addresses_give_a_public_key_no_more_time() {
+    let mut bed = ageing();
+    let end = bed.key("laptop").status.expires_at;
+    let before = bed.addresses("laptop");
+    bed.change_key("laptop", |key| key.address_generation = 1);
+    bed.settle();
+    assert_ne!(bed.addresses("laptop"), before);
+    assert_eq!(bed.key("laptop").status.expires_at, end);
+    // Long enough for the first claim to be forgotten.
+    for _ in 0..2 {
+        bed.pass(440);
+        bed.settle();
+        assert_ne!(bed.ready("laptop"), Some(Reason::Expired));
+    }
+    bed.pass(25);
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Expired));
+}
+
+#[test]
+fn a_suspension_gives_a_public_key_no_more_time() {
+    let mut bed = ageing();
+    let end = bed.key("laptop").status.expires_at;
+    bed.change_key("laptop", |key| key.suspend = true);
+    for _ in 0..2 {
+        bed.settle();
+        bed.pass(400);
+    }
+    bed.settle();
+    assert!(bed.claims.is_empty(), "its status alone remembers");
+    bed.change_key("laptop", |key| key.suspend = false);
+    bed.settle();
+    assert_eq!(bed.addresses("laptop").len(), 2);
+    assert_eq!(bed.key("laptop").status.expires_at, end);
+}
+
+#[test]
+fn a_key_whose_time_ends_while_it_is_suspended_is_expired() {
+    let mut bed = ageing();
+    bed.change_key("laptop", |key| key.suspend = true);
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Suspended));
+    bed.pass(901);
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Expired));
+}
+
+#[test]
+fn a_longer_limit_counts_from_when_the_public_key_was_first_served() {
+    let mut bed = ageing();
+    let end = bed.key("laptop").status.expires_at.unwrap();
+    bed.change_key("laptop", |key| key.address_generation = 1);
+    bed.settle();
+    bed.change_key("laptop", |key| key.expire_after = Some(Duration::from_secs(7200)));
+    bed.settle();
+    assert_eq!(bed.key("laptop").status.expires_at, Some(end + 3600));
+}
+
+#[test]
+fn another_public_key_has_a_time_of_its_own() {
+    let mut bed = ageing();
+    let end = bed.key("laptop").status.expires_at.unwrap();
+    bed.change_key("laptop", |key| key.address_generation = 1);
+    bed.settle();
+    bed.change_key("laptop", |key| key.public_key = Some(public_key(9)));
+    bed.settle();
+    assert_eq!(bed.key("laptop").status.expires_at, Some(end + 2700));
+}
+
 #[test]
 fn a_public_key_whose_claim_was_lost_goes_to_who_shows_addresses_for_it() {
     let mut bed = Bed::new("10.64.0.0/24");

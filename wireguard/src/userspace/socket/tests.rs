@@ -98,6 +98,38 @@ fn an_operation_has_a_connection_of_its_own() {
 }
 
 #[test]
+fn a_program_that_takes_no_connection_is_not_waited_for_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.sock");
+    let program = net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    net::bind(&program, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    net::listen(&program, 0).unwrap();
+    let mut uapi = Uapi::new(path, "the interface");
+    uapi.patience = Duration::from_millis(20);
+    // It has room for one that waits.
+    let waiting = uapi.hold().unwrap();
+    let error = uapi.look().unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }), "{error:?}");
+    assert_eq!(error.class(), ErrorClass::Retry);
+    drop(waiting);
+}
+
+#[test]
+fn a_held_connection_ends_with_its_program() {
+    let mut program = Program::start([(|stream: &mut BufReader<UnixStream>| {
+        // Nothing is said on it.
+        let mut text = String::new();
+        stream.read_line(&mut text).unwrap();
+        text
+    }) as Behaviour]);
+    let mut held = program.uapi.hold().unwrap();
+    held.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(program.received(), [""]);
+    assert_eq!(held.read(&mut [0; 8]).unwrap(), 0);
+    drop(program);
+}
+
+#[test]
 fn a_look_is_read_part_by_part_and_coherent() {
     let mut program = Program::start([(|stream: &mut BufReader<UnixStream>| {
         let text = operation(stream);

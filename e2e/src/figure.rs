@@ -1,4 +1,4 @@
-//! What was measured.
+//! What a benchmark has measured.
 
 use std::time::Duration;
 
@@ -28,6 +28,16 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// The value that so large a share of some measurements does not exceed.
+pub fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let rank = (number(values.len()) * share).ceil().max(1.0);
+    (1..)
+        .zip(&values)
+        .find(|(place, _)| f64::from(*place) >= rank)
+        .map_or(f64::NAN, |(_, value)| *value)
+}
+
 /// In milliseconds.
 pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
@@ -36,4 +46,19 @@ pub fn milliseconds(time: Duration) -> f64 {
 /// A count as a number to divide by.
 pub fn number(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::INFINITY, f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::float_cmp, reason = "what was put in comes out")]
+    fn a_quantile_is_one_of_the_values() {
+        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!(quantile(values.clone(), 0.99), 198.0);
+        assert_eq!(quantile(values.clone(), 1.0), 200.0);
+        assert_eq!(quantile(values, 0.0), 1.0);
+        assert!(quantile(Vec::new(), 0.5).is_nan());
+    }
 }

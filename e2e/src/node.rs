@@ -1,0 +1,78 @@
+//! What stands on a node besides Culvert's own: links, addresses, routes, rules, WireGuard peers, nftables.
+
+use anyhow::Result;
+
+use crate::Namespace;
+
+/// What is read, by programs that are none of ours. No counters and no timers: they change by themselves.
+const READ: [&[&str]; 7] = [
+    &["ip", "-o", "link"],
+    &["ip", "-o", "-d", "link", "show", "type", "wireguard"],
+    &["ip", "-o", "addr"],
+    &["ip", "route", "show", "table", "all"],
+    &["ip", "-6", "route", "show", "table", "all"],
+    &["ip", "rule"],
+    &["nft", "list", "ruleset"],
+];
+
+/// Everything, line by line, but for lines that name one of these links.
+pub fn fingerprint(namespace: &Namespace, except: &[&str]) -> Result<String> {
+    let mut lines = Vec::new();
+    for words in READ {
+        let text = namespace.run(words)?;
+        lines.push(format!("# {}", words.join(" ")));
+        let mut kept: Vec<String> = text
+            .lines()
+            .filter(|line| !names(line, except))
+            .map(str::to_owned)
+            .collect();
+        // Routes come in an order that depends on when a link came.
+        if words[0] == "ip" {
+            kept.sort_unstable();
+        }
+        lines.extend(kept);
+    }
+    lines.push("# wg".to_owned());
+    for link in namespace.run(&["wg", "show", "interfaces"])?.split_whitespace() {
+        if except.contains(&link) {
+            continue;
+        }
+        lines.push(namespace.run(&["wg", "showconf", link])?);
+    }
+    Ok(lines.join("\n"))
+}
+
+fn names(line: &str, links: &[&str]) -> bool {
+    line.split(|c: char| c.is_whitespace() || c == ':' || c == '@')
+        .any(|word| links.contains(&word))
+}
+
+/// What the two differ in, for a failure's message.
+pub fn difference(before: &str, after: &str) -> String {
+    let only = |one: &str, other: &str, sign: &str| -> Vec<String> {
+        one.lines()
+            .filter(|line| !other.lines().any(|known| known == *line))
+            .map(|line| format!("{sign} {line}"))
+            .collect()
+    };
+    [only(before, after, "-"), only(after, before, "+")]
+        .concat()
+        .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_named_by_whole_words() {
+        assert!(names("10.64.0.0/11 dev cv0 proto kernel", &["cv0"]));
+        assert!(names("4: cv0: <UP> mtu 1420", &["cv0"]));
+        assert!(!names("4: cv01: <UP> mtu 1420", &["cv0"]));
+    }
+
+    #[test]
+    fn a_difference_shows_both_sides() {
+        assert_eq!(difference("a\nb", "a\nc"), "- b\n+ c");
+    }
+}

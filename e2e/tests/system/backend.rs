@@ -1,0 +1,79 @@
+//! A program moves the packets where the kernel has no WireGuard.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use culvert_e2e::{
+    Bed, Client,
+    bed::{DEFAULT, INTERFACE},
+    process,
+    tunnel::Peer,
+    wait::{self, Stopwatch},
+};
+
+use crate::fixture::{SLACK, WINDOW};
+
+/// The peer of a client, by way of the program's socket. The interface's alias names it.
+fn peer(bed: &Bed, client: &Client) -> Result<Peer> {
+    let link = bed.gateway.ip(&["-d", "link", "show", "dev", INTERFACE])?;
+    let alias = link.lines().find_map(|line| line.trim().strip_prefix("alias "));
+    let alias = alias.context("the interface has no alias")?;
+    let socket = alias
+        .split('/')
+        .nth(3)
+        .with_context(|| format!("no socket in `{alias}`"))?;
+    let peers = Peer::all(&bed.gateway, socket)?;
+    let peer = peers
+        .into_iter()
+        .find(|peer| peer.public_key == client.public_key);
+    peer.context("the client is no peer of the program's")
+}
+
+#[tokio::test]
+async fn backend_userspace_carries_traffic_and_forgets() -> Result<()> {
+    let program = process::built("CULVERT_WIREGUARD_GO")?;
+    let program = program
+        .get_program()
+        .to_str()
+        .context("a path that is no text")?
+        .to_owned();
+    let mut bed = Bed::empty().await?;
+    bed.agent_flags(&["--backend=userspace", "--wireguard-go", &program]);
+    bed.serve_examples().await?;
+    ensure!(bed.gateway_node(DEFAULT, "{.status.backend}").await? == "Userspace");
+    ensure!(
+        bed.gateway
+            .run(&["ip", "-o", "link", "show", "type", "wireguard"])?
+            .is_empty(),
+        "the kernel moves the packets after all"
+    );
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
+    laptop.register(&bed).await?;
+    laptop.connect(&bed).await?;
+    laptop.ping(5)?;
+    let since = Stopwatch::start();
+    let before = peer(&bed, &laptop)?;
+    ensure!(
+        before.endpoint == Some(laptop.expected_endpoint()),
+        "the gateway does not see the client"
+    );
+
+    wait::pass(Duration::from_secs(WINDOW - 5).saturating_sub(since.elapsed())).await;
+    ensure!(peer(&bed, &laptop)?.endpoint.is_some(), "forgotten too early");
+    wait::pass(Duration::from_secs(5 + SLACK)).await;
+    ensure!(peer(&bed, &laptop)?.endpoint.is_none(), "remembered too long");
+    wait::until("every trace to go", Duration::from_mins(1), || async {
+        Ok(peer(&bed, &laptop)?.is_blank().then_some(()))
+    })
+    .await?;
+    laptop.ping(1).context("the client could not come back")?;
+
+    // The program outlives the agent, and the agent finds it again.
+    let pinging = laptop.start_pinging("0.5", 60)?;
+    let (session, _) = bed.session().await?;
+    bed.kill_agent()?;
+    bed.start_agent()?;
+    bed.caught_up_after(&session).await?;
+    pinging.lost_none().await?;
+    bed.finish().await
+}
