@@ -59,6 +59,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     calls: Vec<Call>,
+    /// Kinds of which a whole list was answered, each time.
+    listed: Vec<String>,
     /// Since a fault was armed last.
     writes: usize,
     /// Since the start.
@@ -184,6 +186,11 @@ impl FaultProxy {
     /// Every request so far, in order of arrival.
     pub fn calls(&self) -> Vec<Call> {
         self.shared.state().calls.clone()
+    }
+
+    /// How many lists of a kind, by its plural, the apiserver has answered; further pages are none.
+    pub fn lists(&self, kind: &str) -> usize {
+        self.shared.state().listed.iter().filter(|of| *of == kind).count()
     }
 
     /// How many counted writes there have been so far, also those that failed.

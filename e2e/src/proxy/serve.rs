@@ -153,7 +153,8 @@ impl Shared {
 
     async fn forward(&self, request: Request<Incoming>) -> Result<Response<Guarded>> {
         let call = Call::of(&request);
-        let watched = (call.reading() == Some(Reading::Watch)).then_some(call.kind);
+        let reading = call.reading();
+        let watched = (reading == Some(Reading::Watch)).then(|| call.kind.clone());
         let (head, body) = request.into_parts();
         let body = body
             .collect()
@@ -176,6 +177,9 @@ impl Shared {
         self.gate.passed().await;
         match reply {
             Ok(mut reply) => {
+                if reading == Some(Reading::List) && reply.status().is_success() {
+                    self.state().listed.push(call.kind);
+                }
                 for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
                     reply.headers_mut().remove(name);
                 }

@@ -1,7 +1,7 @@
 //! The apiserver goes, falls silent or tells half of it: an agent goes on serving, and costs the apiserver next to
 //! nothing when it returns.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::{Reading, Spoilt, wait};
@@ -30,6 +30,7 @@ async fn agent_lists_each_kind_once_when_the_apiserver_returns() -> Result<()> {
     let changes = agent.changes();
     for round in 0..2 {
         let before = agent.proxy.calls().len();
+        let listed: HashMap<_, _> = KINDS.map(|kind| (kind, agent.proxy.lists(kind))).into();
         let watch = wait::Stopwatch::start();
         site.api.plane.kill_apiserver()?;
         wait::pass(AWAY).await;
@@ -53,7 +54,8 @@ async fn agent_lists_each_kind_once_when_the_apiserver_returns() -> Result<()> {
                 Ok((watches > 0 && agent.read(before, kind, &sorts) > 0).then_some(()))
             })
             .await?;
-            let lists = agent.read(before, kind, &[Reading::List]);
+            let lists = agent.proxy.lists(kind) - listed[kind];
+            println!("{kind}: {lists} lists on return");
             ensure!(lists <= 1, "{kind} was listed {lists} times");
         }
     }
@@ -109,12 +111,8 @@ async fn agent_believes_no_half_list() -> Result<()> {
         Ok((agent.read(before, KINDS[0], &[Reading::Page]) >= 3).then_some(()))
     })
     .await?;
-    // What is on the first page counts, what is not does not.
+    // More than a hundred of them are on no page that has come.
     agent.ensure_sessions(2..PAGES)?;
-    ensure!(
-        agent.served().contains(&0),
-        "a peer is gone that no whole list has left out"
-    );
     agent.proxy.mend();
     agent.serves_within(STALL, 2..=PAGES).await?;
     agent.ensure_sessions(2..PAGES)?;

@@ -69,6 +69,8 @@ impl Desired {
         }
         self.lists.doubted = None;
         self.lists.rewound = false;
+        // What two lists had to agree about may be a history that is put right again; the rest was deleted unseen.
+        let is_deleted = !is_doubtful;
         if gone > 0 {
             let gone: Vec<Uid> = self
                 .claims
@@ -78,6 +80,9 @@ impl Desired {
                 .collect();
             for uid in gone {
                 self.take(&uid, version);
+                if is_deleted {
+                    self.tombs.add(uid, self.now);
+                }
             }
         }
         self.unreadable.retain(|_, listed| *listed == list);

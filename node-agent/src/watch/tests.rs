@@ -112,6 +112,28 @@ async fn a_released_peer_stays_off_after_a_restore() {
 }
 
 #[tokio::test]
+async fn a_peer_that_went_unseen_stays_off_after_a_restore() {
+    let mut peers = listed(90).await;
+    assert_eq!(list(&mut peers, 95, 2..9).await, Next::Watch);
+    peers.rewound().await.unwrap();
+    assert_eq!(list(&mut peers, 20, 2..10).await, Next::Watch);
+    assert_eq!(served(&peers), [2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[tokio::test]
+async fn a_peer_that_a_restore_left_out_is_back_when_another_brings_it_back() {
+    let mut peers = listed(90).await;
+    peers.rewound().await.unwrap();
+    for version in [20, 21] {
+        list(&mut peers, version, 2..9).await;
+    }
+    assert_eq!(served(&peers), [2, 3, 4, 5, 6, 7, 8]);
+    peers.rewound().await.unwrap();
+    list(&mut peers, 15, 2..10).await;
+    assert_eq!(served(&peers), [2, 3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[tokio::test]
 async fn a_list_that_leaves_everybody_out_needs_a_second_one() {
     let mut peers = anew();
     list(&mut peers, 30, 2..20).await;
