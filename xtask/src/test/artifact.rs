@@ -24,7 +24,9 @@ pub fn test(name: &str) -> Result<Artifact> {
 
 /// Builds the test programs of this name: several crates may have one.
 pub fn tests(name: &str) -> Result<Vec<Artifact>> {
-    let found = built("test")?.into_iter().filter(|(target, _)| target == name);
+    let found = built(&["--test", name], "test")?
+        .into_iter()
+        .filter(|(target, _)| target == name);
     let found: Vec<Artifact> = found.map(|(_, artifact)| artifact).collect();
     ensure!(!found.is_empty(), "cargo built no program `{name}`");
     Ok(found)
