@@ -281,6 +281,9 @@ impl Gateway {
             self.state.session = session();
             self.state.applied = None;
             self.proof.forget_versions();
+            if let Stage::Looking(look) = &mut self.stage {
+                look.forget_versions();
+            }
         }
         let was_complete = self.known.complete;
         self.known = Known {
@@ -288,15 +291,19 @@ impl Gateway {
             complete: news.complete,
             history: news.history,
         };
-        if news.complete && !was_complete {
-            // What it holds besides may be removed from now on, and what it holds already needs no sending.
-            self.round.is_synced = false;
-            self.round.is_look_due = true;
+        if self.assignment.is_none() {
+            // Nobody asks anything of it: whatever it holds stays, and is looked at when somebody does.
+            return;
         }
-        let slots = if news.complete && self.round.is_synced {
+        let is_first = news.complete && !was_complete;
+        if is_first {
+            // What it holds besides may be removed from now on, and what it holds already needs no sending.
+            self.look_anew();
+        }
+        let slots = if news.complete && !is_first {
             &news.slots
         } else {
-            // Looks find what is missing. Who was told to go, goes.
+            // The look finds what is missing. Who was told to go, goes.
             &news.off
         };
         let queue = if slots.len() > BULK {
@@ -349,9 +356,11 @@ impl Gateway {
     /// A tick without any wish of the API: has whoever is stale forgotten, and leaves all else.
     pub fn watch_over(&mut self) {
         self.begin_round(true);
-        self.round.forgets_only = true;
-        self.round.is_look_due = self.interface.is_some();
         self.work.give_up();
+        self.assignment = None;
+        self.round.forgets_only = true;
+        self.round.is_synced = false;
+        self.round.is_look_due = self.interface.is_some();
     }
 
     /// The same, to its end.
@@ -435,13 +444,20 @@ impl Gateway {
         }
     }
 
+    /// Everything is to be looked at and gone through from the beginning.
+    fn look_anew(&mut self) {
+        self.stage = Stage::Rest;
+        self.round.is_synced = false;
+        self.round.is_look_due = self.interface.is_some();
+    }
+
     /// Takes in what is asked.
     fn assign<K: Kernel>(&mut self, on: &Ground<'_, K>, assignment: &Assignment) {
         let ranges = |old: &Assignment| old.ranges == assignment.ranges;
         if !self.assignment.as_ref().is_some_and(ranges) {
             self.view = on.desired.lock().view(&assignment.ranges);
             self.view.own = self.state.public_key;
-            self.round.is_synced = false;
+            self.look_anew();
         }
         if self.assignment.as_ref() != Some(assignment) {
             self.assignment = Some(assignment.clone());

@@ -16,7 +16,7 @@ use culvert_startup::serve::Health;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 
 use crate::assign::{self, Assignments};
 use crate::assignment::{Assignment, Leaving};
@@ -160,9 +160,8 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
         let now = Clocks::read().mono;
         agent.health.beat(now);
         let wait = match next {
-            Step::More => Some(Duration::ZERO),
             Step::Later(at) => Some(at.saturating_sub(now)),
-            Step::Idle => None,
+            Step::More | Step::Idle => None,
         };
         tokio::select! {
             biased;
@@ -196,6 +195,8 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
             // An interface has gone: it is made anew at once.
             () = agent.kernel.ended() => agent.tick(false).await,
             () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+            // Not at once: who never rests hears nothing.
+            () = yield_now(), if next == Step::More => {}
         }
         next = agent.step().await;
     }
@@ -235,8 +236,8 @@ impl<K: Kernel> Agent<K> {
         for leaving in &assignments.leaving {
             self.leave(leaving, is_tick).await;
         }
+        self.tick_unassigned(is_tick);
         if is_tick {
-            self.tick_unassigned();
             self.metrics
                 .peers(self.gateways.values().map(Gateway::peers).sum());
             let overdue = self.gateways.values().map(Gateway::overdue).max();
@@ -373,14 +374,14 @@ impl<K: Kernel> Agent<K> {
 
     /// Interfaces of ours that nobody asks for: their clients are forgotten all the same, and when two ticks in a row
     /// a live list shows no trace of the gateway, it is left for good.
-    fn tick_unassigned(&mut self) {
+    fn tick_unassigned(&mut self, is_tick: bool) {
         let unassigned = self.unassigned();
         for uid in &unassigned {
             if let Some(gateway) = self.gateways.get_mut(uid) {
                 gateway.watch_over();
             }
         }
-        if unassigned.is_empty() || !self.assignments.complete || self.is_asking {
+        if !is_tick || unassigned.is_empty() || !self.assignments.complete || self.is_asking {
             return;
         }
         self.is_asking = true;

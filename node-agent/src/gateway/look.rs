@@ -63,6 +63,11 @@ impl Look {
     pub fn is_disturbed(&self) -> bool {
         self.picture.is_disturbed
     }
+
+    /// Versions mean something else than when it began.
+    pub fn forget_versions(&mut self) {
+        self.sent = None;
+    }
 }
 
 impl Gateway {
@@ -87,7 +92,8 @@ impl Gateway {
             picture: Picture::default(),
             is_tick,
             begun: clocks.mono,
-            holds_writes: self.proof.is_blind(clocks.mono, BLIND),
+            // Nothing is programmed before the first whole look, and none is whole that is disturbed.
+            holds_writes: !self.round.is_synced || self.proof.is_blind(clocks.mono, BLIND),
             sent: is_sent.then_some(self.known.version),
             purges: self.purging.as_ref().map(|purging| purging.generation),
         }));
@@ -214,6 +220,12 @@ impl Gateway {
         on.metrics.looked(coherent, now.saturating_sub(look.begun));
         self.proof.looked(look.begun, now, coherent);
         self.ages.end(coherent);
+        if !coherent {
+            // Whom it has not shown may be stale as well. What the agent itself does goes on, and one more look is enough.
+            let most = if picture.is_disturbed { 1 } else { LOOKS };
+            self.round.is_look_due |= self.round.interruptions < most;
+            self.round.interruptions += 1;
+        }
         self.round.reinstate_until = now + FRESH;
         self.round.is_new = true;
         if look.is_tick {

@@ -141,7 +141,10 @@ impl Gateway {
             _ => (true, true),
         };
         let forgets = may_forget && !self.work.forget.is_empty() && !self.round.is_lost;
-        let sends = may_send && !self.work.urgent.is_empty() && !self.round.is_stalled;
+        // After a failure a look comes before anything else.
+        let is_sure = self.round.is_synced || !self.round.is_look_due;
+        let is_asked = !self.round.forgets_only && !self.round.is_stalled;
+        let sends = may_send && is_sure && is_asked && !self.work.urgent.is_empty();
         if forgets && !(sends && self.work.has_forgotten) {
             self.work.has_forgotten = true;
             self.send_forget(on, interface)?;
@@ -169,6 +172,9 @@ impl Gateway {
             self.begin_look(on, interface)?;
             return Ok(Step::More);
         }
+        if self.round.forgets_only {
+            return Ok(Step::Idle);
+        }
         if !self.work.surplus.is_empty() {
             self.send_surplus(on, interface)?;
             return Ok(Step::More);
@@ -188,7 +194,6 @@ impl Gateway {
         }
         self.finish_round(on);
         match self.proof.look_at() {
-            _ if self.round.forgets_only => Ok(Step::Idle),
             Some(at) if at <= now => {
                 self.begin_look(on, interface)?;
                 Ok(Step::More)
@@ -200,7 +205,7 @@ impl Gateway {
 
     /// Everything is done that was to be done.
     fn finish_round<K: Kernel>(&mut self, on: &Ground<'_, K>) {
-        if self.round.forgets_only || !self.round.is_synced || self.round.has_failed {
+        if !self.round.is_synced || self.round.has_failed {
             return;
         }
         if !self.proof.is_short() {

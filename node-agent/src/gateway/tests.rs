@@ -13,6 +13,9 @@ use crate::desired::parse::{Peer, Uid};
 use crate::kernel::fake::{Call, Failure, Fake};
 use crate::report::Report;
 
+mod engine;
+mod faults;
+
 const NAME: &str = "cv0";
 
 /// An agent's parts around one gateway, and its ticks.
