@@ -97,7 +97,7 @@ impl Bed {
         self.kernel.calls().split_off(before)
     }
 
-    async fn to_idle(&mut self) -> Vec<Call> {
+    async fn until_idle(&mut self) -> Vec<Call> {
         let before = self.kernel.calls().len();
         while self.step().await != Step::Idle {}
         self.kernel.calls().split_off(before)
@@ -155,7 +155,7 @@ async fn urgent_peers_overtake_a_bulk() {
     );
     assert!(bed.has(5_000) && bed.kernel.device(NAME).peers.len() < 100);
     // Between the datagrams of a look as well.
-    bed.to_idle().await;
+    bed.until_idle().await;
     bed.kernel.set_room(50);
     bed.begin(5).await;
     bed.amid_a_look().await;
@@ -257,7 +257,7 @@ async fn an_interrupted_look_proves_presence_and_never_absence() {
         let change = DeviceChange::of_peers([PeerChange::Remove(peer.public_key)]);
         bed.kernel.set(NAME, &change);
     }
-    let calls = bed.to_idle().await;
+    let calls = bed.until_idle().await;
     let removed = calls.iter().any(|call| matches!(call, Call::Change(changes) if changes.iter().any(|change| matches!(change, PeerChange::Remove(_)))));
     assert!(!removed);
     assert_eq!(bed.gateway.state().refused, None);
@@ -286,7 +286,7 @@ async fn a_peer_seen_twice_is_one() {
         ..DeviceChange::default()
     };
     bed.kernel.set(NAME, &change);
-    bed.to_idle().await;
+    bed.until_idle().await;
     assert_eq!(bed.kernel.device(NAME).peers.len(), 40);
     assert_eq!(bed.tick(5).await, []);
 }
@@ -305,7 +305,7 @@ async fn what_is_put_during_a_look_is_not_missing_in_it() {
         bed.calls_of_step().await.iter().map(size).collect::<Vec<_>>(),
         [Some(1), Some(1)]
     );
-    let calls = bed.to_idle().await;
+    let calls = bed.until_idle().await;
     assert!(calls.iter().all(|call| size(call).is_none()), "{calls:?}");
     assert!(bed.has(100) && !bed.has(20));
     assert_eq!(bed.gateway.state().applied, Some(bed.desired.lock().version()));
@@ -324,7 +324,7 @@ async fn a_slot_is_not_reused_while_a_look_is_open() {
     bed.hear();
     bed.step().await;
     assert!(!bed.gateway.is_at_rest());
-    bed.to_idle().await;
+    bed.until_idle().await;
     assert!(bed.gateway.is_at_rest());
     let freed = bed.desired.lock().recycle();
     assert_eq!(freed.len(), 1);
@@ -345,17 +345,17 @@ async fn the_watermark_waits_for_a_look_that_shows_the_peer() {
     assert_eq!(bed.calls_of_step().await.len(), 1);
     assert!(bed.has(10));
     assert_eq!(bed.gateway.state().applied, Some(before));
-    bed.to_idle().await;
+    bed.until_idle().await;
     assert_eq!(bed.gateway.state().applied, Some(before + 1));
     // Where nothing is to be sent, it waits for nothing.
     bed.desired.lock().note(before + 9);
     bed.hear();
-    assert_eq!(bed.to_idle().await, []);
+    assert_eq!(bed.until_idle().await, []);
     assert_eq!(bed.gateway.state().applied, Some(before + 9));
     // Nor does it for a removal: its acknowledgement is the proof.
     bed.remove(10);
     bed.hear();
-    assert_eq!(bed.to_idle().await.len(), 1);
+    assert_eq!(bed.until_idle().await.len(), 1);
     assert_eq!(bed.gateway.state().applied, Some(before + 10));
 }
 
@@ -382,7 +382,7 @@ async fn a_peer_the_kernel_ignores_is_refused_and_the_watermark_goes_on() {
         ..DeviceChange::default()
     };
     bed.kernel.set(NAME, &change);
-    bed.to_idle().await;
+    bed.until_idle().await;
     let state = bed.gateway.state().clone();
     assert_eq!(state.applied, Some(50));
     let refused = Refused {
@@ -432,7 +432,7 @@ async fn reinstating_stops_when_its_look_is_old() {
     bed.kernel.handshake(NAME, &back, endpoint, bed.clocks().wall);
     assert!(bed.calls_of_step().await.is_empty());
     assert_eq!(bed.calls_of_step().await, [Call::Begin]);
-    bed.to_idle().await;
+    bed.until_idle().await;
     assert!(bed.kernel.has_session(NAME, &back));
     assert_eq!(traces(&bed), 1);
 }
@@ -444,7 +444,7 @@ async fn purge_generation_purges_everything_once() {
     let endpoint = Endpoint::new("192.0.2.1:4711".parse().unwrap());
     let shake = |bed: &Bed, n| {
         bed.kernel
-            .handshake(NAME, &nth_key(n), endpoint, bed.clocks().wall)
+            .handshake(NAME, &nth_key(n), endpoint, bed.clocks().wall);
     };
     (0..20).for_each(|n| shake(&bed, n));
     bed.tick(5).await;
@@ -482,7 +482,7 @@ async fn a_purge_that_is_asked_for_while_a_look_is_open_waits_for_the_next() {
     bed.amid_a_look().await;
     bed.assignment.purge_generation = 1;
     bed.begin(0).await;
-    bed.to_idle().await;
+    bed.until_idle().await;
     assert!(!bed.kernel.has_session(NAME, &nth_key(0)));
     assert_eq!(bed.gateway.state().purged, 1);
 }
@@ -510,7 +510,7 @@ async fn whoever_was_told_to_go_goes_though_not_everything_is_known() {
     bed.desired.lock().rewound();
     bed.remove(7);
     bed.hear();
-    bed.to_idle().await;
+    bed.until_idle().await;
     assert!(!bed.has(7));
     assert_eq!(bed.kernel.device(NAME).peers.len(), 29);
 }
@@ -531,7 +531,7 @@ async fn an_address_that_moves_is_taken_from_one_before_the_other_has_it() {
         table.note(60);
     }
     bed.hear();
-    let calls = bed.to_idle().await;
+    let calls = bed.until_idle().await;
     let messages: Vec<_> = calls
         .iter()
         .filter_map(|call| match call {
@@ -552,18 +552,18 @@ async fn every_drift_is_repaired_and_counted() {
     let cases: [(Drift, Hand); 12] = [
         (Drift::InterfaceGone, |bed| bed.kernel.unmake(NAME)),
         (Drift::InterfaceRenamed, |bed| {
-            bed.kernel.rename_by_hand(NAME, "other")
+            bed.kernel.rename_by_hand(NAME, "other");
         }),
         (Drift::InterfaceDown, |bed| bed.kernel.set_down(NAME)),
         (Drift::Mtu, |bed| {
-            bed.kernel.shape_by_hand(NAME, Shape::Mtu(1_300))
+            bed.kernel.shape_by_hand(NAME, Shape::Mtu(1_300));
         }),
         (Drift::Address, |bed| {
             let shape = Shape::Add("192.0.2.1/32".parse().unwrap());
             bed.kernel.shape_by_hand(NAME, shape);
         }),
         (Drift::Alias, |bed| {
-            bed.kernel.set_alias(NAME, "culvert.dev/uid/999")
+            bed.kernel.set_alias(NAME, "culvert.dev/uid/999");
         }),
         (Drift::PrivateKey, |bed| {
             let private_key = Some(PrivateKey::from_bytes(&[9; 32]));
@@ -641,7 +641,7 @@ async fn an_interface_that_nobody_asks_for_loses_nobody() {
     bed.remove(7);
     bed.add(40);
     bed.hear();
-    let calls = bed.to_idle().await;
+    let calls = bed.until_idle().await;
     assert!(calls.iter().all(|call| size(call).is_none()), "{calls:?}");
     assert_eq!(bed.kernel.device(NAME).peers.len(), 30);
     bed.tick(5).await;
@@ -665,7 +665,7 @@ async fn what_is_told_while_the_table_is_gone_through_is_not_lost() {
     bed.desired.lock().apply(nth_uid(3), Some(moved));
     bed.add(5_000);
     bed.hear();
-    bed.to_idle().await;
+    bed.until_idle().await;
     let peers = bed.kernel.device(NAME).peers;
     assert_eq!(peers.len(), 2_001);
     let moved = peers.iter().find(|peer| peer.public_key == nth_key(3)).unwrap();
