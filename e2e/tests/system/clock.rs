@@ -2,7 +2,8 @@
 //!
 //! Clients and gateway share the machine's clock, and a WireGuard client whose own clock goes back is not believed until
 //! the gateway has forgotten its last handshake; so where it goes back a session is watched for as long as it needs no
-//! other one.
+//! other one. An agent that meets a jump overwrites every endpoint, whatever its age: a live session has its own back
+//! with the next packet, so what counts is that no ping is lost and that no peer is made anew.
 
 use std::{fs, process::Command, time::Duration};
 
@@ -12,7 +13,7 @@ use culvert_e2e::{
     wait::{self, Stopwatch},
 };
 
-use crate::fixture::{SLACK, WINDOW, blank, connected, forgotten_in_time};
+use crate::fixture::{SLACK, WINDOW, blank, connected, forgotten_by_then};
 
 pub const HOUR: i64 = 3_600;
 pub const TEN_YEARS: i64 = 10 * 365 * 24 * HOUR;
@@ -51,7 +52,7 @@ async fn stepped(bed: &Bed, idle: &Client, busy: &Client, by: i64) -> Result<()>
     let pinging = busy.start_pinging("1", pings)?;
     wait::pass(Duration::from_secs(5)).await;
     step(by)?;
-    forgotten_in_time(bed, idle, since.elapsed()).await?;
+    forgotten_by_then(bed, idle, since.elapsed()).await?;
     pinging.lost_none().await?;
     // The count goes on from handshake to handshake unless somebody makes the peer anew.
     if by > 0 {
@@ -113,12 +114,8 @@ async fn clock_that_begins_in_1970_forgets_in_time() -> Result<()> {
     let of_later = Stopwatch::start();
     wait::pass(Duration::from_secs(10)).await;
     set(today + i64::try_from(since.elapsed().as_secs())?)?;
-    forgotten_in_time(&bed, idle, of_idle.elapsed()).await?;
-    ensure!(
-        later.endpoint_at(&bed)?.is_some(),
-        "one of 1970 is forgotten too early"
-    );
-    forgotten_in_time(&bed, later, of_later.elapsed()).await?;
+    forgotten_by_then(&bed, idle, of_idle.elapsed()).await?;
+    forgotten_by_then(&bed, later, of_later.elapsed()).await?;
     pinging.lost_none().await?;
     ensure!(
         bed.peer(&busy.public_key)?.context("the peer")?.received > 400 * 100,

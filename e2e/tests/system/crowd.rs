@@ -139,6 +139,11 @@ async fn crowd(steps: &[i64]) -> Result<()> {
         "too little happened to prove anything"
     );
     ensure!(watch.cut() == 0, "{} live sessions were cut", watch.cut());
+    ensure!(
+        watch.early() == 0 || !steps.is_empty(),
+        "{} endpoints were forgotten of live sessions",
+        watch.early()
+    );
     let longest = watch.longest().context("nobody was forgotten")?;
     ensure!(
         longest <= Duration::from_secs(WINDOW + SLACK),

@@ -58,6 +58,17 @@ pub async fn forgotten_in_time(bed: &Bed, client: &Client, age: Duration) -> Res
     Ok(())
 }
 
+/// As [`forgotten_in_time`] where a clock has jumped meanwhile: who is in doubt is forgotten, so it may be early.
+pub async fn forgotten_by_then(bed: &Bed, client: &Client, age: Duration) -> Result<()> {
+    wait::pass(Duration::from_secs(WINDOW + SLACK).saturating_sub(age)).await;
+    ensure!(
+        client.endpoint_at(bed)?.is_none(),
+        "{} is remembered too long",
+        client.name
+    );
+    Ok(())
+}
+
 /// Waits until nothing tells that a client was ever there.
 pub async fn blank(bed: &Bed, client: &Client, within: Duration) -> Result<()> {
     wait::until("every trace to go", within, || async {

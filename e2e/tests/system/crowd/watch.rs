@@ -33,6 +33,7 @@ pub struct Watch {
     handshakes: usize,
     moved: usize,
     cut: usize,
+    early: usize,
 }
 
 impl Watch {
@@ -46,7 +47,7 @@ impl Watch {
 
     fn take(&mut self, peer: Peer, before: Duration, now: Duration) {
         let seen = self.peers.entry(peer.public_key).or_default();
-        // A session that is certainly alive must lose neither its place nor its counters.
+        // A session that is certainly alive.
         let age = seen.handshake.map(|at| now.saturating_sub(at));
         let is_alive = age.is_some_and(|age| age < Duration::from_secs(WINDOW - 2));
         if is_alive
@@ -99,6 +100,11 @@ impl Watch {
     /// How often an endpoint became another one.
     pub fn moved(&self) -> usize {
         self.moved
+    }
+
+    /// How often a live session's endpoint was forgotten; that costs it nothing.
+    pub fn early(&self) -> usize {
+        self.early
     }
 
     /// How many sessions were cut that were alive.
