@@ -279,11 +279,18 @@ impl<K: Kernel> Agent<K> {
         for uid in uids {
             let assignment = assignments.gateways.iter().find(|a| a.mark.gateway == uid);
             let (gateways, mut on) = self.ground();
+            let is_beside = gateways
+                .iter()
+                .any(|(other, it)| *other != uid && it.is_looking());
             let Some(gateway) = gateways.get_mut(&uid) else {
                 continue;
             };
             let before = gateway.state().clone();
-            let result = gateway.step(&mut on).await;
+            let result = if is_beside {
+                gateway.step_beside(&mut on)
+            } else {
+                gateway.step(&mut on).await
+            };
             let is_lost = gateway.needs_tick();
             let is_news = *gateway.state() != before;
             match result {
