@@ -75,6 +75,7 @@ async fn change_of_port_mtu_and_pools_cuts_no_session() -> Result<()> {
 
     // A longer memory is the admin's to ask for, and holds from then on.
     patch(&bed, r#"{"purge":{"handshakeWindow":"10m"}}"#).await?;
+    shows(&bed, &link, "/600", true).await?;
     wait::pass(Duration::from_secs(400)).await;
     ensure!(
         laptop.endpoint_at(&bed)?.is_some(),
