@@ -274,6 +274,14 @@ impl Client {
         Ok(())
     }
 
+    /// Talks for half a minute where the gateway knows of no session any more, and is heard after that: a client notices
+    /// when nothing has answered for 15 s, and makes another session.
+    pub fn recover(&self) -> Result<()> {
+        self.namespace
+            .run(&["ping", "-q", "-i", "1", "-c", "30", self.pool.inside[0]])?;
+        self.ping(1)
+    }
+
     /// Pings the gateway once a second, or in the given interval, so many times, while the test does something else.
     pub fn start_pinging(&self, interval: &str, count: u32) -> Result<Pinging> {
         let mut ping = self.namespace.command("ping");

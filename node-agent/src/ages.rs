@@ -3,7 +3,7 @@
 //! The kernel stamps handshakes with the wall clock, which can be stepped at any moment. So a stamp is
 //! mapped to boot time once, on the tick on which it is new, and the result is held between the tick
 //! before and this one: whatever the wall clock does, an age is wrong by a tick at most. Without a
-//! tick before (after a start) the wall clock is all there is; a stamp from the future, and an endpoint
+//! tick before that has seen everything (after a start) the wall clock is all there is; a stamp from the future, and an endpoint
 //! that has no handshake, count as old without limit, because forgetting an endpoint loses nothing and
 //! keeping it might break the promise.
 
@@ -55,10 +55,10 @@ pub struct Ages {
     tracks: HashMap<Slot, Track, foldhash::fast::RandomState>,
     /// Of peers that the API does not know, or not yet.
     foreign: HashMap<PublicKey, Track>,
-    /// What the clocks showed at the tick before this one …
-    previous: Option<Clocks>,
-    /// … and at this one.
+    /// What the clocks showed at this tick …
     current: Option<Clocks>,
+    /// … and at the last one that had a whole look: what is new since happened after it.
+    proven: Option<Clocks>,
     tick: u32,
     settled: Option<Duration>,
     jumped: bool,
@@ -88,9 +88,9 @@ impl Ages {
     /// For one `window` after the first tick, and after each jump of a clock, ages are not yet beyond doubt.
     pub fn begin(&mut self, clocks: Clocks, window: Duration) {
         self.tick += 1;
-        self.previous = self.current.replace(clocks);
-        self.jumped = self.previous.is_some_and(|previous| jumped(&previous, &clocks));
-        if self.jumped || self.previous.is_none() {
+        let previous = self.current.replace(clocks);
+        self.jumped = previous.is_some_and(|previous| jumped(&previous, &clocks));
+        if self.jumped || previous.is_none() {
             self.settled = Some(clocks.boot + window);
         }
     }
@@ -122,9 +122,9 @@ impl Ages {
 
     /// When something that is new on this tick happened, on boot time.
     fn since(&self, handshake: Option<WallTime>, clocks: Clocks) -> u64 {
-        let since = match (handshake, self.previous) {
-            (Some(stamp), Some(previous)) => {
-                Some(map(stamp, clocks).clamp(signed(previous.boot), signed(clocks.boot)))
+        let since = match (handshake, self.proven) {
+            (Some(stamp), Some(proven)) => {
+                Some(map(stamp, clocks).clamp(signed(proven.boot), signed(clocks.boot)))
             }
             (Some(stamp), None) => Some(map(stamp, clocks)).filter(|at| *at <= signed(clocks.boot)),
             (None, Some(_)) => Some(signed(clocks.boot)),
@@ -141,6 +141,7 @@ impl Ages {
     pub fn end(&mut self, is_whole: bool) {
         let tick = self.tick;
         if is_whole {
+            self.proven = self.current;
             self.tracks.retain(|_, track| track.seen == tick);
             self.foreign.retain(|_, track| track.seen == tick);
         }
@@ -374,6 +375,22 @@ mod tests {
         // A whole one does: it is not there.
         tick(&mut ages, None, clocks(165, 1_065));
         assert_eq!(ages.age(WHO, clocks(165, 1_065)), None);
+    }
+
+    #[test]
+    fn a_tick_that_saw_nothing_makes_nobody_young() {
+        let mut ages = Ages::default();
+        ages.begin(clocks(10_000, 11_000), WINDOW);
+        ages.end(false);
+        // The agent was away for an hour, and its first look has failed.
+        let age = tick(&mut ages, Some(&peer(Some(7_405))), clocks(10_005, 11_005));
+        assert_eq!(age, Some(Age::Since(Duration::from_secs(3_600))));
+        let mut ages = Ages::default();
+        ages.begin(clocks(10_000, 11_000), WINDOW);
+        assert_eq!(
+            tick(&mut ages, Some(&peer(None)), clocks(10_005, 11_005)),
+            Some(Age::Unknown)
+        );
     }
 
     #[test]

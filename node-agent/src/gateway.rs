@@ -182,6 +182,8 @@ pub struct Gateway {
     /// What the interface was last shaped after, so that addresses are left alone when nothing has changed.
     shaped: Option<Assignment>,
     state: State,
+    /// The state of which somebody has taken notice.
+    told: State,
     /// The key, where the interface has the only other copy: it must outlive what others do to that.
     key: Option<PrivateKey>,
     ages: Ages,
@@ -214,6 +216,7 @@ impl Gateway {
             interface: None,
             assignment: None,
             shaped: None,
+            told: State::new(),
             state: State::new(),
             key: None,
             ages: Ages::default(),
@@ -245,6 +248,15 @@ impl Gateway {
     /// What there is to report.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Whether there is something to report that was not there when this was last asked.
+    pub fn take_news(&mut self) -> bool {
+        let is_news = self.told != self.state;
+        if is_news {
+            self.told.clone_from(&self.state);
+        }
+        is_news
     }
 
     /// How many peers the interface is to have.
@@ -345,6 +357,8 @@ impl Gateway {
                 // Whatever else fails, nobody is remembered for it.
                 self.round.forgets_only = true;
                 self.round.has_failed = true;
+                // The next try that is as good as this one comes with the next tick.
+                self.round.tries = self.round.tries.saturating_sub(1);
                 if !error.is_passing() {
                     self.state.failure = Some(error.reason());
                 }

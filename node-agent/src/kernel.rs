@@ -37,9 +37,6 @@ pub trait Kernel {
     /// What moves the packets of an interface that is created.
     fn backend(&self) -> Backend;
 
-    /// How many peers an interface serves, at most. A kernel that takes more is not to be given more.
-    fn most(&self) -> usize;
-
     /// Every interface that carries our mark. Where the node's back end has been changed, some are of the other sort.
     fn managed(&mut self) -> impl Future<Output = Result<Vec<Managed>, Error>>;
 

@@ -8,7 +8,7 @@
 //!                                  report ──▶ GatewayNode.status
 //! ```
 //!
-//! [`run`] is the only task that touches the kernel. [`watch`] drains the peers' socket into a shared
+//! [`run`] is the only task that touches the kernel; its gateways take [`turns`]. [`watch`] drains the peers' socket into a shared
 //! map and wakes it; [`assign`] hands over whole assignments; [`report`] writes one status a gateway
 //! from a task of its own, so that a slow apiserver slows nothing down. [`ages`], [`assignment`],
 //! [`desired`], [`interface`] and [`plan`] are pure. [`kernel`] is a trait: Linux over netlink, wireguard-go, and one in memory for
@@ -33,4 +33,5 @@ pub mod privacy;
 pub mod report;
 pub mod run;
 pub mod serve;
+pub mod turns;
 pub mod watch;

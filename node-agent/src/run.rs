@@ -29,6 +29,7 @@ use crate::keystore::Keystore;
 use crate::metrics::Metrics;
 use crate::privacy::Finding;
 use crate::report::{self, Report};
+use crate::turns::{self, Uid};
 use crate::watch as peers;
 
 /// How long a tick is.
@@ -36,9 +37,6 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// How long a live list may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Uid of a gateway.
-pub type Uid = String;
 
 struct Reporter {
     reports: watch::Sender<Option<Report>>,
@@ -226,7 +224,7 @@ impl<K: Kernel> Agent<K> {
     async fn tick(&mut self, is_tick: bool) {
         let assignments = self.assignments.clone();
         if is_tick {
-            self.desired.lock().pass_time(Clocks::read().mono);
+            self.desired.lock().pass_time(Clocks::read().boot);
         }
         // What came before is known to a gateway that is new.
         self.hear();
@@ -273,46 +271,22 @@ impl<K: Kernel> Agent<K> {
 
     /// One step of each gateway, and what is to follow.
     async fn step(&mut self) -> Step {
-        let mut next = Step::Idle;
+        let (gateways, mut on) = self.ground();
+        let turn = turns::take(gateways, &mut on).await;
+        let mut next = turn.next;
         let assignments = std::mem::take(&mut self.assignments);
-        let uids: Vec<Uid> = self.gateways.keys().cloned().collect();
-        for uid in uids {
-            let assignment = assignments.gateways.iter().find(|a| a.mark.gateway == uid);
-            let (gateways, mut on) = self.ground();
-            let is_beside = gateways
-                .iter()
-                .any(|(other, it)| *other != uid && it.is_looking());
-            let Some(gateway) = gateways.get_mut(&uid) else {
-                continue;
-            };
-            let before = gateway.state().clone();
-            let result = if is_beside {
-                gateway.step_beside(&mut on)
-            } else {
-                gateway.step(&mut on).await
-            };
-            let is_lost = gateway.needs_tick();
-            let is_news = *gateway.state() != before;
-            match result {
-                Ok(step) => {
-                    let outcome = (step != Step::More).then(|| gateway.settled()).flatten();
-                    if let Some(outcome) = outcome {
-                        self.log(&uid, outcome);
-                    }
-                    next = next.sooner(step);
-                }
-                Err(error) => {
-                    next = Step::More;
-                    self.log(&uid, Err(error));
-                }
+        for told in turn.told {
+            if let Some(outcome) = told.outcome {
+                self.log(&told.uid, outcome);
             }
-            let Some(assignment) = assignment else {
+            let mut asked = assignments.gateways.iter();
+            let Some(assignment) = asked.find(|asked| asked.mark.gateway == told.uid) else {
                 continue;
             };
-            if is_lost {
+            if told.needs_tick {
                 self.look_at(assignment, false).await;
                 next = Step::More;
-            } else if is_news {
+            } else if told.is_news {
                 self.report_serving(assignment);
             }
         }

@@ -125,6 +125,13 @@ impl Site {
             .await
     }
 
+    /// The version that a peer has.
+    pub async fn version_of_peer(&self, n: u32) -> Result<u64> {
+        let peer = self.peers().get(&address(n)).await?;
+        let version = peer.metadata.resource_version.context("a peer has a version")?;
+        version.parse().context("a version is a number")
+    }
+
     /// Takes a peer's addresses back, as the operator does.
     pub async fn release(&self, n: u32) -> Result<()> {
         let patch = Patch::Merge(json!({ "spec": { "released": true } }));

@@ -4,6 +4,7 @@
 mod admit;
 mod agent;
 mod agent_outage;
+mod agent_report;
 mod agent_restore;
 mod allocator;
 mod churn;

@@ -80,6 +80,8 @@ impl Gateway {
         let is_tick = std::mem::take(&mut self.round.is_tick_due);
         if is_tick {
             self.ages.begin(clocks, self.mark.window);
+            // Whoever is in it for an earlier look may have come back since; this one tells.
+            self.work.reinstate.clear();
             self.round.clocks = Some(clocks);
             self.overdue = Duration::ZERO;
         }
@@ -148,7 +150,12 @@ impl Gateway {
         let is_written = slot.is_some_and(|slot| picture.written.contains(slot));
         if is_first && !self.round.forgets_only {
             match (verdict, slot) {
-                (Verdict::Right, Some(slot)) => self.proof.show(slot),
+                (Verdict::Right, Some(slot)) => {
+                    self.proof.show(slot);
+                    if !is_written {
+                        self.keyed.remove(slot);
+                    }
+                }
                 (Verdict::Wrong, Some(slot)) if !is_written => {
                     picture.wrong.push(slot);
                     if seen.has_preshared_key {
@@ -222,13 +229,17 @@ impl Gateway {
         self.ages.end(coherent);
         if !coherent {
             // Whom it has not shown may be stale as well. What the agent itself does goes on, and one more look is enough.
-            let most = if picture.is_disturbed { 1 } else { LOOKS };
+            let most = if picture.is_disturbed && self.round.is_synced {
+                1
+            } else {
+                LOOKS
+            };
             self.round.is_look_due |= self.round.interruptions < most;
             self.round.interruptions += 1;
         }
-        self.round.reinstate_until = now + FRESH;
         self.round.is_new = true;
         if look.is_tick {
+            self.round.reinstate_until = now + FRESH;
             on.metrics.met_activity(picture.met);
             self.reinstated.clear();
         }
@@ -257,11 +268,6 @@ impl Gateway {
             self.foreign = picture.foreign;
             self.proof.miss(now, &picture.seen, &picture.written);
             self.finish_purge(look.purges.filter(|_| look.is_tick));
-        } else {
-            self.round.interruptions += 1;
-            if !was_synced && self.round.interruptions < LOOKS {
-                self.round.is_look_due = true;
-            }
         }
         for slot in picture
             .seen

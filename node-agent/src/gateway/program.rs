@@ -5,6 +5,7 @@ use std::time::Duration;
 use culvert_wireguard::{Error, PeerChange, Refusal};
 
 use super::{Gateway, Ground, PassError};
+use crate::ages::{Age, Who};
 use crate::desired::Slot;
 use crate::execute::pace::Kind;
 use crate::interface::Managed;
@@ -187,12 +188,26 @@ impl Gateway {
             return Ok(());
         }
         let slots = self.work.reinstate.take(self.pace.size(Kind::Reinstate));
-        let is_settled = self.purging.is_some() || self.ages.settled((on.clock)());
+        let clocks = (on.clock)();
         let changes: Changes = {
             let table = on.desired.lock();
+            let may = table.is_complete() && !self.round.forgets_only;
+            // A later look may have shown that somebody is there again.
+            let is_stale = |slot: &Slot| {
+                let public_key = table.public_key(*slot);
+                let who = Who {
+                    public_key: &public_key,
+                    slot: Some(*slot),
+                };
+                let age = self.ages.age(who, clocks);
+                self.ages.settled(clocks) && age >= Some(Age::Since(self.mark.window))
+            };
             let again = |slot| Some((slot, PeerChange::Reinstate(table.wanted(&self.view, slot)?)));
-            let may = is_settled && table.is_complete() && !self.round.forgets_only;
-            slots.into_iter().filter(|_| may).filter_map(again).collect()
+            slots
+                .into_iter()
+                .filter(|slot| may && (self.purging.is_some() || is_stale(slot)))
+                .filter_map(again)
+                .collect()
         };
         let messages = changes.iter().map(|(_, change)| change.clone()).collect();
         self.send(on, interface, Kind::Reinstate, messages)?;

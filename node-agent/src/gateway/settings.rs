@@ -21,6 +21,18 @@ impl Gateway {
         let Some(assignment) = self.assignment.clone() else {
             return Ok(());
         };
+        // First: whatever else fails, the next agent may have nothing else to go by. The text counts, as one that is out
+        // of bounds reads as if it were not.
+        let alias = assignment.mark.alias_of(interface.socket.as_deref());
+        if interface.link.alias.as_ref() != Some(&alias) {
+            on.kernel.mark(interface, &assignment.mark).await?;
+            if self.is_drift(&assignment) {
+                on.metrics.repaired(Drift::Alias);
+            }
+            if let Some(known) = &mut self.interface {
+                known.link.alias = Some(alias);
+            }
+        }
         let own = self.settle_settings(on, &assignment, interface, settings)?;
         self.state.public_key = Some(own);
         self.view.own = Some(own);
@@ -43,17 +55,8 @@ impl Gateway {
                 on.metrics.repaired(drift);
             }
         }
-        // The text: one that is out of bounds reads as if it were not.
-        let alias = assignment.mark.alias_of(interface.socket.as_deref());
-        if interface.link.alias.as_ref() != Some(&alias) {
-            on.kernel.mark(interface, &assignment.mark).await?;
-            if is_drift {
-                on.metrics.repaired(Drift::Alias);
-            }
-        }
         if let Some(known) = &mut self.interface {
             // Until it is looked for again.
-            known.link.alias = Some(alias);
             known.link.mtu = assignment.mtu;
             known.link.up = true;
         }

@@ -88,9 +88,18 @@ impl Gateway {
         let Some(interface) = self.interface.clone() else {
             return Ok(Step::Idle);
         };
-        let result = self.try_step(on, &interface).await;
+        let now = (on.clock)().mono;
+        match self.hurry(on, &interface, now) {
+            Ok(true) => return Ok(Step::More),
+            Ok(false) => {}
+            Err(error) => {
+                self.fail(&error);
+                return Err(error);
+            }
+        }
+        let result = self.try_step(on, &interface, now).await;
         match &result {
-            // The rest goes on.
+            // What could not be settled is in nobody's way: the rest goes on.
             Err(error) if matches!(self.stage, Stage::Scanning(_)) => self.note_failure(error),
             Err(error) => self.fail(error),
             Ok(_) => {}
@@ -123,11 +132,8 @@ impl Gateway {
         &mut self,
         on: &mut Ground<'_, K>,
         interface: &Managed,
+        now: Duration,
     ) -> Result<Step, PassError> {
-        let now = (on.clock)().mono;
-        if self.hurry(on, interface, now)? {
-            return Ok(Step::More);
-        }
         match std::mem::take(&mut self.stage) {
             Stage::Rest => return self.go_on(on, interface, now),
             Stage::Looking(look) => self.read(on, interface, look)?,
@@ -161,9 +167,10 @@ impl Gateway {
             ),
             _ => (true, true),
         };
-        let forgets = may_forget && !self.work.forget.is_empty() && !self.round.is_lost;
         // After a failure a look comes before anything else.
         let is_sure = self.round.is_synced || !self.round.is_look_due;
+        let may_forget = may_forget && !(self.round.has_failed && self.round.is_look_due);
+        let forgets = may_forget && !self.work.forget.is_empty() && !self.round.is_lost;
         let is_asked = !self.round.forgets_only && !self.round.is_stalled;
         let sends = may_send && is_sure && is_asked && !self.work.urgent.is_empty();
         if forgets && !(sends && self.work.has_forgotten) {

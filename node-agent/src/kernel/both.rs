@@ -57,13 +57,6 @@ impl Kernel for Both {
         self.backend
     }
 
-    fn most(&self) -> usize {
-        match (self.backend, &self.netlink) {
-            (Backend::Kernel, Some(netlink)) => netlink.most(),
-            _ => self.programs.most(),
-        }
-    }
-
     async fn managed(&mut self) -> Result<Vec<Managed>, Error> {
         let mut managed = self.programs.managed().await?;
         if let Some(netlink) = &mut self.netlink {

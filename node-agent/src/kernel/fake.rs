@@ -294,10 +294,6 @@ impl Kernel for Fake {
         self.lock().backend
     }
 
-    fn most(&self) -> usize {
-        self.lock().most
-    }
-
     fn managed(&mut self) -> impl Future<Output = Result<Vec<Managed>, Error>> {
         ready(self.call(Call::Managed, None, |world| {
             Ok(world.links().cloned().filter_map(Managed::of).collect())

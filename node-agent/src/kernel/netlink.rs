@@ -11,9 +11,6 @@ use super::carried::Carried;
 use crate::interface::{Managed, Mark};
 use crate::plan::link::Shape;
 
-/// `MAX_PEERS_PER_DEVICE` in drivers/net/wireguard/messages.h.
-const MOST: usize = 1 << 20;
-
 /// The kernel's WireGuard and its links, in the network namespace of this process.
 pub struct Netlink {
     looks: Socket,
@@ -52,10 +49,6 @@ pub(super) async fn shape(rtnl: &Rtnl, ifindex: u32, step: &Shape) -> Result<(),
 impl Kernel for Netlink {
     fn backend(&self) -> Backend {
         Backend::Kernel
-    }
-
-    fn most(&self) -> usize {
-        MOST
     }
 
     async fn managed(&mut self) -> Result<Vec<Managed>, Error> {

@@ -39,10 +39,6 @@ use crate::interface::{Managed, Mark, SOCKET_PREFIX};
 use crate::plan::link::Shape;
 use daemon::Daemon;
 
-/// Peers that one program serves. It takes 65,536, but it holds up its traffic for as long as it writes all of them down
-/// for a look, and keeps some kilobytes for each.
-const MOST: usize = 10_000;
-
 /// How often a program is asked whether it is ready, or has ended.
 const TRIES: u32 = 500;
 /// How long to wait between two such questions.
@@ -146,10 +142,6 @@ impl Userspace {
 impl Kernel for Userspace {
     fn backend(&self) -> Backend {
         Backend::Userspace
-    }
-
-    fn most(&self) -> usize {
-        MOST
     }
 
     async fn managed(&mut self) -> Result<Vec<Managed>, Error> {

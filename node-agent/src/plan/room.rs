@@ -11,8 +11,9 @@ use culvert_crds::gateway_node::Backend;
 /// How long a full interface is left alone.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// How many peers an interface takes: 2^20 in Linux, `MAX_PEERS_PER_DEVICE` in drivers/net/wireguard/messages.h; what
-/// wireguard-go does well is less.
+/// How many peers an interface takes: 2^20 in Linux, `MAX_PEERS_PER_DEVICE` in drivers/net/wireguard/messages.h.
+/// wireguard-go takes 65,536, but it holds up its traffic for as long as it writes all of them down for a look, and keeps
+/// some kilobytes for each.
 pub fn most(backend: Backend) -> usize {
     match backend {
         Backend::Kernel => 1 << 20,

@@ -1,15 +1,21 @@
 //! Clients that nobody has heard of for a window are forgotten, and their peers made anew.
 //!
-//! Endpoints are planted by `wg`, without a handshake: the agent counts from when it first sees them. So these parts take
-//! the window, and whatever comes after it, in real time.
+//! Where a few thousand are enough, endpoints are planted by `wg`, without a handshake: the agent counts from when it first
+//! sees them. All of them are forgotten after a handshake of their own. Either takes the window, and whatever comes after
+//! it, in real time.
 
 use std::{ops::Range, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use culvert_e2e::{figure::Figures, netns, wait, wait::Stopwatch};
+use culvert_e2e::{
+    figure::{Figures, median, quantile},
+    netns, wait,
+    wait::Stopwatch,
+};
 
 use crate::{
+    clients::Gateway,
     objects::{INTERFACE, configuration, public_key},
     probe::{Probe, Sum},
     stage::Stage,
@@ -128,43 +134,42 @@ fn again(number: u32) -> [String; 2] {
     ]
 }
 
-/// All of them at once, as when an uplink fails.
+/// All of them, as when an uplink fails: every client has made a handshake within the last minutes, and is silent.
 pub async fn everybody(stage: &mut Stage, peers: u32, figures: &mut Figures) -> Result<()> {
     let probe = stage.have(peers).await?;
     probe.reset();
+    let gateway = Gateway::find()?;
+    eprintln!("{peers} clients make a handshake each …");
     let begun = probe.now();
-    let planting = plant(stage, 0..peers)?;
-    eprintln!("{peers} peers go stale; this takes four minutes …");
-    let overwritten = made(&probe, "all to be forgotten", peers, ALL_OVER, forgotten).await?;
-    // A look of its own says the same.
-    let look = stage.converged(&probe, overwritten.last).await?;
-    ensure!(look.located == 0, "{} are still somewhere", look.located);
+    for number in 0..peers {
+        probe.await_forgetting(public_key(number), gateway.shake_hands(&probe, number)?);
+    }
+    let silent = probe.now();
+    eprintln!("… and are silent; this takes four minutes …");
+    wait::until("all to be forgotten", ALL_OVER, || async {
+        let left = probe.remembered();
+        ensure!(left == 0, "{left} are remembered");
+        Ok(Some(()))
+    })
+    .await?;
     let anew = made(&probe, "all to be made anew", peers, ALL_OVER * 2, reinstated).await?;
-    let since = |at: Duration| at.saturating_sub(begun).as_secs_f64();
+    // A look of its own says the same.
+    let look = stage.converged(&probe, anew.last).await?;
+    ensure!(look.located == 0, "{} are still somewhere", look.located);
+    let kept: Vec<f64> = probe.record().kept.iter().map(Duration::as_secs_f64).collect();
+    let name = |what: &str| format!("{peers} clients go silent: {what}");
+    figures.add(&name("endpoint kept after the handshake, p50"), median(kept.clone()), "s", "");
     figures.add(
-        &format!("{peers} stale at once: last endpoint gone after the first was seen"),
-        since(overwritten.last),
+        &name("endpoint kept after the handshake, longest"),
+        quantile(kept, 1.0),
         "s",
         "<= 190",
     );
+    let since = |at: Duration, from: Duration| at.saturating_sub(from).as_secs_f64();
+    figures.add(&name("their handshakes took"), since(silent, begun), "s", "");
     figures.add(
-        &format!("{peers} stale at once: all overwritten within"),
-        overwritten
-            .last
-            .saturating_sub(overwritten.first.unwrap_or_default())
-            .as_secs_f64(),
-        "s",
-        "",
-    );
-    figures.add(
-        &format!("{peers} stale at once: planting their endpoints took"),
-        planting.as_secs_f64(),
-        "s",
-        "",
-    );
-    figures.add(
-        &format!("{peers} stale at once: the last peer made anew after"),
-        since(anew.last),
+        &name("the last peer was made anew after the last handshake"),
+        since(anew.last, silent),
         "s",
         "",
     );

@@ -8,7 +8,7 @@
 //! resync    one added peer while all are programmed anew
 //! forget    1,000 peers forgotten and made anew                   beside wg(8) in two shapes
 //! lock      how long the kernel's links are held meanwhile        a second process
-//! stale     everybody goes stale at once
+//! stale     every client makes a handshake and is silent
 //! fleet     many agents on one apiserver                          on the host, with kernels in memory
 //! ```
 //!
@@ -18,6 +18,7 @@
 
 mod agent;
 mod api;
+mod clients;
 mod converge;
 mod fleet;
 mod forget;

@@ -1,12 +1,14 @@
 //! Peers by number: as the API has them, as `wg` reads them, and as the kernel shows them.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     net::{Ipv4Addr, Ipv6Addr},
+    sync::{Mutex, PoisonError},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use culvert_wireguard::{AllowedIps, DesiredPeer, PublicKey};
+use culvert_wireguard::{AllowedIps, DesiredPeer, PrivateKey, PublicKey};
 use serde_json::{Value, json};
 
 /// The pool of all peers, with the ranges of the example.
@@ -33,15 +35,22 @@ fn scatter(number: u32, salt: u64) -> u64 {
     x
 }
 
-/// The public key of a peer; any 32 bytes are one to the kernel.
-pub fn public_key(number: u32) -> PublicKey {
+/// The private key of a peer.
+pub fn private_key(number: u32) -> [u8; 32] {
     let mut bytes = [0; 32];
     for (salt, part) in (1..).zip(bytes.chunks_exact_mut(8)) {
         part.copy_from_slice(&scatter(number, salt).to_le_bytes());
     }
-    // The field has 255 bits.
-    bytes[31] &= 0x7f;
-    PublicKey::from_bytes(bytes)
+    bytes
+}
+
+/// The public key of a peer: computed once, as that takes longer than what is measured.
+pub fn public_key(number: u32) -> PublicKey {
+    static KNOWN: Mutex<BTreeMap<u32, PublicKey>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    *known
+        .entry(number)
+        .or_insert_with(|| PrivateKey::from_bytes(&private_key(number)).public_key())
 }
 
 /// The addresses of a peer.

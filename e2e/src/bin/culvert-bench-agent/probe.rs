@@ -62,6 +62,10 @@ pub struct Record {
     awaited: HashMap<PublicKey, (Duration, u32)>,
     /// How long those took that have been acknowledged.
     pub acknowledged: Vec<Duration>,
+    /// Peers whose client has made a handshake, and when.
+    remembered: HashMap<PublicKey, Duration>,
+    /// How long after it each was forgotten.
+    pub kept: Vec<Duration>,
 }
 
 /// What both sides hold of it.
@@ -103,6 +107,16 @@ impl Probe {
         self.record().awaited.len()
     }
 
+    /// Waits for a peer to be forgotten, whose client has made a handshake at this moment.
+    pub fn await_forgetting(&self, key: PublicKey, since: Duration) {
+        self.record().remembered.insert(key, since);
+    }
+
+    /// How many of those are still remembered.
+    pub fn remembered(&self) -> usize {
+        self.record().remembered.len()
+    }
+
     /// Closes or opens the gate.
     pub fn close(&self, closed: bool) {
         *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = closed;
@@ -128,6 +142,8 @@ impl Probe {
         record.forgotten = Sum::default();
         record.reinstated = Sum::default();
         record.acknowledged.clear();
+        record.remembered.clear();
+        record.kept.clear();
         record.looks.clear();
     }
 
@@ -158,23 +174,31 @@ impl Probe {
             sum.first.get_or_insert(begun);
             sum.last = now;
         }
-        if record.awaited.is_empty() {
-            return;
-        }
         for change in changes {
-            let key = *change.public_key();
-            let Some((since, agents)) = record.awaited.get_mut(&key) else {
-                continue;
-            };
-            if !matches!(change, PeerChange::Set(_)) {
-                continue;
+            match change {
+                PeerChange::Set(_) => record.acknowledge(change.public_key(), now),
+                PeerChange::Forget(key) => record.forget(key, now),
+                PeerChange::Remove(_) | PeerChange::Reinstate(_) => {}
             }
-            *agents = agents.saturating_sub(1);
-            if *agents == 0 {
-                let took = now.saturating_sub(*since);
-                record.awaited.remove(&key);
-                record.acknowledged.push(took);
-            }
+        }
+    }
+}
+
+impl Record {
+    fn acknowledge(&mut self, key: &PublicKey, now: Duration) {
+        let Some((since, agents)) = self.awaited.get_mut(key) else {
+            return;
+        };
+        *agents = agents.saturating_sub(1);
+        if *agents == 0 {
+            self.acknowledged.push(now.saturating_sub(*since));
+            self.awaited.remove(key);
+        }
+    }
+
+    fn forget(&mut self, key: &PublicKey, now: Duration) {
+        if let Some(since) = self.remembered.remove(key) {
+            self.kept.push(now.saturating_sub(since));
         }
     }
 }
@@ -199,10 +223,6 @@ impl<K: Kernel> Probed<K> {
 impl<K: Kernel> Kernel for Probed<K> {
     fn backend(&self) -> Backend {
         self.kernel.backend()
-    }
-
-    fn most(&self) -> usize {
-        self.kernel.most()
     }
 
     async fn ended(&mut self) {

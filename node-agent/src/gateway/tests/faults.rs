@@ -109,6 +109,28 @@ async fn an_interface_that_is_gone_is_made_anew_at_once() {
 }
 
 #[tokio::test]
+async fn an_interface_that_is_gone_and_cannot_be_made_waits_for_the_tick() {
+    let mut bed = Bed::new(3);
+    bed.tick(5).await;
+    bed.kernel.unmake(NAME);
+    bed.kernel.fail_every(Call::Create, Failure::Eperm);
+    bed.desired.lock().apply(uid(9), Some(peer(9)));
+    let news = bed.desired.lock().news();
+    bed.gateway.news(&news);
+    let error = bed.on(async |gateway, on, _| gateway.step(on).await).await;
+    assert!(error.is_err());
+    let mut tries = 0;
+    while bed.gateway.needs_tick() {
+        bed.on(async |gateway, on, assignment| gateway.tick(on, assignment, false).await)
+            .await
+            .unwrap_err();
+        tries += 1;
+        assert!(tries < 10, "it is tried without end");
+    }
+    assert!(tries > 0);
+}
+
+#[tokio::test]
 async fn a_port_in_use_keeps_nobody_from_going() {
     let mut bed = Bed::new(3);
     bed.tick(5).await;
