@@ -397,8 +397,8 @@ async fn a_peer_the_kernel_ignores_is_refused_and_the_watermark_goes_on() {
     assert_eq!(bed.kernel.device(NAME).peers.len(), 11);
 }
 
-#[tokio::test]
-async fn reinstating_stops_when_its_look_is_old() {
+/// Clients that have been silent for so long that their peers are being made anew, and one of those that still wait.
+async fn amid_reinstating() -> (Bed, PublicKey) {
     let mut bed = Bed::of_many(100);
     bed.tick(5).await;
     bed.tick(600).await;
@@ -414,22 +414,40 @@ async fn reinstating_stops_when_its_look_is_old() {
     let is_reinstate =
         |call: &Call| matches!(call, Call::Change(changes) if matches!(changes[0], PeerChange::Reinstate(_)));
     while !bed.calls_of_step().await.iter().any(is_reinstate) {}
+    let mut left = bed.kernel.device(NAME).peers.into_iter();
+    let left = left.find(|peer| peer.endpoint.is_some()).unwrap().public_key;
+    (bed, left)
+}
+
+impl Bed {
+    fn come_back(&self, key: &PublicKey) {
+        let endpoint = Endpoint::new("192.0.2.2:4712".parse().unwrap());
+        self.kernel.handshake(NAME, key, endpoint, self.clocks().wall);
+    }
+}
+
+#[tokio::test]
+async fn whoever_comes_back_before_a_later_look_is_not_made_anew() {
+    let (mut bed, back) = amid_reinstating().await;
+    bed.come_back(&back);
+    bed.begin(1).await;
+    bed.until_idle().await;
+    assert!(bed.kernel.has_session(NAME, &back));
+    // The others are.
+    let peers = bed.kernel.device(NAME).peers;
+    assert_eq!(peers.iter().filter(|peer| peer.endpoint.is_some()).count(), 1);
+}
+
+#[tokio::test]
+async fn reinstating_stops_when_its_look_is_old() {
+    let (mut bed, back) = amid_reinstating().await;
     let traces = |bed: &Bed| {
         let peers = bed.kernel.device(NAME).peers;
         peers.iter().filter(|peer| peer.endpoint.is_some()).count()
     };
-    let left = traces(&bed);
-    assert!(left > 0);
     // Time goes by; somebody of those that are left comes back.
     bed.boot += 3;
-    let back = bed
-        .kernel
-        .device(NAME)
-        .peers
-        .into_iter()
-        .find(|peer| peer.endpoint.is_some());
-    let back = back.unwrap().public_key;
-    bed.kernel.handshake(NAME, &back, endpoint, bed.clocks().wall);
+    bed.come_back(&back);
     assert!(bed.calls_of_step().await.is_empty());
     assert_eq!(bed.calls_of_step().await, [Call::Begin]);
     bed.until_idle().await;

@@ -91,6 +91,34 @@ async fn a_kernel_that_always_fails_is_left_alone_until_the_next_tick() {
 }
 
 #[tokio::test]
+async fn forgetting_that_always_fails_waits_for_the_next_tick() {
+    for failure in [Failure::Enomem, Failure::Eperm, Failure::Disconnected] {
+        let mut bed = Bed::new(2);
+        bed.tick(5).await;
+        bed.shake_hands(1);
+        for _ in 0..35 {
+            bed.tick(5).await;
+        }
+        let forget = Call::Change(vec![PeerChange::Forget(key(1))]);
+        bed.kernel.fail_every(forget.clone(), failure);
+        let before = bed.kernel.made();
+        bed.boot += 5;
+        bed.on(async |gateway, on, assignment| {
+            gateway.tick(on, assignment, true).await.unwrap();
+            let mut steps = 0;
+            while !matches!(gateway.step(on).await, Ok(Step::Idle)) {
+                steps += 1;
+                assert!(steps < 100, "{failure:?}: it goes round without end");
+            }
+        })
+        .await;
+        let tried = bed.kernel.calls_from(before);
+        let tried = tried.iter().filter(|call| **call == forget).count();
+        assert!((1..10).contains(&tried), "{failure:?}: tried {tried} times");
+    }
+}
+
+#[tokio::test]
 async fn an_interface_that_is_gone_is_made_anew_at_once() {
     let mut bed = Bed::new(3);
     bed.tick(5).await;
