@@ -264,6 +264,11 @@ impl Gateway {
         self.proof.wanted()
     }
 
+    /// How many peers the interface has of which the API has not told yet, as far as is known.
+    pub fn untold(&self) -> usize {
+        self.foreign
+    }
+
     /// How long an endpoint has stood beyond its window, at most, at the last tick.
     pub fn overdue(&self) -> Duration {
         self.overdue
@@ -415,12 +420,16 @@ impl Gateway {
         }
     }
 
-    /// Leaves the node: removes every peer, then the interface.
-    pub async fn drain(&mut self, kernel: &mut impl Kernel) -> Result<(), PassError> {
-        if let Some(interface) = &self.interface {
-            kernel.delete(interface).await?;
-            tracing::info!(interface = interface.link.name, "interface drained and deleted");
+    /// Leaves the node: removes every peer, then the interface, then the key, which would tell from recorded traffic who
+    /// came from where. Whatever carries the gateway's mark goes, also what was made and never answered for.
+    pub async fn drain<K: Kernel>(&mut self, on: &mut Ground<'_, K>) -> Result<(), PassError> {
+        for interface in on.kernel.managed().await? {
+            if self.is_ours(&interface) {
+                on.kernel.delete(&interface).await?;
+                tracing::info!(interface = interface.link.name, "interface drained and deleted");
+            }
         }
+        on.keystore.forget(&self.mark.gateway)?;
         let state = State {
             drained: true,
             failure: Some(Reason::Draining),

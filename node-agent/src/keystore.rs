@@ -85,12 +85,11 @@ impl Keystore {
         storage: KeyStorage,
         in_use: Option<PrivateKey>,
     ) -> Result<PrivateKey, KeystoreError> {
-        let path = self.folder.join(format!("{gateway}.key"));
         if storage == KeyStorage::Memory {
-            remove(&path)?;
-            remove(&path.with_extension(UNFINISHED))?;
+            self.forget(gateway)?;
             return in_use.map_or_else(|| PrivateKey::generate().map_err(KeystoreError::Generate), Ok);
         }
+        let path = self.path(gateway);
         let stored = read(&path);
         let key = match (in_use, stored) {
             (Some(used), Ok(Some(file))) if used == file => return Ok(used),
@@ -101,6 +100,17 @@ impl Keystore {
         };
         self.write(&path, &key)?;
         Ok(key)
+    }
+
+    /// Removes the file of a gateway that has left the node.
+    pub fn forget(&self, gateway: &str) -> Result<(), KeystoreError> {
+        let path = self.path(gateway);
+        remove(&path)?;
+        remove(&path.with_extension(UNFINISHED))
+    }
+
+    fn path(&self, gateway: &str) -> PathBuf {
+        self.folder.join(format!("{gateway}.key"))
     }
 
     fn write(&self, path: &Path, key: &PrivateKey) -> Result<(), KeystoreError> {

@@ -14,6 +14,7 @@
 //! [`desired`], [`interface`] and [`plan`] are pure. [`kernel`] is a trait: Linux over netlink, wireguard-go, and one in memory for
 //! tests (feature `fake`).
 
+pub mod absence;
 pub mod ages;
 pub mod args;
 pub mod assign;

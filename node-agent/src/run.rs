@@ -18,6 +18,7 @@ use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 
+use crate::absence::Absence;
 use crate::assign::{self, Assignments};
 use crate::assignment::{Assignment, Leaving};
 use crate::clock::{Clocks, sleep};
@@ -77,8 +78,7 @@ struct Agent<K> {
     metrics: Arc<Metrics>,
     privacy: watch::Receiver<Finding>,
     assignments: Assignments,
-    /// Gateways of which nothing was found at the last tick, in a live read of everything.
-    missing: Vec<Uid>,
+    absence: Absence,
     /// Where such a read is answered, and whether one is under way.
     answers: mpsc::Sender<Option<HashSet<Uid>>>,
     is_asking: bool,
@@ -128,6 +128,8 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
     let (sender, mut assignments) = watch::channel(Assignments::default());
     let (answers, mut answered) = mpsc::channel(1);
     let desired = Shared::default();
+    let standing = parts.gateways.values().map(Gateway::untold).sum();
+    desired.lock().expect(standing);
     let mut tasks = JoinSet::new();
     let metrics = parts.metrics.clone();
     tasks.spawn(assign::run(client.clone(), node.clone(), metrics.clone(), sender));
@@ -145,7 +147,7 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
         metrics: parts.metrics,
         privacy: parts.privacy,
         assignments: Assignments::default(),
-        missing: Vec::new(),
+        absence: Absence::default(),
         answers,
         is_asking: false,
         failures: HashMap::new(),
@@ -325,12 +327,14 @@ impl<K: Kernel> Agent<K> {
             gateway: uid.clone(),
             window: SHORTEST_WINDOW,
         };
-        let gateway = self
-            .gateways
+        self.gateways
             .entry(uid.clone())
             .or_insert_with(|| Gateway::new(mark));
-        if !gateway.state().drained {
-            let result = gateway.drain(&mut self.kernel).await;
+        let (gateways, mut on) = self.ground();
+        if let Some(gateway) = gateways.get_mut(uid)
+            && !gateway.state().drained
+        {
+            let result = gateway.drain(&mut on).await;
             if result.is_err() && is_tick {
                 // It stays for now, and nobody is remembered for it.
                 gateway.watch_over();
@@ -357,6 +361,7 @@ impl<K: Kernel> Agent<K> {
     /// a live list shows no trace of the gateway, it is left for good.
     fn tick_unassigned(&mut self, is_tick: bool) {
         let unassigned = self.unassigned();
+        self.absence.unassigned(&unassigned);
         for uid in &unassigned {
             if let Some(gateway) = self.gateways.get_mut(uid) {
                 gateway.watch_over();
@@ -393,14 +398,13 @@ impl<K: Kernel> Agent<K> {
         let Some(present) = present else {
             return;
         };
-        let mut missing = self.unassigned();
-        missing.retain(|uid| !present.contains(uid));
-        let again = missing.iter().filter(|uid| self.missing.contains(uid));
-        for uid in again.cloned().collect::<Vec<_>>() {
-            let Some(gateway) = self.gateways.get_mut(&uid) else {
+        let unassigned = self.unassigned();
+        for uid in self.absence.listed(unassigned, &present) {
+            let (gateways, mut on) = self.ground();
+            let Some(gateway) = gateways.get_mut(&uid) else {
                 continue;
             };
-            let result = gateway.drain(&mut self.kernel).await;
+            let result = gateway.drain(&mut on).await;
             let drained = result.is_ok();
             self.log(&uid, result);
             if drained {
@@ -410,7 +414,6 @@ impl<K: Kernel> Agent<K> {
                 }
             }
         }
-        self.missing = missing;
     }
 
     fn report_serving(&mut self, assignment: &Assignment) {

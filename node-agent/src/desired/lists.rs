@@ -34,9 +34,22 @@ pub(super) struct Lists {
     doubted: Option<u32>,
     /// History went back, and no list has been believed since.
     rewound: bool,
+    /// Peers that an earlier agent has left in the kernel, until a list is believed.
+    standing: usize,
+}
+
+/// Whether so many of all are too many to go on one list's word.
+const fn is_much(gone: usize, all: usize) -> bool {
+    gone > MANY && gone * SHARE > all
 }
 
 impl Desired {
+    /// Takes in that so many peers stand in the kernel of which nothing is known yet: a first list that names far fewer is
+    /// doubted as one would be that takes them away.
+    pub fn expect(&mut self, standing: usize) {
+        self.lists.standing = standing;
+    }
+
     /// Takes in that a list begins, as of `version`. Whatever is applied from now on counts as named by it.
     pub fn list_begins(&mut self, version: u64) {
         self.lists.number += 1;
@@ -62,13 +75,18 @@ impl Desired {
             gone += 1;
             agreed &= self.lists.doubted.is_some_and(|first| claim.listed < first);
         }
-        let is_doubtful = gone > MANY && gone * SHARE > self.claims.len() || self.lists.rewound && gone > 0;
+        let unnamed = self.lists.standing.saturating_sub(self.claims.keys());
+        agreed &= unnamed == 0 || self.lists.doubted.is_some();
+        let is_doubtful = is_much(gone, self.claims.len())
+            || is_much(unnamed, self.lists.standing)
+            || self.lists.rewound && gone > 0;
         if is_doubtful && !agreed {
             self.lists.doubted = Some(list);
             return Verdict::ListAgain;
         }
         self.lists.doubted = None;
         self.lists.rewound = false;
+        self.lists.standing = 0;
         // What two lists had to agree about may be a history that is put right again; the rest was deleted unseen.
         let is_deleted = !is_doubtful;
         if gone > 0 {

@@ -141,6 +141,21 @@ fn a_list_that_removes_much_is_believed_when_a_second_agrees() {
 }
 
 #[test]
+fn a_first_list_that_names_far_fewer_than_stand_in_the_kernel_needs_a_second() {
+    let mut desired = Desired::default();
+    desired.expect(40);
+    assert_eq!(list(&mut desired, 50, 1..=20), Verdict::ListAgain);
+    assert!(!desired.is_complete());
+    assert_eq!(wanted(&mut desired).peers.len(), 20);
+    assert_eq!(list(&mut desired, 51, 1..=20), Verdict::Believed);
+    assert!(desired.is_complete());
+    // A few that have gone meanwhile are no reason for doubt.
+    let mut desired = Desired::default();
+    desired.expect(40);
+    assert_eq!(list(&mut desired, 50, 1..=33), Verdict::Believed);
+}
+
+#[test]
 fn a_second_list_that_removes_more_than_the_first_needs_a_third() {
     let mut desired = filled(50);
     let few = 1..=30;

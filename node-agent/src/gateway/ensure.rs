@@ -111,7 +111,7 @@ impl Gateway {
         Ok(())
     }
 
-    fn is_ours(&self, found: &Managed) -> bool {
+    pub(super) fn is_ours(&self, found: &Managed) -> bool {
         found.mark.gateway == self.mark.gateway
     }
 

@@ -243,6 +243,9 @@ impl Gateway {
             on.metrics.met_activity(picture.met);
             self.reinstated.clear();
         }
+        if coherent {
+            self.foreign = picture.foreign;
+        }
         if self.round.forgets_only {
             return;
         }
@@ -265,7 +268,6 @@ impl Gateway {
                 self.held.remove(slot);
                 lost.insert(slot);
             }
-            self.foreign = picture.foreign;
             self.proof.miss(now, &picture.seen, &picture.written);
             self.finish_purge(look.purges.filter(|_| look.is_tick));
         }

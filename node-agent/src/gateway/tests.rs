@@ -122,6 +122,10 @@ impl Bed {
             .await
     }
 
+    async fn drain(&mut self) -> Result<(), PassError> {
+        self.on(async |gateway, on, _| gateway.drain(on).await).await
+    }
+
     /// The client of a peer completes a handshake.
     fn shake_hands(&self, n: u8) {
         let endpoint = Endpoint::new("192.0.2.1:4711".parse().unwrap());
@@ -253,18 +257,34 @@ async fn a_key_that_moves_between_memory_and_file_stays_the_same() {
 
 #[tokio::test]
 async fn a_gateway_that_comes_back_to_a_node_has_a_new_key() {
+    for storage in [KeyStorage::Memory, KeyStorage::Node] {
+        let mut bed = Bed::new(1);
+        bed.assignment.key_storage = storage;
+        bed.tick(5).await;
+        let own = bed.gateway.state().public_key;
+        bed.drain().await.unwrap();
+        bed.tick(5).await;
+        assert_ne!(bed.gateway.state().public_key, own, "{storage:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_leaves_takes_everything_with_its_mark_and_nothing_else() {
     let mut bed = Bed::new(1);
     bed.tick(5).await;
-    let own = bed.gateway.state().public_key;
-    bed.gateway.drain(&mut bed.kernel).await.unwrap();
-    bed.tick(5).await;
-    assert_ne!(bed.gateway.state().public_key, own);
+    // One that was made, and whose answer was lost; and one that somebody has taken the mark off.
+    let alias = bed.assignment.mark.alias();
+    bed.kernel.make("left", "wireguard", Some(&alias));
+    bed.kernel.set_alias(NAME, "somebody's");
+    bed.drain().await.unwrap();
+    let names: Vec<String> = bed.kernel.links().into_iter().map(|link| link.name).collect();
+    assert_eq!(names, [NAME]);
 }
 
 #[tokio::test]
 async fn a_gateway_that_comes_back_is_not_drained_when_the_answer_to_its_creation_is_lost() {
     let mut bed = Bed::new(1);
-    bed.gateway.drain(&mut bed.kernel).await.unwrap();
+    bed.drain().await.unwrap();
     assert!(bed.gateway.state().drained);
     bed.kernel.fail_every(Call::Create, Failure::LostAck);
     bed.try_tick(5).await.unwrap_err();
