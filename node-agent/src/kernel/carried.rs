@@ -49,7 +49,7 @@ impl Carried {
 
 fn delete(departed: &Departed) {
     // The kernel deletes it while the request is sent, and the agent's own runtime has more to do.
-    let runtime = Builder::new_current_thread().enable_io().build();
+    let runtime = Builder::new_current_thread().enable_all().build();
     let deleted = runtime.map_err(Error::Open).and_then(|runtime| {
         runtime.block_on(async {
             let rtnl = Rtnl::open()?;

@@ -5,10 +5,14 @@
 //! nor the interrupt flag, and take a connection that broke off for success; so messages are built with it, and
 //! sent and awaited here. The refusal's number becomes a typed [`Refusal`](crate::Refusal).
 //!
+//! The connection ends for good with any failure of its socket but an overflow; the next request opens another.
+//!
 //! A message that the packet crate cannot parse is dropped below us; a single answer that is missing for that
 //! reason is an error here, one of a list goes unnoticed.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
@@ -19,10 +23,21 @@ use super::abi::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST};
 use super::decode::DecodeError;
 use crate::Error;
 
+/// How often a list is asked for again that somebody's change interrupted: on a node where pods come and go, links do.
+const LISTS: u32 = 8;
+
+/// How long an answer may take that the kernel gives at once. Where it does not come, the queue has overflowed: nothing
+/// else tells whose answer was lost.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A connection to the kernel's links, addresses and routes, in the network namespace it was opened in.
 ///
-/// Needs a tokio runtime with I/O; its task ends when this is dropped.
+/// Needs a tokio runtime with I/O and timers; its task ends when this is dropped.
 pub struct Rtnl {
+    connection: Mutex<Connection>,
+}
+
+struct Connection {
     handle: rtnetlink::Handle,
     driver: JoinHandle<()>,
 }
@@ -30,14 +45,8 @@ pub struct Rtnl {
 impl Rtnl {
     /// Opens the connection and spawns its task on the current runtime.
     pub fn open() -> Result<Self, Error> {
-        let runtime =
-            tokio::runtime::Handle::try_current().map_err(|error| Error::Open(io::Error::other(error)))?;
-        let (mut connection, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
-        connection.set_forward_ack(true);
-        connection.set_forward_done(true);
         Ok(Self {
-            handle,
-            driver: runtime.spawn(connection),
+            connection: Mutex::new(Connection::open()?),
         })
     }
 
@@ -60,7 +69,7 @@ impl Rtnl {
         message: RouteNetlinkMessage,
     ) -> Result<RouteNetlinkMessage, Error> {
         let answers = self.request("read", object, message, NLM_F_REQUEST | NLM_F_ACK)?;
-        let mut found = collect(answers, "read", object).await?;
+        let mut found = self.soon(answers, "read", object).await?;
         found.pop().ok_or_else(|| Error::Malformed {
             object: object.to_owned(),
             source: DecodeError::Message,
@@ -73,8 +82,37 @@ impl Rtnl {
         object: &str,
         message: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, Error> {
-        let answers = self.request("list", object, message, NLM_F_REQUEST | NLM_F_DUMP)?;
-        collect(answers, "list", object).await
+        let mut tries = 0;
+        loop {
+            let answers = self.request("list", object, message.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
+            tries += 1;
+            match self.soon(answers, "list", object).await {
+                Err(Error::DumpInterrupted { .. }) if tries < LISTS => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Everything up to the end, unless it takes too long: the connection is no good then.
+    async fn soon(
+        &self,
+        answers: impl Stream<Item = NetlinkMessage<RouteNetlinkMessage>>,
+        action: &'static str,
+        object: &str,
+    ) -> Result<Vec<RouteNetlinkMessage>, Error> {
+        let collected = tokio::time::timeout(PATIENCE, collect(answers, action, object)).await;
+        collected.unwrap_or_else(|_| {
+            self.lock().driver.abort();
+            Err(Error::Overrun {
+                action,
+                object: object.to_owned(),
+            })
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {
+        // A connection is replaced whole.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn request(
@@ -86,8 +124,14 @@ impl Rtnl {
     ) -> Result<impl Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + use<>, Error> {
         let mut message = NetlinkMessage::from(message);
         message.header.flags = flags;
-        self.handle
-            .clone()
+        let mut handle = {
+            let mut connection = self.lock();
+            if connection.driver.is_finished() {
+                *connection = Connection::open()?;
+            }
+            connection.handle.clone()
+        };
+        handle
             .request(message)
             .map_err(|_| Error::Disconnected {
                 action,
@@ -96,7 +140,21 @@ impl Rtnl {
     }
 }
 
-impl Drop for Rtnl {
+impl Connection {
+    fn open() -> Result<Self, Error> {
+        let runtime =
+            tokio::runtime::Handle::try_current().map_err(|error| Error::Open(io::Error::other(error)))?;
+        let (mut connection, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
+        connection.set_forward_ack(true);
+        connection.set_forward_done(true);
+        Ok(Self {
+            handle,
+            driver: runtime.spawn(connection),
+        })
+    }
+}
+
+impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
     }
@@ -179,6 +237,17 @@ mod tests {
             assert_send(&rtnl.set_up(3));
         }
         let _ = check;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_ended_is_opened_again() {
+        let rtnl = Rtnl::open().unwrap();
+        rtnl.link("lo").await.unwrap();
+        rtnl.lock().driver.abort();
+        while !rtnl.lock().driver.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        rtnl.link("lo").await.unwrap();
     }
 
     #[test]

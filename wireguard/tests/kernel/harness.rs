@@ -83,7 +83,7 @@ pub struct Links {
 
 impl Links {
     pub fn open() -> Self {
-        let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let rtnl = runtime.block_on(async { Rtnl::open() }).unwrap();
         Self { runtime, rtnl }
     }
