@@ -349,7 +349,15 @@ impl Gateway {
         }
         self.begin_round(is_tick);
         self.assign(on, assignment);
+        let before = self.interface.clone();
         let ensured = self.ensure(on, assignment).await;
+        let number = |interface: &Managed| interface.link.ifindex;
+        if let Some(before) = before
+            && self.interface.as_ref().map(number) != Some(number(&before))
+        {
+            // Whoever deletes it does not wait for this agent.
+            on.kernel.give_up(&before);
+        }
         self.round.is_look_due = self.interface.is_some();
         match ensured {
             Ok(is_named) => {

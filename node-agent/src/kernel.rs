@@ -65,12 +65,20 @@ pub trait Kernel {
     /// waits with the end of an interface for whoever looks at it.
     fn delete(&mut self, interface: &Managed) -> impl Future<Output = Result<(), Error>>;
 
-    /// Begins a look at an interface; one that is open is given up.
+    /// Begins a look at an interface; one that is open there is given up. Looks at other interfaces go on.
     fn begin(&mut self, interface: &Managed) -> Result<(), Error>;
 
-    /// Reads the next part of the look and hands its peers to `each`. Fails with [`Error::NoLook`] when none is open. An
-    /// error ends the look.
-    fn next(&mut self, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error>;
+    /// Reads the next part of the look at an interface and hands its peers to `each`. Fails with [`Error::NoLook`] when
+    /// none is open. An error ends the look.
+    fn next(
+        &mut self,
+        interface: &Managed,
+        each: &mut dyn FnMut(PeerPart<'_>),
+    ) -> Result<Progress, Error>;
+
+    /// Gives up a look that is open at an interface: as long as it is, the kernel keeps everybody who deletes the
+    /// interface waiting.
+    fn give_up(&mut self, interface: &Managed);
 
     /// Changes the interface's own settings. A look may stay open meanwhile.
     fn configure(&mut self, interface: &Managed, change: &DeviceChange) -> Result<(), Error>;
@@ -90,7 +98,7 @@ pub trait Kernel {
 pub fn whole(kernel: &mut impl Kernel, interface: &Managed) -> Result<ObservedDevice, Error> {
     for _ in 0..LOOKS {
         kernel.begin(interface)?;
-        if let Some(device) = look::whole(|each| kernel.next(each))? {
+        if let Some(device) = look::whole(|each| kernel.next(interface, each))? {
             return Ok(device);
         }
     }

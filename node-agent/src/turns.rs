@@ -1,5 +1,4 @@
-//! The gateways of a node take turns: a step each, and one look at a time. The kernel keeps one look, and whoever began
-//! another would read the first one's peers for its own.
+//! The gateways of a node take turns, a step each, so that none keeps another waiting.
 
 use std::collections::HashMap;
 
@@ -37,16 +36,8 @@ pub async fn take<K: Kernel>(gateways: &mut HashMap<Uid, Gateway>, on: &mut Grou
         next: Step::Idle,
         told: Vec::new(),
     };
-    let mut is_looked = gateways.values().any(Gateway::is_looking);
     for (uid, gateway) in gateways {
-        let is_beside = is_looked && !gateway.is_looking();
-        let result = if is_beside {
-            gateway.step_beside(on)
-        } else {
-            gateway.step(on).await
-        };
-        is_looked = is_beside || gateway.is_looking();
-        let outcome = match result {
+        let outcome = match gateway.step(on).await {
             Ok(step) => {
                 turn.next = turn.next.sooner(step);
                 (step != Step::More).then(|| gateway.settled()).flatten()

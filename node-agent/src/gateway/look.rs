@@ -123,7 +123,7 @@ impl Gateway {
         let table = on.desired;
         // Taken with the first peer and not before: the kernel takes its time to write a datagram.
         let mut guard = None;
-        let progress = on.kernel.next(&mut |part| {
+        let progress = on.kernel.next(interface, &mut |part| {
             let table = guard.get_or_insert_with(|| table.lock());
             fold.part(&part, &mut |seen| self.take_in(table, picture, seen));
         })?;

@@ -107,27 +107,6 @@ impl Gateway {
         result
     }
 
-    /// Whether the gateway has a look open. The kernel keeps one: whoever else began one would read this one's.
-    pub fn is_looking(&self) -> bool {
-        matches!(self.stage, Stage::Looking(_))
-    }
-
-    /// A step beside another gateway's look: what cannot wait, and nothing that needs a look.
-    pub fn step_beside<K: Kernel>(&mut self, on: &mut Ground<'_, K>) -> Result<Step, PassError> {
-        let Some(interface) = self.interface.clone() else {
-            return Ok(Step::Idle);
-        };
-        let now = (on.clock)().mono;
-        match self.hurry(on, &interface, now) {
-            Ok(true) => Ok(Step::More),
-            Ok(false) => Ok(Step::Idle),
-            Err(error) => {
-                self.fail(&error);
-                Err(error)
-            }
-        }
-    }
-
     async fn try_step<K: Kernel>(
         &mut self,
         on: &mut Ground<'_, K>,

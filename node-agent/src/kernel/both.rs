@@ -19,8 +19,6 @@ pub struct Both {
     /// None where the kernel has no WireGuard.
     netlink: Option<Netlink>,
     programs: Userspace,
-    /// Where a look is open.
-    looking: Backend,
 }
 
 impl Both {
@@ -39,7 +37,6 @@ impl Both {
             backend,
             netlink,
             programs,
-            looking: backend,
         })
     }
 
@@ -112,18 +109,28 @@ impl Kernel for Both {
     }
 
     fn begin(&mut self, interface: &Managed) -> Result<(), Error> {
-        self.looking = interface.backend();
-        match self.looking {
+        match interface.backend() {
             Backend::Kernel => self.netlink(interface)?.begin(interface),
             Backend::Userspace => self.programs.begin(interface),
         }
     }
 
-    fn next(&mut self, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error> {
-        match (self.looking, &mut self.netlink) {
-            (Backend::Kernel, Some(netlink)) => netlink.next(each),
-            (Backend::Kernel, None) => Err(Error::NoLook),
-            (Backend::Userspace, _) => self.programs.next(each),
+    fn next(
+        &mut self,
+        interface: &Managed,
+        each: &mut dyn FnMut(PeerPart<'_>),
+    ) -> Result<Progress, Error> {
+        match interface.backend() {
+            Backend::Kernel => self.netlink(interface)?.next(interface, each),
+            Backend::Userspace => self.programs.next(interface, each),
+        }
+    }
+
+    fn give_up(&mut self, interface: &Managed) {
+        match (interface.backend(), &mut self.netlink) {
+            (Backend::Kernel, Some(netlink)) => netlink.give_up(interface),
+            (Backend::Kernel, None) => {}
+            (Backend::Userspace, _) => self.programs.give_up(interface),
         }
     }
 

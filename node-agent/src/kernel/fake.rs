@@ -14,6 +14,7 @@ mod world;
 
 pub use script::{Call, FAILURES, Failure};
 
+use std::collections::HashMap;
 use std::future::{Future, pending, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -36,14 +37,15 @@ use world::{Interface, World};
 #[derive(Default)]
 pub struct Fake {
     world: Arc<Mutex<World>>,
-    look: Option<Look>,
+    /// By the interface's number.
+    looks: HashMap<u32, Look>,
 }
 
 impl Clone for Fake {
     fn clone(&self) -> Self {
         Self {
             world: self.world.clone(),
-            look: None,
+            looks: HashMap::new(),
         }
     }
 }
@@ -346,7 +348,7 @@ impl Kernel for Fake {
     }
 
     fn delete(&mut self, interface: &Managed) -> impl Future<Output = Result<(), Error>> {
-        self.look = None;
+        self.give_up(interface);
         let ifindex = interface.link.ifindex;
         ready(self.call(Call::Delete, Some(ifindex), |world| {
             world.delete(ifindex);
@@ -356,19 +358,23 @@ impl Kernel for Fake {
 
     fn begin(&mut self, interface: &Managed) -> Result<(), Error> {
         let ifindex = interface.link.ifindex;
-        self.look = None;
+        self.give_up(interface);
         let look = self.look_call(Call::Begin, Some(ifindex), |world, interrupted| {
             let device = world.get(ifindex).ok().map(|interface| &interface.device);
             let mut look = Look::begin(ifindex, device, world.room);
             look.coherent &= !interrupted;
             Ok(look)
         })?;
-        self.look = Some(look);
+        self.looks.insert(ifindex, look);
         Ok(())
     }
 
-    fn next(&mut self, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error> {
-        let look = self.look.take();
+    fn next(
+        &mut self,
+        interface: &Managed,
+        each: &mut dyn FnMut(PeerPart<'_>),
+    ) -> Result<Progress, Error> {
+        let look = self.looks.remove(&interface.link.ifindex);
         let ifindex = look.as_ref().map(|look| look.ifindex);
         let moved = self.look_call(Call::Next, ifindex, |world, interrupted| {
             let Some(mut look) = look else {
@@ -380,10 +386,16 @@ impl Kernel for Fake {
             look.next(device, world.room).map(Some)
         })?;
         let (datagram, progress, look) = moved.ok_or(Error::NoLook)?;
-        self.look = look;
+        if let Some(look) = look {
+            self.looks.insert(interface.link.ifindex, look);
+        }
         // Without the lock: who takes the parts in may well ask something.
         datagram.hand_over(each);
         Ok(progress)
+    }
+
+    fn give_up(&mut self, interface: &Managed) {
+        self.looks.remove(&interface.link.ifindex);
     }
 
     fn configure(&mut self, interface: &Managed, change: &DeviceChange) -> Result<(), Error> {

@@ -1,4 +1,6 @@
-//! The real kernel, over netlink: one socket to look, one to change WireGuard interfaces, one for links and addresses.
+//! The real kernel, over netlink: a socket for each look, one to change WireGuard interfaces, one for links and addresses.
+
+use std::collections::HashMap;
 
 use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::netlink::{Limits, LinkInfo, Rtnl, Socket};
@@ -13,7 +15,10 @@ use crate::plan::link::Shape;
 
 /// The kernel's WireGuard and its links, in the network namespace of this process.
 pub struct Netlink {
-    looks: Socket,
+    /// One for each interface that is looked at, by its number.
+    looks: HashMap<u32, Socket>,
+    /// One that nobody looks with.
+    spare: Option<Socket>,
     sets: Socket,
     rtnl: Rtnl,
     carried: Carried,
@@ -23,7 +28,8 @@ impl Netlink {
     /// Opens the sockets. Fails with a refusal `NotSupported` when the kernel has no WireGuard.
     pub fn open() -> Result<Self, Error> {
         Ok(Self {
-            looks: Socket::open()?,
+            looks: HashMap::new(),
+            spare: None,
             sets: Socket::open()?,
             rtnl: Rtnl::open()?,
             carried: Carried::open(Backend::Kernel)?,
@@ -90,7 +96,7 @@ impl Kernel for Netlink {
     /// Peers go first: the other way round costs the kernel 18 ms a peer.
     async fn delete(&mut self, interface: &Managed) -> Result<(), Error> {
         let gone = |error: &Error| error.refusal() == Some(Refusal::NotFound);
-        self.looks.give_up()?;
+        self.give_up(interface);
         match self.set(interface, &DeviceChange::flush()) {
             Err(error) if gone(&error) => return Ok(()),
             result => result?,
@@ -102,11 +108,34 @@ impl Kernel for Netlink {
     }
 
     fn begin(&mut self, interface: &Managed) -> Result<(), Error> {
-        block_in_place(|| self.looks.begin(interface.link.ifindex))
+        let ifindex = interface.link.ifindex;
+        let open = self.looks.remove(&ifindex).or_else(|| self.spare.take());
+        let mut socket = open.map_or_else(Socket::open, Ok)?;
+        block_in_place(|| socket.begin(ifindex))?;
+        self.looks.insert(ifindex, socket);
+        Ok(())
     }
 
-    fn next(&mut self, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error> {
-        block_in_place(|| self.looks.next(each))
+    fn next(
+        &mut self,
+        interface: &Managed,
+        each: &mut dyn FnMut(PeerPart<'_>),
+    ) -> Result<Progress, Error> {
+        let ifindex = interface.link.ifindex;
+        // An error ends the look, and with its socket what the kernel holds for it.
+        let mut socket = self.looks.remove(&ifindex).ok_or(Error::NoLook)?;
+        let progress = block_in_place(|| socket.next(each))?;
+        if progress == Progress::More {
+            self.looks.insert(ifindex, socket);
+        } else {
+            self.spare = Some(socket);
+        }
+        Ok(progress)
+    }
+
+    fn give_up(&mut self, interface: &Managed) {
+        // Its end is the end of the look.
+        self.looks.remove(&interface.link.ifindex);
     }
 
     fn configure(&mut self, interface: &Managed, change: &DeviceChange) -> Result<(), Error> {

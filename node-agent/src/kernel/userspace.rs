@@ -53,7 +53,8 @@ pub struct Userspace {
     /// A silent connection to each program that is known, by its socket's name.
     held: HashMap<String, UnixStream>,
     carried: Carried,
-    look: Option<Look>,
+    /// By the interface's number.
+    looks: HashMap<u32, Look>,
 }
 
 impl Userspace {
@@ -65,7 +66,7 @@ impl Userspace {
             daemons: HashMap::new(),
             held: HashMap::new(),
             carried: Carried::open(Backend::Userspace)?,
-            look: None,
+            looks: HashMap::new(),
         })
     }
 
@@ -210,7 +211,7 @@ impl Kernel for Userspace {
 
     /// A program whose interface is deleted ends, and its peers with it.
     async fn delete(&mut self, interface: &Managed) -> Result<(), Error> {
-        self.look = None;
+        self.give_up(interface);
         if let Some(socket) = &interface.socket {
             self.held.remove(socket);
         }
@@ -237,19 +238,29 @@ impl Kernel for Userspace {
     }
 
     fn begin(&mut self, interface: &Managed) -> Result<(), Error> {
-        self.look = None;
-        self.look = Some(block_in_place(|| uapi(interface).look())?);
+        self.give_up(interface);
+        let look = block_in_place(|| uapi(interface).look())?;
+        self.looks.insert(interface.link.ifindex, look);
         Ok(())
     }
 
-    fn next(&mut self, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error> {
+    fn next(
+        &mut self,
+        interface: &Managed,
+        each: &mut dyn FnMut(PeerPart<'_>),
+    ) -> Result<Progress, Error> {
+        let ifindex = interface.link.ifindex;
         // Anything but that there is more ends the look.
-        let mut look = self.look.take().ok_or(Error::NoLook)?;
+        let mut look = self.looks.remove(&ifindex).ok_or(Error::NoLook)?;
         let progress = block_in_place(|| look.next(each))?;
         if progress == Progress::More {
-            self.look = Some(look);
+            self.looks.insert(ifindex, look);
         }
         Ok(progress)
+    }
+
+    fn give_up(&mut self, interface: &Managed) {
+        self.looks.remove(&interface.link.ifindex);
     }
 
     /// A program that cannot have a port has none afterwards, so it gets back the one it had.

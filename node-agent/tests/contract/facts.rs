@@ -71,6 +71,7 @@ macro_rules! every_fact {
             a_change_while_a_look_is_open_is_done_and_noticed_unless_it_is_a_snapshot
             a_look_that_was_written_before_a_change_is_coherent_and_old
             a_look_that_is_begun_gives_up_the_one_that_is_open
+            looks_at_two_interfaces_go_on_side_by_side
             without_a_look_there_is_nothing_to_read
             an_interface_can_be_deleted_while_it_is_looked_at
             a_set_replaces_prefixes_and_keepalive_and_keeps_the_rest

@@ -6,7 +6,7 @@ use culvert_node_agent::interface::Managed;
 use culvert_node_agent::kernel::{Kernel, whole};
 use culvert_wireguard::{AllowedIps, DesiredPeer, Error, PeerChange, Progress, PublicKey};
 
-use super::{Bed, created, desired, ipv4, key, keys, peers, set};
+use super::{Bed, MTU, created, desired, ipv4, key, keys, mark, peers, set};
 
 /// Peers whose look takes many datagrams.
 const MANY: u32 = 1_000;
@@ -14,14 +14,14 @@ const MANY: u32 = 1_000;
 /// Begins a look at many peers and reads its first datagram.
 fn begin(kernel: &mut impl Kernel, interface: &Managed) {
     kernel.begin(interface).unwrap();
-    assert_eq!(kernel.next(&mut |_| {}).unwrap(), Progress::More);
+    assert_eq!(kernel.next(interface, &mut |_| {}).unwrap(), Progress::More);
 }
 
 /// Reads the open look to its end: how many peers began, and whether it was coherent.
-fn finish(kernel: &mut impl Kernel) -> (usize, bool) {
+fn finish(kernel: &mut impl Kernel, interface: &Managed) -> (usize, bool) {
     let mut begun = 0;
     loop {
-        let progress = kernel.next(&mut |part| begun += usize::from(part.begins));
+        let progress = kernel.next(interface, &mut |part| begun += usize::from(part.begins));
         if let Progress::Done { coherent, .. } = progress.unwrap() {
             return (begun, coherent);
         }
@@ -62,7 +62,7 @@ pub async fn a_peer_of_many_prefixes_comes_in_parts_that_follow_one_another(bed:
     kernel.begin(&interface).unwrap();
     let mut parts: Vec<(PublicKey, bool, usize)> = Vec::new();
     loop {
-        let progress = kernel.next(&mut |part| {
+        let progress = kernel.next(&interface, &mut |part| {
             parts.push((*part.public_key, part.begins, part.allowed_ips.len()));
         });
         if progress.unwrap() != Progress::More {
@@ -92,16 +92,16 @@ pub async fn a_change_while_a_look_is_open_is_done_and_noticed_unless_it_is_a_sn
     let many: Vec<_> = (0..MANY).map(set).collect();
     kernel.change(&interface, &many).unwrap();
     kernel.begin(&interface).unwrap();
-    assert_eq!(finish(&mut kernel), (many.len(), true));
+    assert_eq!(finish(&mut kernel, &interface), (many.len(), true));
     let own = PeerChange::Remove(key(MANY - 1));
     begin(&mut kernel, &interface);
     kernel.change(&interface, &[own]).unwrap();
-    assert_eq!(finish(&mut kernel).1, B::SNAPSHOT);
+    assert_eq!(finish(&mut kernel, &interface).1, B::SNAPSHOT);
     // And if somebody else does it.
     begin(&mut kernel, &interface);
     let nothing = PeerChange::Forget(key(MANY + 1));
     bed.open().change(&interface, &[nothing]).unwrap();
-    assert_eq!(finish(&mut kernel).1, B::SNAPSHOT);
+    assert_eq!(finish(&mut kernel, &interface).1, B::SNAPSHOT);
     assert_eq!(peers(&mut kernel, &interface).len(), many.len() - 1);
 }
 
@@ -110,7 +110,7 @@ pub async fn a_look_that_was_written_before_a_change_is_coherent_and_old(bed: &i
     kernel.change(&interface, &[set(1), set(2)]).unwrap();
     kernel.begin(&interface).unwrap();
     kernel.change(&interface, &[PeerChange::Remove(key(1))]).unwrap();
-    assert_eq!(finish(&mut kernel), (2, true));
+    assert_eq!(finish(&mut kernel, &interface), (2, true));
     assert_eq!(peers(&mut kernel, &interface).len(), 1);
 }
 
@@ -122,7 +122,7 @@ pub async fn a_look_ends_early_when_the_last_peer_it_has_shown_is_gone(bed: &imp
     // The second datagram has been written by now; it ends before the middle.
     let head: Vec<_> = (0..MANY / 2).map(key).map(PeerChange::Remove).collect();
     kernel.change(&interface, &head).unwrap();
-    let (begun, coherent) = finish(&mut kernel);
+    let (begun, coherent) = finish(&mut kernel, &interface);
     assert!(!coherent && begun < many.len() / 2);
     assert_eq!(peers(&mut kernel, &interface).len(), many.len() / 2);
 }
@@ -141,7 +141,7 @@ pub async fn a_look_may_miss_the_peer_after_one_that_was_cut_off(bed: &impl Bed)
     kernel.change(&interface, &[PeerChange::Remove(key(2))]).unwrap();
     let mut begun = Vec::new();
     while kernel
-        .next(&mut |part| begun.extend(part.begins.then_some(*part.public_key)))
+        .next(&interface, &mut |part| begun.extend(part.begins.then_some(*part.public_key)))
         .unwrap()
         == Progress::More
     {}
@@ -159,9 +159,27 @@ pub async fn a_look_that_is_begun_gives_up_the_one_that_is_open(bed: &impl Bed) 
     assert!(found == (0..MANY).map(key).collect());
 }
 
+pub async fn looks_at_two_interfaces_go_on_side_by_side(bed: &impl Bed) {
+    let (mut kernel, one) = created(bed).await;
+    let other = kernel.create(&bed.name(), &mark(), MTU).await.unwrap();
+    let many: Vec<_> = (0..MANY).map(set).collect();
+    kernel.change(&one, &many).unwrap();
+    kernel.change(&other, &many[1..]).unwrap();
+    begin(&mut kernel, &one);
+    begin(&mut kernel, &other);
+    assert_eq!(finish(&mut kernel, &one), (many.len(), true));
+    // Nor does the end of one end the other.
+    kernel.delete(&one).await.unwrap();
+    assert_eq!(finish(&mut kernel, &other), (many.len() - 1, true));
+    begin(&mut kernel, &other);
+    kernel.give_up(&other);
+    assert!(matches!(kernel.next(&other, &mut |_| {}), Err(Error::NoLook)));
+    kernel.delete(&other).await.unwrap();
+}
+
 pub async fn without_a_look_there_is_nothing_to_read(bed: &impl Bed) {
     let (mut kernel, interface) = created(bed).await;
-    let none = |kernel: &mut _| matches!(Kernel::next(kernel, &mut |_| {}), Err(Error::NoLook));
+    let none = |kernel: &mut _| matches!(Kernel::next(kernel, &interface, &mut |_| {}), Err(Error::NoLook));
     assert!(none(&mut kernel));
     whole(&mut kernel, &interface).unwrap();
     assert!(none(&mut kernel));
@@ -175,5 +193,5 @@ pub async fn an_interface_can_be_deleted_while_it_is_looked_at(bed: &impl Bed) {
     // On Linux whoever deletes an interface waits for those who look at it.
     kernel.delete(&interface).await.unwrap();
     assert_eq!(kernel.link(&interface.link.name).await.unwrap(), None);
-    assert!(matches!(kernel.next(&mut |_| {}), Err(Error::NoLook)));
+    assert!(matches!(kernel.next(&interface, &mut |_| {}), Err(Error::NoLook)));
 }

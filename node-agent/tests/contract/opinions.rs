@@ -77,7 +77,7 @@ fn userspace_secrets_are_wiped() {
         assert_eq!(held(), 0, "before any look");
         kernel.begin(&interface).unwrap();
         assert!(held() > 0, "in the middle of a look");
-        while kernel.next(&mut |_| {}).unwrap() == Progress::More {}
+        while kernel.next(&interface, &mut |_| {}).unwrap() == Progress::More {}
         assert_eq!(held(), 0, "after a look");
         kernel.begin(&interface).unwrap();
         drop(kernel);

@@ -278,10 +278,14 @@ impl<K: Kernel> Kernel for Probed<K> {
         self.kernel.begin(interface)
     }
 
-    fn next(&mut self, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error> {
+    fn next(
+        &mut self,
+        interface: &Managed,
+        each: &mut dyn FnMut(PeerPart<'_>),
+    ) -> Result<Progress, Error> {
         self.probe.pass();
         let (mut peers, mut located) = (0, 0);
-        let progress = self.kernel.next(&mut |part| {
+        let progress = self.kernel.next(interface, &mut |part| {
             peers += usize::from(part.begins);
             located += usize::from(part.endpoint.is_some_and(|endpoint| !endpoint.is_forgotten()));
             each(part);
@@ -297,6 +301,10 @@ impl<K: Kernel> Kernel for Probed<K> {
             }
         }
         Ok(progress)
+    }
+
+    fn give_up(&mut self, interface: &Managed) {
+        self.kernel.give_up(interface);
     }
 
     fn configure(&mut self, interface: &Managed, change: &DeviceChange) -> Result<(), Error> {
