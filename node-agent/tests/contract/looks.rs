@@ -165,8 +165,8 @@ pub async fn looks_at_two_interfaces_go_on_side_by_side(bed: &impl Bed) {
     let many: Vec<_> = (0..MANY).map(set).collect();
     kernel.change(&one, &many).unwrap();
     kernel.change(&other, &many[1..]).unwrap();
-    begin(&mut kernel, &one);
-    begin(&mut kernel, &other);
+    kernel.begin(&one).unwrap();
+    kernel.begin(&other).unwrap();
     assert_eq!(finish(&mut kernel, &one), (many.len(), true));
     // Nor does the end of one end the other.
     kernel.delete(&one).await.unwrap();
