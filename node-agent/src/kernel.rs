@@ -70,11 +70,7 @@ pub trait Kernel {
 
     /// Reads the next part of the look at an interface and hands its peers to `each`. Fails with [`Error::NoLook`] when
     /// none is open. An error ends the look.
-    fn next(
-        &mut self,
-        interface: &Managed,
-        each: &mut dyn FnMut(PeerPart<'_>),
-    ) -> Result<Progress, Error>;
+    fn next(&mut self, interface: &Managed, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error>;
 
     /// Gives up a look that is open at an interface: as long as it is, the kernel keeps everybody who deletes the
     /// interface waiting.

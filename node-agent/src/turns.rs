@@ -201,7 +201,10 @@ mod tests {
             wanted.sort_unstable();
             assert_eq!(found, wanted, "gateway {of}");
             let state = gateways[&format!("uid-{of}")].state();
-            assert_eq!((state.public_key, state.applied), (device.settings.public_key, Some(1_000)));
+            assert_eq!(
+                (state.public_key, state.applied),
+                (device.settings.public_key, Some(1_000))
+            );
             keys.push(device.settings.public_key.unwrap());
         }
         keys.dedup();

@@ -24,14 +24,24 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The agent's own writes so far.
 fn reports(agent: &Agent) -> usize {
     let calls = agent.proxy.calls();
-    calls.iter().filter(|call| call.kind == "gatewaynodes/status").count()
+    calls
+        .iter()
+        .filter(|call| call.kind == "gatewaynodes/status")
+        .count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agent_reports_no_more_often_than_its_gateways_nodes_allow() -> Result<()> {
     let site = Site::start(PEERS).await?;
     let agent = Agent::start(&site, PEERS).await?;
-    let patch = ["patch", "wireguardgateway/default", "--subresource=status", "--type=merge", "-p", NODES];
+    let patch = [
+        "patch",
+        "wireguardgateway/default",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        NODES,
+    ];
     site.api.kubectl(&patch, None).await?;
     // Whatever was under way under the old pace.
     wait::pass(2 * PAUSE).await;
@@ -51,7 +61,11 @@ async fn agent_reports_no_more_often_than_its_gateways_nodes_allow() -> Result<(
     // And in the end it says that it is done.
     let last = site.version_of_peer(PEERS + FURTHER - 1).await?;
     wait::until("the last peer to be reported", SOON, || async {
-        let applied = site.report().await?.status.and_then(|status| status.applied_resource_version);
+        let applied = site
+            .report()
+            .await?
+            .status
+            .and_then(|status| status.applied_resource_version);
         let applied: u64 = applied.unwrap_or_default().parse()?;
         Ok((applied >= last).then_some(()))
     })

@@ -115,11 +115,7 @@ impl Kernel for Both {
         }
     }
 
-    fn next(
-        &mut self,
-        interface: &Managed,
-        each: &mut dyn FnMut(PeerPart<'_>),
-    ) -> Result<Progress, Error> {
+    fn next(&mut self, interface: &Managed, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error> {
         match interface.backend() {
             Backend::Kernel => self.netlink(interface)?.next(interface, each),
             Backend::Userspace => self.programs.next(interface, each),

@@ -369,11 +369,7 @@ impl Kernel for Fake {
         Ok(())
     }
 
-    fn next(
-        &mut self,
-        interface: &Managed,
-        each: &mut dyn FnMut(PeerPart<'_>),
-    ) -> Result<Progress, Error> {
+    fn next(&mut self, interface: &Managed, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error> {
         let look = self.looks.remove(&interface.link.ifindex);
         let ifindex = look.as_ref().map(|look| look.ifindex);
         let moved = self.look_call(Call::Next, ifindex, |world, interrupted| {

@@ -116,11 +116,7 @@ impl Kernel for Netlink {
         Ok(())
     }
 
-    fn next(
-        &mut self,
-        interface: &Managed,
-        each: &mut dyn FnMut(PeerPart<'_>),
-    ) -> Result<Progress, Error> {
+    fn next(&mut self, interface: &Managed, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error> {
         let ifindex = interface.link.ifindex;
         // An error ends the look, and with its socket what the kernel holds for it.
         let mut socket = self.looks.remove(&ifindex).ok_or(Error::NoLook)?;

@@ -244,11 +244,7 @@ impl Kernel for Userspace {
         Ok(())
     }
 
-    fn next(
-        &mut self,
-        interface: &Managed,
-        each: &mut dyn FnMut(PeerPart<'_>),
-    ) -> Result<Progress, Error> {
+    fn next(&mut self, interface: &Managed, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error> {
         let ifindex = interface.link.ifindex;
         // Anything but that there is more ends the look.
         let mut look = self.looks.remove(&ifindex).ok_or(Error::NoLook)?;

@@ -141,7 +141,9 @@ pub async fn a_look_may_miss_the_peer_after_one_that_was_cut_off(bed: &impl Bed)
     kernel.change(&interface, &[PeerChange::Remove(key(2))]).unwrap();
     let mut begun = Vec::new();
     while kernel
-        .next(&interface, &mut |part| begun.extend(part.begins.then_some(*part.public_key)))
+        .next(&interface, &mut |part| {
+            begun.extend(part.begins.then_some(*part.public_key));
+        })
         .unwrap()
         == Progress::More
     {}

@@ -216,12 +216,8 @@ impl Node {
             self.speak(number);
         }
         self.wait(5);
-        if self.leaving {
-            if self.gateway.state().drained {
-                return Ok(());
-            }
-            let result = self.gateway.drain(&mut self.kernel).await;
-            return result.map_err(|error| format!("{error}: {error:?}"));
+        if self.leaving && self.gateway.state().drained {
+            return Ok(());
         }
         let now = AtomicU64::new(self.boot);
         let result = self.steps(&now).await;
@@ -238,6 +234,9 @@ impl Node {
             metrics: &self.metrics,
             clock: &|| clocks(now.load(Ordering::Relaxed)),
         };
+        if self.leaving {
+            return self.gateway.drain(&mut on).await;
+        }
         let news = on.desired.lock().news();
         self.gateway.news(&news);
         let mut first = self.gateway.tick(&mut on, &self.assignment, true).await;

@@ -131,12 +131,10 @@ impl Rtnl {
             }
             connection.handle.clone()
         };
-        handle
-            .request(message)
-            .map_err(|_| Error::Disconnected {
-                action,
-                object: object.to_owned(),
-            })
+        handle.request(message).map_err(|_| Error::Disconnected {
+            action,
+            object: object.to_owned(),
+        })
     }
 }
 

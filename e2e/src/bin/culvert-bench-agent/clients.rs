@@ -39,10 +39,7 @@ impl Gateway {
     pub fn find() -> Result<Self> {
         let ask = |what: &str| netns::run(Command::new("wg").args(["show", INTERFACE, what]));
         let key = STANDARD.decode(ask("public-key")?.trim())?;
-        let key: [u8; 32] = key
-            .try_into()
-            .ok()
-            .context("a public key has 32 bytes")?;
+        let key: [u8; 32] = key.try_into().ok().context("a public key has 32 bytes")?;
         Ok(Self {
             public_key: key.into(),
             endpoint: (Ipv4Addr::LOCALHOST, ask("listen-port")?.trim().parse()?).into(),

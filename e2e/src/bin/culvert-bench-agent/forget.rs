@@ -158,7 +158,12 @@ pub async fn everybody(stage: &mut Stage, peers: u32, figures: &mut Figures) -> 
     ensure!(look.located == 0, "{} are still somewhere", look.located);
     let kept: Vec<f64> = probe.record().kept.iter().map(Duration::as_secs_f64).collect();
     let name = |what: &str| format!("{peers} clients go silent: {what}");
-    figures.add(&name("endpoint kept after the handshake, p50"), median(kept.clone()), "s", "");
+    figures.add(
+        &name("endpoint kept after the handshake, p50"),
+        median(kept.clone()),
+        "s",
+        "",
+    );
     figures.add(
         &name("endpoint kept after the handshake, longest"),
         quantile(kept, 1.0),

@@ -278,11 +278,7 @@ impl<K: Kernel> Kernel for Probed<K> {
         self.kernel.begin(interface)
     }
 
-    fn next(
-        &mut self,
-        interface: &Managed,
-        each: &mut dyn FnMut(PeerPart<'_>),
-    ) -> Result<Progress, Error> {
+    fn next(&mut self, interface: &Managed, each: &mut dyn FnMut(PeerPart<'_>)) -> Result<Progress, Error> {
         self.probe.pass();
         let (mut peers, mut located) = (0, 0);
         let progress = self.kernel.next(interface, &mut |part| {
