@@ -47,6 +47,9 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// The interface that `examples/gateway.yaml` asks for.
 pub const INTERFACE: &str = "cv0";
 
+/// The hardware address of the gateway on the clients' side, of those that anybody may use.
+const BRIDGE: &str = "02:00:00:00:00:01";
+
 const OPERATOR_SIDE: &str = "192.0.2.1";
 const AGENT_SIDE: &str = "192.0.2.2";
 
@@ -104,7 +107,8 @@ impl Bed {
         netns::run(Command::new("ip").args(["addr", "add", &format!("{OPERATOR_SIDE}/24"), "dev", "node0"]))?;
         netns::run(Command::new("ip").args(["link", "set", "node0", "up"]))?;
         gateway.address("eth0", &format!("{AGENT_SIDE}/24"))?;
-        gateway.ip(&["link", "add", "br0", "type", "bridge"])?;
+        // With an address of its own: otherwise it has its lowest port's, and a client that comes changes it for all.
+        gateway.ip(&["link", "add", "br0", "address", BRIDGE, "type", "bridge"])?;
         gateway.address("br0", &format!("{GATEWAY}/{OUTSIDE}"))?;
 
         let options = Options {

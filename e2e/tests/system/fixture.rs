@@ -5,7 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use culvert_crds::{NameRef, WireGuardKey, WireGuardKeySpec};
-use culvert_e2e::{Bed, Client, wait};
+use culvert_e2e::{
+    Bed, Client,
+    wait::{self, Stopwatch},
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{Api, api::PostParams};
 
@@ -14,6 +17,9 @@ pub const WINDOW: u64 = 180;
 
 /// What a gateway may take beyond it.
 pub const SLACK: u64 = 10;
+
+/// The agent's tick.
+const TICK: Duration = Duration::from_secs(5);
 
 /// How long a repair may take: the agent's tick of 5 s, and a moment for the test to see it.
 pub const ONE_TICK: Duration = Duration::from_millis(5_500);
@@ -69,13 +75,20 @@ pub async fn forgotten_by_then(bed: &Bed, client: &Client, age: Duration) -> Res
     Ok(())
 }
 
-/// Waits until nothing tells that a client was ever there.
+/// Waits until nothing tells that a client was ever there. It looks once a tick: what takes minutes of a clock that travels
+/// is to take seconds.
 pub async fn blank(bed: &Bed, client: &Client, within: Duration) -> Result<()> {
-    wait::until("every trace to go", within, || async {
-        let peer = bed.peer(&client.public_key)?.context("the peer")?;
-        Ok(peer.is_blank().then_some(()))
-    })
-    .await
+    let clock = Stopwatch::start();
+    while !bed.peer(&client.public_key)?.context("the peer")?.is_blank() {
+        ensure!(
+            clock.elapsed() < within,
+            "a trace of {} is left after {} s",
+            client.name,
+            within.as_secs()
+        );
+        wait::pass(TICK).await;
+    }
+    Ok(())
 }
 
 /// Applies keys that nobody connects with, numbered from `first` on.
