@@ -206,6 +206,8 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
 #[tokio::test]
 async fn process_writes_no_file_but_the_key() -> Result<()> {
     let mut bed = Bed::start().await?;
+    let mut laptop = Client::new(&bed, "laptop", 77)?;
+    laptop.register(&bed).await?;
     let (mut session, _) = bed.session().await?;
     bed.terminate_agent().await?;
     // The key that the interface holds is not made anew: the file is.
@@ -216,8 +218,6 @@ async fn process_writes_no_file_but_the_key() -> Result<()> {
     }
     let folder = written.path().display().to_string();
     let layered = ["unshare", "--mount", "sh", "-c", LAYERED, "sh", &folder];
-    let mut laptop = Client::new(&bed, "laptop", 77)?;
-    laptop.register(&bed).await?;
     // Twice, the second time after a crash: the file is found then.
     for round in 0..2 {
         let command = bed.gateway.wrap(&behind(&layered, &bed.agent_command()?));
