@@ -15,7 +15,7 @@ mod release;
 mod verdict;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};

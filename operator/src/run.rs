@@ -24,6 +24,9 @@ use crate::observe;
 use crate::plan::{NewClaim, Plan, Promised, Step, plan};
 use crate::world::{Change, Kind, Target, Uid, World};
 
+#[cfg(test)]
+mod tests;
+
 /// Changes that may wait for the loop before a watch has to.
 const BACKLOG: usize = 1024;
 
@@ -97,20 +100,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = ()>) {
         health,
         metrics,
     } = parts;
-    let mut operator = Operator {
-        events: Events::new(client.clone()),
-        client,
-        metrics,
-        clock,
-        chance: Chance::new(),
-        world: World::default(),
-        concurrency,
-        steps: JoinSet::new(),
-        promised: Promised::default(),
-        attempts: HashMap::new(),
-        unserved: HashMap::new(),
-        counted: Duration::ZERO,
-    };
+    let mut operator = Operator::new(client, clock, concurrency, metrics);
     let mut stop = std::pin::pin!(stop);
     while operator.live(&mut election, &health, stop.as_mut()).await == End::Rewound {
         tracing::warn!(
@@ -141,6 +131,23 @@ enum End {
 }
 
 impl Operator {
+    fn new(client: Client, clock: Clock, concurrency: usize, metrics: Arc<Metrics>) -> Self {
+        Self {
+            events: Events::new(client.clone()),
+            client,
+            metrics,
+            clock,
+            chance: Chance::new(),
+            world: World::default(),
+            concurrency,
+            steps: JoinSet::new(),
+            promised: Promised::default(),
+            attempts: HashMap::new(),
+            unserved: HashMap::new(),
+            counted: Duration::ZERO,
+        }
+    }
+
     /// From the first list until the world is of no use any more.
     async fn live(
         &mut self,
@@ -317,8 +324,8 @@ impl Operator {
         let now = self.clock.now().mono;
         if let Some(claim) = &done.claim {
             self.promised.remove(claim);
-            // Another key may have waited to see what becomes of its public key.
-            self.world.touch_rivals(Some(claim.public_key));
+            // Another key may have waited to see what becomes of its public key, and be the only one by now.
+            self.world.touch_carriers(Some(claim.public_key));
         }
         done.listed
             .iter()

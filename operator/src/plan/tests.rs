@@ -60,19 +60,19 @@ fn owned(key: KeyView<'_>) -> Key {
 }
 
 /// The uid of whatever has this name.
-fn uid(name: &str) -> Uid {
+pub(crate) fn uid(name: &str) -> Uid {
     let mix =
         |n: u128, byte: u8| (n ^ u128::from(byte)).wrapping_mul(0x0000_0100_0000_01b3_0000_0000_0000_013b);
     Uid::from_u128(name.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, mix))
 }
 
-fn public_key(n: u8) -> PublicKey {
+pub(crate) fn public_key(n: u8) -> PublicKey {
     let mut bytes = [7; 32];
     bytes[0] = n;
     PublicKey::from_bytes(bytes)
 }
 
-fn key(name: &str, n: u8) -> Key {
+pub(crate) fn key(name: &str, n: u8) -> Key {
     Key {
         uid: uid(name),
         namespace: "tenant".to_owned(),
@@ -90,7 +90,7 @@ fn key(name: &str, n: u8) -> Key {
     }
 }
 
-fn pool(v4: &str) -> Pool {
+pub(crate) fn pool(v4: &str) -> Pool {
     Pool {
         uid: uid("pool"),
         created: 1,
@@ -116,7 +116,7 @@ fn pool(v4: &str) -> Pool {
     }
 }
 
-fn gateway() -> Gateway {
+pub(crate) fn gateway() -> Gateway {
     Gateway {
         uid: uid("gateway"),
         created: 1,
@@ -133,7 +133,7 @@ fn gateway() -> Gateway {
     }
 }
 
-fn node(name: &str) -> Node {
+pub(crate) fn node(name: &str) -> Node {
     Node {
         uid: uid(name),
         name: name.to_owned(),
