@@ -59,6 +59,17 @@ pub async fn execute(client: &Client, events: &Events, step: Step) -> Outcome {
             outcome
         }
         Step::CreateGatewayNode(new) => create_gateway_node(client, new).await,
+        Step::MoveGatewayNode {
+            name,
+            resource_version,
+            endpoint_host,
+        } => {
+            let patch = json!({
+                "metadata": { "resourceVersion": resource_version.to_string() },
+                "spec": { "endpointHost": endpoint_host },
+            });
+            all(Kind::GatewayNode).merge(&name, patch).await
+        }
         Step::DrainGatewayNode {
             name,
             resource_version,

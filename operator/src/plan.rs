@@ -67,6 +67,15 @@ pub enum Step {
     },
     /// Ask a selected node to serve.
     CreateGatewayNode(NewGatewayNode),
+    /// Say where clients connect now.
+    MoveGatewayNode {
+        /// Name of the gateway node.
+        name: String,
+        /// The version that was planned for.
+        resource_version: u64,
+        /// The host.
+        endpoint_host: String,
+    },
     /// Ask a node to leave.
     DrainGatewayNode {
         /// Name of the gateway node.

@@ -41,7 +41,9 @@ pub fn plan(world: &World, now: Now, plan: &mut Plan) {
                 }
                 // It leaves first, and is made again when it has left.
                 Some(existing) if existing.leaving || existing.gateway_uid != gateway.uid => continue,
-                Some(_) => {}
+                Some(existing) => plan
+                    .steps
+                    .extend(follow(gateway, node, existing).map(|step| (Target::Fleet, step))),
             }
             wanted.insert(name);
         }
@@ -92,14 +94,29 @@ fn selects(gateway: &Gateway, node: &Node) -> bool {
         .all(|(label, value)| node.labels.get(label) == Some(value))
 }
 
-fn new(gateway: &Gateway, node: &Node, name: &str) -> NewGatewayNode {
-    let endpoint_host = match &gateway.host_template {
+/// Where clients connect.
+fn host(gateway: &Gateway, node: &Node) -> Option<String> {
+    match &gateway.host_template {
         Some(template) => Some(template.replace("{node}", &node.name)),
         None => node
             .external_address
             .clone()
             .or_else(|| node.internal_address.clone()),
-    };
+    }
+}
+
+/// A node gets its addresses some time after it has registered, and may get others. One that has none for the moment
+/// keeps its clients.
+fn follow(gateway: &Gateway, node: &Node, existing: &GatewayNode) -> Option<Step> {
+    let endpoint_host = host(gateway, node)?;
+    (existing.endpoint_host.as_ref() != Some(&endpoint_host)).then(|| Step::MoveGatewayNode {
+        name: existing.name.clone(),
+        resource_version: existing.resource_version,
+        endpoint_host,
+    })
+}
+
+fn new(gateway: &Gateway, node: &Node, name: &str) -> NewGatewayNode {
     NewGatewayNode {
         name: name.to_owned(),
         gateway: GatewayRef {
@@ -108,7 +125,7 @@ fn new(gateway: &Gateway, node: &Node, name: &str) -> NewGatewayNode {
         },
         node: node.name.clone(),
         node_uid: node.uid,
-        endpoint_host,
+        endpoint_host: host(gateway, node),
     }
 }
 

@@ -250,7 +250,7 @@ impl Bed {
             gateway: "gw".to_owned(),
             gateway_uid: uid("gateway"),
             node: node.to_owned(),
-            endpoint_host: None,
+            endpoint_host: Some("192.0.2.1".to_owned()),
             drain: false,
             leaving: false,
             report: Some(report),
@@ -391,6 +391,11 @@ impl Bed {
                 };
                 self.world
                     .apply(Change::GatewayNode(Box::new(node)), self.now.mono);
+            }
+            Step::MoveGatewayNode {
+                name, endpoint_host, ..
+            } => {
+                self.change_node(&name, |node| node.endpoint_host = Some(endpoint_host.clone()));
             }
             Step::DrainGatewayNode { name, .. } => {
                 self.change_node(&name, |node| {

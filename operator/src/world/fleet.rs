@@ -241,6 +241,9 @@ impl World {
             (n.drain, n.leaving, report)
         };
         let turned = before.as_ref().map(view) != Some(view(&node));
+        if before.as_ref().is_some_and(|before| before.endpoint_host != node.endpoint_host) {
+            self.touch(Target::Fleet);
+        }
         let pools = self
             .gateways
             .get(&node.gateway)
