@@ -349,6 +349,7 @@ impl Operator {
             // Another try at once would find what this one has found, which was known before.
             let idle = match done.kind {
                 StepKind::CreateClaim => !news && !own,
+                StepKind::DeleteClaim | StepKind::DeleteGatewayNode => !news,
                 StepKind::ReleaseOrphan | StepKind::ReleaseClaim => !news && self.holds(&done.target),
                 _ => false,
             };

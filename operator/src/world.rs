@@ -142,6 +142,8 @@ type Turn = (u32, Uid);
 #[derive(Debug)]
 struct Listing {
     version: u64,
+    /// When its first page came.
+    begun: Duration,
     /// What it has named; keys and claims are marked in their tables.
     named: HashSet<Uid>,
 }
@@ -183,7 +185,7 @@ pub struct World {
     rewound: bool,
     /// Claims that the watch has yet to come to.
     ahead: HashSet<Uid, Quick>,
-    /// What went lately, and when: the reply to a write may still speak of it.
+    /// What went lately, and when: the reply to a write, a list or a watch may still speak of it.
     gone: HashMap<Uid, Duration>,
     /// How many of those there may be before the old ones are looked for.
     gone_most: usize,
@@ -263,6 +265,16 @@ impl World {
         known >= version
     }
 
+    /// Whether an object is gone that is spoken of. Of what the operator deletes itself it learns by the reply, and the
+    /// watch, or a list, may be behind. A uid never comes back: where a list that began long afterwards names it, the list
+    /// is of another history.
+    fn is_over(&mut self, kind: Kind, uid: &Uid) -> bool {
+        let Some(at) = self.gone.get(uid) else { return false };
+        let listing = self.listing.get(&kind);
+        self.rewound |= listing.is_some_and(|listing| listing.begun > *at + GONE_FOR);
+        true
+    }
+
     /// Takes in what a watch says.
     pub fn apply(&mut self, change: Change, now: Duration) {
         match change {
@@ -271,6 +283,8 @@ impl World {
                 self.apply_key(*key);
                 self.listed(Kind::Key, &uid);
             }
+            Change::Claim(claim) if self.is_over(Kind::Claim, &claim.uid) => {}
+            Change::GatewayNode(node) if self.is_over(Kind::GatewayNode, &node.uid) => {}
             Change::Claim(claim) => {
                 let uid = claim.uid;
                 self.apply_claim(*claim, now);
@@ -319,6 +333,7 @@ impl World {
             Change::ListBegins(kind, version) => {
                 let listing = Listing {
                     version,
+                    begun: now,
                     named: HashSet::new(),
                 };
                 self.listing.insert(kind, listing);
@@ -329,7 +344,7 @@ impl World {
                 }
             }
             Change::ListComplete(kind) => {
-                let Some(Listing { version, named }) = self.listing.remove(&kind) else {
+                let Some(Listing { version, named, .. }) = self.listing.remove(&kind) else {
                     return;
                 };
                 if kind == Kind::Claim {
@@ -431,7 +446,9 @@ impl World {
 
     fn remove(&mut self, kind: Kind, uid: &Uid, now: Duration) {
         if self.gone.len() > self.gone_most {
-            self.gone.retain(|_, at| now.saturating_sub(*at) < GONE_FOR);
+            // A list under way speaks of what there was when it began.
+            let since = self.listing.values().map(|listing| listing.begun).min().unwrap_or(now);
+            self.gone.retain(|_, at| since.saturating_sub(*at) < GONE_FOR);
             // Twice what is left: looking costs as much as there is, and must not be done for each.
             self.gone_most = GONE_LEAST.max(2 * self.gone.len());
         }

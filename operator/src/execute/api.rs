@@ -91,6 +91,8 @@ impl<'a> Objects<'a> {
             ..DeleteParams::default()
         };
         match self.send(self.request.delete(name, &params)).await {
+            // Somebody's finalizer keeps it.
+            Ok(kept) if kept.metadata.deleting => Ok(self.read(&kept).into_iter().collect()),
             Ok(_) | Err(Failure::NotFound) => Ok(vec![Change::Gone(self.kind, uid)]),
             Err(failure) => Err(failure),
         }

@@ -158,6 +158,29 @@ fn a_claim_that_only_a_reply_has_shown_survives_a_list_that_began_before_it() {
 }
 
 #[test]
+fn a_deleted_claim_is_not_brought_back_by_a_watch_that_is_behind() {
+    let mut bed = Bed::new("10.64.0.0/30");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.delete_key("laptop");
+    bed.settle();
+    let released = bed.claims.values().next().unwrap().clone();
+    bed.pass(601);
+    bed.settle();
+    bed.put_key(key("phone", 2));
+    bed.settle();
+    assert_eq!(bed.addresses("phone").first(), released.addresses.first().as_ref());
+    // What the watch has to say of it comes only now.
+    let uid = released.uid;
+    bed.world.apply(Change::Claim(Box::new(released)), bed.now.mono);
+    assert!(bed.world.claim(&uid).is_none());
+    bed.world.apply(Change::Gone(Kind::Claim, uid), bed.now.mono);
+    bed.put_key(key("tablet", 3));
+    bed.settle();
+    assert_eq!(bed.ready("tablet"), Some(Reason::PoolExhausted));
+}
+
+#[test]
 fn a_deleted_key_is_not_brought_back_by_the_reply_to_a_write() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.put_key(key("laptop", 1));
