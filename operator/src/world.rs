@@ -162,6 +162,8 @@ pub struct World {
     shares: HashMap<(Symbol, Symbol), Share, Quick>,
     held_by_pool: HashMap<Symbol, i64, Quick>,
     awaiting: BTreeSet<(Symbol, u64, Slot)>,
+    /// Of each pool the watermark that was planned for last.
+    watermarks: HashMap<String, u64, Quick>,
     proofs: HashMap<String, Proof>,
     /// Namespaces that are being listed for one.
     proving: HashSet<String>,
@@ -269,7 +271,9 @@ impl World {
     /// watch, or a list, may be behind. A uid never comes back: where a list that began long afterwards names it, the list
     /// is of another history.
     fn is_over(&mut self, kind: Kind, uid: &Uid) -> bool {
-        let Some(at) = self.gone.get(uid) else { return false };
+        let Some(at) = self.gone.get(uid) else {
+            return false;
+        };
         let listing = self.listing.get(&kind);
         self.rewound |= listing.is_some_and(|listing| listing.begun > *at + GONE_FOR);
         true
@@ -447,7 +451,12 @@ impl World {
     fn remove(&mut self, kind: Kind, uid: &Uid, now: Duration) {
         if self.gone.len() > self.gone_most {
             // A list under way speaks of what there was when it began.
-            let since = self.listing.values().map(|listing| listing.begun).min().unwrap_or(now);
+            let since = self
+                .listing
+                .values()
+                .map(|listing| listing.begun)
+                .min()
+                .unwrap_or(now);
             self.gone.retain(|_, at| since.saturating_sub(*at) < GONE_FOR);
             // Twice what is left: looking costs as much as there is, and must not be done for each.
             self.gone_most = GONE_LEAST.max(2 * self.gone.len());

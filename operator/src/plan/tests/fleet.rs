@@ -170,21 +170,29 @@ fn where_clients_connect_follows_the_node_and_the_gateway() {
     there.internal_address = None;
     let mut put = |bed: &mut Bed, change: &dyn Fn(&mut Node)| {
         change(&mut there);
-        bed.world.apply(Change::Node(Box::new(there.clone())), bed.now.mono);
+        bed.world
+            .apply(Change::Node(Box::new(there.clone())), bed.now.mono);
     };
-    bed.world.apply(Change::Gateway(Box::new(gateway())), bed.now.mono);
+    bed.world
+        .apply(Change::Gateway(Box::new(gateway())), bed.now.mono);
     put(&mut bed, &|_| {});
     bed.settle();
     let host = |bed: &Bed| bed.world.gateway_node("gw.a").unwrap().endpoint_host.clone();
     assert_eq!(host(&bed), None);
-    put(&mut bed, &|node| node.internal_address = Some("192.0.2.1".to_owned()));
+    put(&mut bed, &|node| {
+        node.internal_address = Some("192.0.2.1".to_owned())
+    });
     bed.settle();
     assert_eq!(host(&bed).as_deref(), Some("192.0.2.1"));
-    put(&mut bed, &|node| node.external_address = Some("203.0.113.1".to_owned()));
+    put(&mut bed, &|node| {
+        node.external_address = Some("203.0.113.1".to_owned())
+    });
     bed.settle();
     assert_eq!(host(&bed).as_deref(), Some("203.0.113.1"));
     // It says nothing of where it is.
-    put(&mut bed, &|node| (node.internal_address, node.external_address) = (None, None));
+    put(&mut bed, &|node| {
+        (node.internal_address, node.external_address) = (None, None)
+    });
     bed.settle();
     assert_eq!(host(&bed).as_deref(), Some("203.0.113.1"));
     let resource_version = bed.next_version();
@@ -197,7 +205,9 @@ fn where_clients_connect_follows_the_node_and_the_gateway() {
     bed.settle();
     assert_eq!(host(&bed).as_deref(), Some("a.example.com"));
     // Nobody else has a say in it.
-    bed.change_node("gw.a", |node| node.endpoint_host = Some("203.0.113.66".to_owned()));
+    bed.change_node("gw.a", |node| {
+        node.endpoint_host = Some("203.0.113.66".to_owned())
+    });
     bed.settle();
     assert_eq!(host(&bed).as_deref(), Some("a.example.com"));
 }

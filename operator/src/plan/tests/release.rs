@@ -57,6 +57,24 @@ fn a_released_claim_outlives_a_gateway_that_has_not_dropped_it() {
 }
 
 #[test]
+fn a_report_that_says_nothing_new_plans_nothing_that_cools_down() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.catch_up("a");
+    bed.delete_key("laptop");
+    bed.settle();
+    let released = bed.claims.values().next().unwrap().resource_version;
+    // The claim, and whatever its key is.
+    for (applied, due) in [(released - 1, 0), (released, 2), (released, 0), (released + 1, 0)] {
+        bed.report("a", Some(applied), &[]);
+        assert_eq!(bed.world.due(), due);
+        bed.settle();
+    }
+}
+
+#[test]
 fn a_rotated_key_keeps_its_old_addresses_until_the_overlap_is_over() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.add_gateway();
