@@ -359,7 +359,7 @@ impl<'a> Subject<'a> {
             if !verdict::is_current(&claim, &key) {
                 // One that works before one that is shown, and that before the youngest.
                 let use_of =
-                    |claim: &ClaimView<'_>| (claim.programmed.is_some(), claim.shown() == key.status.shown);
+                    |claim: &ClaimView<'_>| (claim.programmed.is_some(), claim.is_shown_by(&key.status));
                 if subject.old.is_none_or(|old| use_of(&old) <= use_of(&claim)) {
                     subject.old = Some(claim);
                 }

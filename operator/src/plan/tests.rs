@@ -268,6 +268,32 @@ impl Bed {
             .apply(Change::GatewayNode(Box::new(node)), self.now.mono);
     }
 
+    /// The operator starts again: what the API shows is all that is left.
+    fn restart(&mut self) {
+        let old = std::mem::take(&mut self.world);
+        let keys = old.keys().map(|key| Change::Key(Box::new(owned(key))));
+        let claims = old
+            .claims()
+            .map(|claim| Change::Claim(Box::new(claim.to_claim())));
+        let pools = old.pools().map(|pool| Change::Pool(Box::new(pool.clone())));
+        let gateways = old.gateways().map(|g| Change::Gateway(Box::new(g.clone())));
+        let gateway_nodes = old
+            .gateway_nodes()
+            .map(|n| Change::GatewayNode(Box::new(n.clone())));
+        let nodes = old.nodes().map(|node| Change::Node(Box::new(node.clone())));
+        for kind in Kind::ALL {
+            self.world
+                .apply(Change::ListBegins(kind, self.version), self.now.mono);
+        }
+        let all = keys.chain(claims).chain(pools).chain(gateways);
+        all.chain(gateway_nodes)
+            .chain(nodes)
+            .for_each(|change| self.world.apply(change, self.now.mono));
+        for kind in Kind::ALL {
+            self.world.apply(Change::ListComplete(kind), self.now.mono);
+        }
+    }
+
     fn add_gateway(&mut self) {
         let mut gateway = gateway();
         gateway.resource_version = self.next_version();

@@ -47,6 +47,25 @@ fn a_gateway_that_joins_turns_no_key_back() {
 }
 
 #[test]
+fn a_gateway_that_joins_turns_no_key_back_whose_time_began_before_its_addresses() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.catch_up("a");
+    bed.pass(60);
+    bed.change_key("laptop", |key| key.address_generation += 1);
+    bed.settle();
+    bed.catch_up("a");
+    assert!(bed.key("laptop").status.shown.since.is_some());
+    bed.world.apply(Change::Node(Box::new(node("b"))), bed.now.mono);
+    bed.report("b", Some(1), &[]);
+    bed.restart();
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
+}
+
+#[test]
 fn a_gateway_silent_for_a_minute_holds_nobody_up() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.add_gateway();

@@ -187,7 +187,10 @@ fn a_deleted_claim_is_not_brought_back_by_a_watch_that_is_behind() {
     bed.settle();
     bed.put_key(key("phone", 2));
     bed.settle();
-    assert_eq!(bed.addresses("phone").first(), released.addresses.first().as_ref());
+    assert_eq!(
+        bed.addresses("phone").first(),
+        released.addresses.first().as_ref()
+    );
     // What the watch has to say of it comes only now.
     let uid = released.uid;
     bed.world.apply(Change::Claim(Box::new(released)), bed.now.mono);
@@ -325,6 +328,44 @@ fn of_two_old_claims_the_one_that_works_is_kept() {
         .collect();
     assert_eq!(held.len(), 2);
     assert!(held.iter().any(|claim| claim.uid == working));
+}
+
+#[test]
+fn of_two_old_claims_the_one_that_is_shown_is_kept_though_its_keys_time_began_before() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.pass(60);
+    bed.change_key("laptop", |key| key.address_generation += 1);
+    bed.settle();
+    let shown = bed.key("laptop").status.shown;
+    assert!(shown.since.is_some());
+    bed.change_key("laptop", |key| key.public_key = Some(public_key(9)));
+    // A reply was lost, and the key drew again, just before.
+    let first = bed
+        .claims
+        .values()
+        .find(|claim| claim.addresses == shown.addresses)
+        .unwrap()
+        .clone();
+    let other: IpAddr = "10.64.0.200".parse().unwrap();
+    bed.put_claim(Claim {
+        uid: uid("extra"),
+        addresses: Addresses::new([other]).unwrap(),
+        created: first.created + 1,
+        ..first
+    });
+    // It gets nothing new, and keeps one of the two.
+    bed.put_pool(Pool {
+        allowed_namespaces: vec!["others".to_owned()],
+        ..pool("10.64.0.0/24")
+    });
+    bed.settle();
+    let held = bed.claims.values().filter(|claim| !claim.released);
+    assert_eq!(
+        held.map(|claim| claim.addresses).collect::<Vec<_>>(),
+        [shown.addresses]
+    );
 }
 
 #[test]
