@@ -129,10 +129,20 @@ fn a_node_that_has_not_heard_of_a_pool_does_not_serve_it() {
     let version = bed.version;
     bed.report("a", Some(version), &[]);
     bed.change_node("gw.a", |node| node.report.as_mut().unwrap().pools.clear());
+    bed.pass(5);
     bed.settle();
     assert_eq!(bed.ready("laptop"), Some(Reason::NoGateway));
+    let gateways = |bed: &Bed| {
+        let said = bed.world.pool("default").unwrap().status.gateways.clone();
+        let counted = &bed.world.figures(bed.now).pools["default"];
+        (said, counted.serving, counted.expected)
+    };
+    assert_eq!(gateways(&bed), (Some("0/1".to_owned()), 0, 1));
     bed.catch_up("a");
+    bed.pass(5);
+    bed.settle();
     assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
+    assert_eq!(gateways(&bed), (Some("1/1".to_owned()), 1, 1));
 }
 
 #[test]
