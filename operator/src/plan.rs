@@ -233,6 +233,11 @@ impl Promised {
         self.unclear.remove(key);
     }
 
+    /// Forgets the doubts about keys that are no more.
+    pub fn forget(&mut self, exists: impl Fn(&Uid) -> bool) {
+        self.unclear.retain(|key, _| exists(key));
+    }
+
     /// What may have been claimed for exactly this already.
     fn doubted(&self, key: &KeyView<'_>) -> Option<Addresses> {
         let claim = self.unclear.get(&key.uid)?;

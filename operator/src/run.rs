@@ -246,6 +246,7 @@ impl Operator {
         self.metrics.set_keys_expiring(&figures.expiring);
         self.metrics.set_oldest_unapplied(figures.oldest_unapplied);
         self.attempts.retain(|target, _| self.world.has(target));
+        self.promised.forget(|key| self.world.has(&Target::Key(*key)));
     }
 
     fn plan(&mut self) {
