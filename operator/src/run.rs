@@ -247,6 +247,7 @@ impl Operator {
         self.metrics.set_oldest_unapplied(figures.oldest_unapplied);
         self.attempts.retain(|target, _| self.world.has(target));
         self.promised.forget(|key| self.world.has(&Target::Key(*key)));
+        self.world.forget_proofs(now.mono);
     }
 
     fn plan(&mut self) {

@@ -43,7 +43,7 @@ use hashbrown::HashTable;
 use ipnet::IpNet;
 use keys::KeyRecord;
 pub use keys::{Key, KeyView, Place, Waiting};
-pub use orphans::Proof;
+pub use orphans::{LISTED, Proof};
 pub use pools::{Pool, Ranges};
 pub use programming::Programming;
 pub use queue::Target;

@@ -2,6 +2,24 @@
 
 use super::*;
 
+/// A claim for a key that has not been seen.
+fn orphan(key: &str, n: u8) -> Claim {
+    let address: IpAddr = format!("10.64.0.{}", 100 + n).parse().unwrap();
+    Claim {
+        uid: uid(&format!("claim of {key}")),
+        resource_version: 0,
+        created: 5_000,
+        public_key: public_key(n),
+        addresses: Addresses::new([address]).unwrap(),
+        pool: "default".to_owned(),
+        key: uid(key),
+        key_namespace: "tenant".to_owned(),
+        key_name: key.to_owned(),
+        address_generation: 0,
+        released: false,
+    }
+}
+
 #[test]
 fn a_released_claim_is_kept_through_the_cooldown() {
     let mut bed = Bed::new("10.64.0.0/30");
@@ -270,25 +288,46 @@ fn a_list_proves_nothing_of_claims_that_were_seen_after_it_was_asked_for() {
     bed.world.apply(Change::LiveKeys(Box::new(proof)), bed.now.mono);
     bed.pass(1);
     // The claims' watch runs ahead of the keys'.
-    let claim = Claim {
-        uid: uid("claim"),
-        resource_version: 0,
-        created: 5_000,
-        public_key: public_key(1),
-        addresses: Addresses::new(["10.64.0.9".parse().unwrap()]).unwrap(),
-        pool: "default".to_owned(),
-        key: uid("laptop"),
-        key_namespace: "tenant".to_owned(),
-        key_name: "laptop".to_owned(),
-        address_generation: 0,
-        released: false,
-    };
-    bed.put_claim(claim);
+    bed.put_claim(orphan("laptop", 1));
     let steps = bed.plan().steps;
     let released = steps
         .iter()
         .any(|(_, step)| matches!(step, Step::ReleaseClaim { .. }));
     assert!(!released, "{steps:?}");
+}
+
+#[test]
+fn claims_whose_keys_a_list_has_named_wait_for_the_watch() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    for n in 0..8 {
+        bed.put_claim(orphan(&format!("key{n}"), n));
+    }
+    let present = (0..7).map(|n| uid(&format!("key{n}"))).collect();
+    bed.pass(1);
+    let of_claims = |bed: &mut Bed| {
+        let mut steps = bed.plan().steps;
+        steps.retain(|(target, _)| matches!(target, Target::Claim(_)));
+        steps
+    };
+    let steps = of_claims(&mut bed);
+    let [(_, Step::ProveGone { namespace, asked })] = &steps[..] else {
+        panic!("{steps:?}")
+    };
+    let proof = Proof {
+        namespace: namespace.clone(),
+        asked: *asked,
+        present,
+    };
+    bed.world.apply(Change::LiveKeys(Box::new(proof)), bed.now.mono);
+    let steps = of_claims(&mut bed);
+    assert!(
+        matches!(&steps[..], [(_, Step::ReleaseClaim { claim, .. })] if claim.key == uid("key7")),
+        "{steps:?}"
+    );
+    steps.into_iter().for_each(|(_, step)| bed.execute(step));
+    bed.pass(5);
+    let steps = of_claims(&mut bed);
+    assert!(matches!(&steps[..], [(_, Step::ProveGone { .. })]), "{steps:?}");
 }
 
 #[test]
