@@ -240,18 +240,23 @@ impl World {
             }
         };
         // A uid never comes back: the watch was faster than the reply.
-        if self.gone.contains_key(&uid) {
+        if self.gone.contains_key(&uid) || known.is_some_and(|known| known >= version) {
             return false;
         }
-        let news = known.is_none_or(|known| known < version);
-        self.apply(change, now);
-        if news {
-            self.learned.entry(kind).or_default().insert(uid, version);
-            if kind == Kind::Claim {
+        // A list under way has not named it for that, and the watch has not come to it.
+        match change {
+            Change::Key(key) => self.apply_key(*key),
+            Change::Claim(claim) => {
+                self.apply_claim(*claim, now);
                 self.ahead.insert(uid);
             }
+            Change::Pool(pool) => self.apply_pool(*pool, now),
+            Change::Gateway(gateway) => self.apply_gateway(*gateway, now),
+            Change::GatewayNode(node) => self.apply_gateway_node(*node, now),
+            _ => {}
         }
-        news
+        self.learned.entry(kind).or_default().insert(uid, version);
+        true
     }
 
     /// Whether the API's history has gone back: whoever has this world starts another.

@@ -355,6 +355,56 @@ fn a_key_that_a_reply_has_shown_is_gone_when_a_newer_list_lacks_it() {
 }
 
 #[test]
+fn a_reply_is_no_word_of_a_list_under_way() {
+    let mut picture = Picture::default();
+    let now = Duration::from_secs(1);
+    let put = Move::PutKey {
+        key: 1,
+        public_key: Some(1),
+        pool: 0,
+        shows: None,
+    };
+    let mut key = |version| picture.change(&put, version);
+    // Deleted before the list: a late reply does not name it.
+    let mut world = World::default();
+    world.apply(key(80), now);
+    world.apply(Change::ListBegins(Kind::Key, 100), now);
+    world.learn(key(85), now);
+    world.apply(Change::ListComplete(Kind::Key), now);
+    assert_eq!(world.keys().count(), 0);
+    // Shown by the list: a reply that is older is late, and tells of no other history.
+    let mut world = World::default();
+    world.apply(Change::ListBegins(Kind::Key, 100), now);
+    world.apply(key(90), now);
+    assert!(!world.learn(key(80), now));
+    assert!(!world.is_rewound());
+}
+
+#[test]
+fn a_claim_that_a_reply_has_shown_during_a_list_is_ahead_of_it() {
+    let mut picture = Picture::default();
+    let mut world = World::default();
+    let now = Duration::from_secs(1);
+    let put = Move::PutClaim {
+        claim: 1,
+        key: 1,
+        public_key: 1,
+        pool: 0,
+        released: false,
+    };
+    world.apply(Change::ListBegins(Kind::Claim, 100), now);
+    let claim = picture.change(&put, 120);
+    world.learn(claim.clone(), now);
+    world.apply(Change::ListComplete(Kind::Claim), now);
+    assert!(world.is_ahead(&uid_of(2, 1)));
+    // Nor does the same reply, given twice, stand for the watch.
+    world.learn(claim.clone(), now);
+    assert!(world.is_ahead(&uid_of(2, 1)));
+    world.apply(claim, now);
+    assert!(!world.is_ahead(&uid_of(2, 1)));
+}
+
+#[test]
 fn nothing_waits_for_what_is_no_more() {
     let mut picture = Picture::default();
     let mut world = World::default();

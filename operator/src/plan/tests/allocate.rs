@@ -301,7 +301,10 @@ fn a_doubt_ends_with_its_key() {
     bed.delete_key("key1");
     let world = &bed.world;
     bed.promised.forget(|key| world.has(&Target::Key(*key)));
-    assert_eq!(bed.promised.unclear.into_keys().collect::<Vec<_>>(), [uid("key2")]);
+    assert_eq!(
+        bed.promised.unclear.into_keys().collect::<Vec<_>>(),
+        [uid("key2")]
+    );
 }
 
 /// A claim under way for a key, and a key that was made before it and turned up after it, both with one public key.
