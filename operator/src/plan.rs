@@ -18,7 +18,7 @@ mod verdict;
 pub(crate) mod tests;
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use rand::Rng;
 
 use crate::clock::Now;
 use crate::world::status::KeyStatus;
-use crate::world::{Addresses, Claim, ClaimView, KeyView, Place, Pool, Target, Uid, Waiting, World};
+use crate::world::{Addresses, Claim, ClaimView, KeyView, Node, Place, Pool, Target, Uid, Waiting, World};
 
 /// One effect on the API.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,14 +76,16 @@ pub enum Step {
         /// The host.
         endpoint_host: String,
     },
-    /// Ask a node to leave.
+    /// Ask a node to leave, if a live read says that nothing is newer than what it is sent away for.
     DrainGatewayNode {
         /// Name of the gateway node.
         name: String,
         /// The version that was planned for.
         resource_version: u64,
+        /// What it is sent away for.
+        grounds: Box<Grounds>,
     },
-    /// Delete the object of a node that has left.
+    /// Delete the object of a node that has left, on the same condition.
     DeleteGatewayNode {
         /// Name of the gateway node.
         name: String,
@@ -91,6 +93,8 @@ pub enum Step {
         uid: Uid,
         /// The version that was planned for.
         resource_version: u64,
+        /// What it is sent away for.
+        grounds: Box<Grounds>,
     },
     /// Set (true) or remove the finalizer that keeps a pool while claims use it.
     GuardPool {
@@ -175,6 +179,17 @@ pub struct NewGatewayNode {
     pub node_uid: Uid,
     /// Where clients connect.
     pub endpoint_host: Option<String>,
+}
+
+/// What a gateway node is sent away for: the gateways and its node, as they were seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grounds {
+    /// The generation of each gateway.
+    pub gateways: BTreeMap<Uid, i64>,
+    /// Name of the node.
+    pub name: String,
+    /// The node, if there is one.
+    pub node: Option<Node>,
 }
 
 /// Steps, and what the world should remember.

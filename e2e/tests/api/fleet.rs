@@ -87,7 +87,14 @@ async fn fleet_says_where_clients_connect_when_a_node_has_got_its_address() -> R
     .await?;
     for (kind, address) in [("InternalIP", "192.0.2.1"), ("ExternalIP", "203.0.113.1")] {
         let patch = json!({ "status": { "addresses": [{ "type": kind, "address": address }] } });
-        let words = ["patch", "node", "late", "--subresource=status", "--type=merge", "-p"];
+        let words = [
+            "patch",
+            "node",
+            "late",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+        ];
         api.kubectl(&[&words[..], &[&patch.to_string()]].concat(), None)
             .await?;
         wait::until(address, SOON, || async {

@@ -9,7 +9,7 @@ use culvert_crds::gateway_node::gateway_node_name;
 use culvert_crds::{ConditionType, GatewayRef, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{NewGatewayNode, Plan, Step};
+use super::{Grounds, NewGatewayNode, Plan, Step};
 use crate::clock::Now;
 use crate::world::{Gateway, GatewayNode, Kind, Node, SERVING_LEASE, Target, World};
 
@@ -74,16 +74,26 @@ fn leave(world: &World, node: &GatewayNode) -> Option<Step> {
     let resource_version = node.resource_version;
     let answered = node.report.is_some();
     let drained = node.report.as_ref().is_some_and(|report| report.drained);
-    if drained || !answered || world.node(&node.node).is_none() {
+    let there = world.node(&node.node);
+    let grounds = || {
+        Box::new(Grounds {
+            gateways: world.gateways().map(|g| (g.uid, g.generation)).collect(),
+            name: node.node.clone(),
+            node: there.cloned(),
+        })
+    };
+    if drained || !answered || there.is_none() {
         return Some(Step::DeleteGatewayNode {
             name,
             uid: node.uid,
             resource_version,
+            grounds: grounds(),
         });
     }
-    (!node.drain || !node.leaving).then_some(Step::DrainGatewayNode {
+    (!node.drain || !node.leaving).then(|| Step::DrainGatewayNode {
         name,
         resource_version,
+        grounds: grounds(),
     })
 }
 
