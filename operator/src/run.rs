@@ -413,7 +413,7 @@ impl Operator {
                     tracing::warn!(kind = kind(&done.target), attempt, error = %failure, "unable to write, trying again");
                 }
                 let delay = retry::delay(&failure, attempt).mul_f64(self.chance.random_range(0.8..1.2));
-                tries.next = now + delay;
+                tries.next = now + failure.after() + delay;
                 self.world.touch_at(tries.next, done.target.clone());
                 if done.target == Target::Fleet {
                     // The rest of it does not wait for that.

@@ -1,6 +1,6 @@
 //! Requests to the API, in the terms of the world: what comes back is a [`Change`], or the class of a failure.
 
-use culvert_follow::Raw;
+use culvert_follow::{Raw, ask};
 use kube::Client;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
@@ -109,7 +109,7 @@ impl<'a> Objects<'a> {
 
     async fn send(&self, request: Built) -> Result<Raw, Failure> {
         let request = request.map_err(|_| Failure::Unclear("request failed"))?;
-        self.client.request::<Raw>(request).await.map_err(Failure::of)
+        ask(self.client, request).await
     }
 }
 

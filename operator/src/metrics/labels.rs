@@ -114,7 +114,7 @@ impl From<&Failure> for StepResult {
             Failure::AlreadyExists => Self::Exists,
             Failure::NotFound | Failure::NoSuchKind => Self::NotFound,
             Failure::Refused(_) => Self::Refused,
-            Failure::Unavailable(_) => Self::Unavailable,
+            Failure::Unavailable(..) => Self::Unavailable,
             Failure::Unclear(_) => Self::Unclear,
         }
     }

@@ -112,3 +112,14 @@ async fn a_write_to_a_gateway_node_that_fails_waits_alone() {
     let (_, tries) = operator.attempts.iter().next().unwrap();
     assert!(tries.count == 1 && operator.world.next_timer() <= Some(tries.next));
 }
+
+#[tokio::test]
+async fn an_apiserver_that_asks_to_be_left_alone_is_left_alone() {
+    let mut operator = operator();
+    operator.take_in(Change::Key(Box::new(key("laptop", 1))));
+    let claim = operator.creates("laptop").unwrap();
+    let before = operator.clock.now().mono;
+    operator.created(claim, Err(Failure::Unavailable(429, Duration::from_secs(60))));
+    let tries = operator.attempts.values().next().unwrap();
+    assert!(tries.next >= before + Duration::from_secs(60));
+}
