@@ -70,20 +70,28 @@ fn statuses() -> ValidatingAdmissionPolicy {
     .named("published-status")
 }
 
-/// The operator says which gateway serves on which node. Whoever may delete nodes may do the same to what belongs to
-/// one: that is the garbage collector, which takes a gateway node when its node is gone.
+/// The operator says which gateway serves on which node, and where. Whoever may delete nodes may do the same to what
+/// belongs to one: that is the garbage collector, which takes a gateway node when its node is gone, and asks for nothing
+/// else.
 fn gateway_nodes() -> ValidatingAdmissionPolicy {
-    // Everything in the spec but `drain` and `purgeGeneration` is fixed by the definition itself.
-    let only_drain = ["annotations", "labels", "finalizers", "ownerReferences"]
-        .map(|field| format!("object.?metadata.{field} == oldObject.?metadata.{field}"))
-        .join(" && ");
+    // What else is in the spec but `drain` and `purgeGeneration` is fixed by the definition itself. Who could set the host
+    // would send clients elsewhere.
+    let only_drain = [
+        "spec.?endpointHost",
+        "?metadata.annotations",
+        "?metadata.labels",
+        "?metadata.finalizers",
+        "?metadata.ownerReferences",
+    ]
+    .map(|field| format!("object.{field} == oldObject.{field}"))
+    .join(" && ");
     Policy::on(&["gatewaynodes"], &["CREATE", "UPDATE", "DELETE"])
         // As variables, which are evaluated when they are asked for: one expression may not cost three questions.
         .variable("unchanged", UNCHANGED)
         .variable("enlists", &verb("gatewaynodes", "enlist"))
         .variable(
             "collects",
-            "request.operation != 'CREATE' && authorizer.group('').resource('nodes').check('delete').allowed()",
+            "(request.operation == 'DELETE' || request.operation == 'UPDATE' && object.spec == oldObject.spec) && authorizer.group('').resource('nodes').check('delete').allowed()",
         )
         .variable(
             "drains",

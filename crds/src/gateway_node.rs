@@ -48,8 +48,8 @@ pub const MAX_REFUSED: usize = 64;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.gatewayRef == oldSelf.gatewayRef && self.nodeName == oldSelf.nodeName && (has(self.endpointHost) ? (!has(oldSelf.endpointHost) || self.endpointHost == oldSelf.endpointHost) : !has(oldSelf.endpointHost))")
-        .message("gatewayRef, nodeName and endpointHost cannot change; drain and delete the object instead")
+    validation = Rule::new("self.gatewayRef == oldSelf.gatewayRef && self.nodeName == oldSelf.nodeName")
+        .message("gatewayRef and nodeName cannot change; drain and delete the object instead")
 )]
 pub struct GatewayNodeSpec {
     /// The gateway that the node serves.
@@ -59,7 +59,7 @@ pub struct GatewayNodeSpec {
     #[schemars(length(min = 1, max = 253))]
     pub node_name: String,
 
-    /// Host name or address that clients connect to.
+    /// Host name or address that clients connect to: the operator keeps to the gateway's and the node's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub endpoint_host: Option<String>,

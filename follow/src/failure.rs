@@ -3,6 +3,8 @@
 //! The apiserver's texts repeat names, and a claim's name is a tunnel address; so a failure keeps
 //! its class and code, and the text ends here.
 
+use std::time::Duration;
+
 /// A failed request, by what can be done about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -26,9 +28,9 @@ pub enum Failure {
     #[error("the apiserver refused the request with code {0}")]
     Refused(u16),
 
-    /// The apiserver cannot do it at present.
+    /// The apiserver cannot do it at present, and asks to be left alone for so long.
     #[error("the apiserver answered with code {0}")]
-    Unavailable(u16),
+    Unavailable(u16, Duration),
 
     /// No answer, or none that makes sense: the request may have been carried out.
     #[error("no answer from the apiserver ({0})")]
@@ -50,7 +52,7 @@ impl Failure {
                 }
                 404 => Self::NoSuchKind,
                 409 => Self::Conflict,
-                code @ (408 | 429 | 500..) => Self::Unavailable(code),
+                code @ (408 | 429 | 500..) => Self::Unavailable(code, Duration::ZERO),
                 code => Self::Refused(code),
             },
             kube::Error::Service(_) | kube::Error::HyperError(_) => Self::Unclear("connection failed"),
@@ -62,6 +64,14 @@ impl Failure {
 
     /// Whether the request may have been carried out, or may still be.
     pub fn is_unclear(&self) -> bool {
-        matches!(self, Self::Unclear(_) | Self::Unavailable(_))
+        matches!(self, Self::Unclear(_) | Self::Unavailable(..))
+    }
+
+    /// For how long the apiserver asks to be left alone.
+    pub fn after(&self) -> Duration {
+        match self {
+            Self::Unavailable(_, after) => *after,
+            _ => Duration::ZERO,
+        }
     }
 }

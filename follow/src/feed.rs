@@ -13,7 +13,7 @@ use rand::rngs::SysRng;
 
 use crate::clock;
 use crate::failure::Failure;
-use crate::page::{Refusal, SILENCE, SILENT, page_within};
+use crate::page::{SILENCE, SILENT, page_within};
 use crate::patience::Patience;
 use crate::raw::{Page, Raw, Uid};
 
@@ -127,7 +127,7 @@ enum End {
 
 /// Why a list or a watch has stopped.
 enum Stop {
-    Failed(Refusal),
+    Failed(Failure),
     Deaf,
 }
 
@@ -139,13 +139,7 @@ impl From<Deaf> for Stop {
 
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
-        Self::Failed(failure.into())
-    }
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Failed(refusal)
+        Self::Failed(failure)
     }
 }
 
@@ -163,8 +157,8 @@ pub async fn follow<L: Listener>(client: Client, params: Params, listener: L) {
         let told = match feed.list().await {
             Ok(Next::Watch) => feed.stay().await,
             Ok(Next::ListAgain(after)) => feed.stay_for(after).await,
-            Err(Stop::Failed(refusal)) => {
-                feed.fail(&refusal).await;
+            Err(Stop::Failed(failure)) => {
+                feed.fail(&failure).await;
                 Ok(())
             }
             Err(Stop::Deaf) => Err(Deaf),
@@ -194,7 +188,7 @@ impl<L: Listener> Feed<L> {
         }
     }
 
-    async fn page(&self, params: &ListParams) -> Result<Page, Refusal> {
+    async fn page(&self, params: &ListParams) -> Result<Page, Failure> {
         page_within(&self.client, &self.params.path, params, self.params.silence).await
     }
 
@@ -234,8 +228,7 @@ impl<L: Listener> Feed<L> {
                     clock::pause(self.patience.first()).await;
                 }
                 Ok(End::Hollow) => self.rest(Duration::ZERO).await,
-                Ok(End::Broken(failure)) => self.fail(&failure.into()).await,
-                Err(Stop::Failed(refusal)) => self.fail(&refusal).await,
+                Ok(End::Broken(failure)) | Err(Stop::Failed(failure)) => self.fail(&failure).await,
                 Err(Stop::Deaf) => return Err(Deaf),
                 Ok(End::Lost) => {
                     // Once may be; always would be a list after a list.
@@ -280,7 +273,7 @@ impl<L: Listener> Feed<L> {
         loop {
             match self.page(&self.some(1)).await {
                 Ok(page) => return page.metadata.resource_version >= self.version,
-                Err(refusal) => self.fail(&refusal).await,
+                Err(failure) => self.fail(&failure).await,
             }
         }
     }
@@ -321,7 +314,7 @@ impl<L: Listener> Feed<L> {
                 WatchEvent::Bookmark(bookmark) => bookmark.metadata.resource_version.parse().unwrap_or(0),
                 WatchEvent::Error(status) if status.code == 410 => return Ok(End::Lost),
                 WatchEvent::Error(status) => {
-                    return Ok(End::Broken(Failure::Unavailable(status.code)));
+                    return Ok(End::Broken(Failure::Unavailable(status.code, Duration::ZERO)));
                 }
             };
             // An error is no word.
@@ -336,14 +329,13 @@ impl<L: Listener> Feed<L> {
     }
 
     /// Says so once an outage, and waits; the pauses grow in silence.
-    async fn fail(&mut self, refusal: &Refusal) {
-        let failure = &refusal.failure;
+    async fn fail(&mut self, failure: &Failure) {
         self.listener.failed();
         if !std::mem::replace(&mut self.failed, true) {
             let (kind, advice) = (&self.params.kind, advice(failure));
             tracing::warn!(%kind, error = %failure, advice, "unable to watch, trying again");
         }
-        self.rest(refusal.after).await;
+        self.rest(failure.after()).await;
     }
 
     /// Waits, each time longer until something is heard, and no shorter than asked.

@@ -21,5 +21,5 @@ pub mod raw;
 
 pub use failure::Failure;
 pub use feed::{Deaf, Listener, Next, Params, Told, follow};
-pub use page::page;
+pub use page::{ask, page};
 pub use raw::{Page, Raw, Uid};

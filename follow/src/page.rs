@@ -9,6 +9,7 @@ use kube::Client;
 use kube::api::ListParams;
 use kube::client::Body;
 use kube::core::{Request, Status};
+use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
 use crate::raw::Page;
@@ -22,27 +23,9 @@ pub(crate) const SILENT: Failure = Failure::Unclear("silence");
 /// Nobody who asks to be left alone is left alone for longer.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// A failed request, and for how long the apiserver asks to be left alone.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub failure: Failure,
-    pub after: Duration,
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Self {
-            failure,
-            after: Duration::ZERO,
-        }
-    }
-}
-
 /// One page of a list, answered from a quorum of etcd.
 pub async fn page(client: &Client, path: &str, params: &ListParams) -> Result<Page, Failure> {
-    page_within(client, path, params, SILENCE)
-        .await
-        .map_err(|refusal| refusal.failure)
+    page_within(client, path, params, SILENCE).await
 }
 
 /// As [`page`], and given up after this time.
@@ -51,28 +34,30 @@ pub(crate) async fn page_within(
     path: &str,
     params: &ListParams,
     silence: Duration,
-) -> Result<Page, Refusal> {
-    let page = tokio::time::timeout(silence, ask(client, path, params)).await;
+) -> Result<Page, Failure> {
+    let request = Request::new(path).list(params);
+    let request = request.map_err(|_| Failure::Unclear("request failed"))?;
+    let page = tokio::time::timeout(silence, ask(client, request)).await;
     page.map_err(|_| SILENT)?
 }
 
-/// What kube's own `Client::request` keeps to itself is when to ask again.
-async fn ask(client: &Client, path: &str, params: &ListParams) -> Result<Page, Refusal> {
-    let request = Request::new(path).list(params);
-    let request = request.map_err(|_| Failure::Unclear("request failed"))?;
+/// Sends a request and reads the reply. What kube's own `Client::request` keeps to itself is when to ask again.
+pub async fn ask<T: DeserializeOwned>(
+    client: &Client,
+    request: http::Request<Vec<u8>>,
+) -> Result<T, Failure> {
     let reply = client.send(request.map(Body::from)).await.map_err(Failure::of)?;
     let (head, body) = reply.into_parts();
     let body = body.collect().await.map_err(Failure::of)?.to_bytes();
     if head.status.is_success() {
-        let page = serde_json::from_slice(&body);
-        return page.map_err(|_| Failure::Unclear("unreadable reply").into());
+        return serde_json::from_slice(&body).map_err(|_| Failure::Unclear("unreadable reply"));
     }
     // Where too much is asked of it, the apiserver answers in plain text.
     let status: Status = serde_json::from_slice(&body)
         .unwrap_or_else(|_| Status::failure("", "").with_code(head.status.as_u16()));
-    Err(Refusal {
-        failure: Failure::of(kube::Error::Api(status.boxed())),
-        after: retry_after(&head.headers),
+    Err(match Failure::of(kube::Error::Api(status.boxed())) {
+        Failure::Unavailable(code, _) => Failure::Unavailable(code, retry_after(&head.headers)),
+        failure => failure,
     })
 }
 

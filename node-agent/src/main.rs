@@ -70,7 +70,7 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
         Some(address) => Some(serve::bind(address).await?),
         None => None,
     };
-    let client = cluster::client_without_retries().await?;
+    let client = cluster::client().await?;
     let health = Arc::<Health>::default();
     let _server = listener.map(|listener| answer(listener, &health, &metrics));
     let node = Node::new(kernel.backend());

@@ -6,16 +6,16 @@
 mod api;
 mod claim;
 mod event;
+mod fleet;
 pub mod retry;
 
-use culvert_crds::{GatewayNode, GatewayNodeSpec, IPPool, WireGuardGateway, WireGuardKey};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use culvert_crds::{IPPool, WireGuardGateway, WireGuardKey};
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::observe::{LEAVING, POOL_FINALIZER};
-use crate::plan::{NewGatewayNode, Step};
+use crate::plan::Step;
 use crate::world::{Change, Kind};
 use api::Objects;
 pub use event::Events;
@@ -58,11 +58,24 @@ pub async fn execute(client: &Client, events: &Events, step: Step) -> Outcome {
             }
             outcome
         }
-        Step::CreateGatewayNode(new) => create_gateway_node(client, new).await,
+        Step::CreateGatewayNode(new) => fleet::create(client, new).await,
+        Step::MoveGatewayNode {
+            name,
+            resource_version,
+            endpoint_host,
+        } => {
+            let patch = json!({
+                "metadata": { "resourceVersion": resource_version.to_string() },
+                "spec": { "endpointHost": endpoint_host },
+            });
+            all(Kind::GatewayNode).merge(&name, patch).await
+        }
         Step::DrainGatewayNode {
             name,
             resource_version,
+            grounds,
         } => {
+            fleet::confirm(client, *grounds).await?;
             let patch = json!({
                 "metadata": {
                     "resourceVersion": resource_version.to_string(),
@@ -76,7 +89,11 @@ pub async fn execute(client: &Client, events: &Events, step: Step) -> Outcome {
             name,
             uid,
             resource_version,
-        } => all(Kind::GatewayNode).delete(&name, uid, resource_version).await,
+            grounds,
+        } => {
+            fleet::confirm(client, *grounds).await?;
+            all(Kind::GatewayNode).delete(&name, uid, resource_version).await
+        }
         Step::GuardPool { name, guarded } => guard_pool(client, &name, guarded).await,
         Step::PublishPool {
             name,
@@ -116,27 +133,6 @@ fn with_status<K: Resource<DynamicType = ()>>(metadata: &Value, status: &impl Se
         "metadata": metadata,
         "status": status,
     })
-}
-
-async fn create_gateway_node(client: &Client, new: NewGatewayNode) -> Outcome {
-    let spec = GatewayNodeSpec {
-        gateway_ref: new.gateway,
-        node_name: new.node.clone(),
-        endpoint_host: new.endpoint_host,
-        drain: false,
-        purge_generation: 0,
-    };
-    let mut object = GatewayNode::new(&new.name, spec);
-    // With its node gone there is nothing left to drain; the API's garbage collector takes it.
-    object.metadata.owner_references = Some(vec![OwnerReference {
-        api_version: "v1".to_owned(),
-        kind: "Node".to_owned(),
-        name: new.node,
-        uid: new.node_uid.to_string(),
-        ..OwnerReference::default()
-    }]);
-    // One that exists already is about to be shown by the watch.
-    Objects::all(client, Kind::GatewayNode).create(&object).await
 }
 
 async fn guard_pool(client: &Client, name: &str, guarded: bool) -> Outcome {

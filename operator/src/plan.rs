@@ -15,10 +15,10 @@ mod release;
 mod verdict;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use rand::Rng;
 
 use crate::clock::Now;
 use crate::world::status::KeyStatus;
-use crate::world::{Addresses, Claim, ClaimView, KeyView, Place, Pool, Target, Uid, Waiting, World};
+use crate::world::{Addresses, Claim, ClaimView, KeyView, Node, Place, Pool, Target, Uid, Waiting, World};
 
 /// One effect on the API.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,14 +67,25 @@ pub enum Step {
     },
     /// Ask a selected node to serve.
     CreateGatewayNode(NewGatewayNode),
-    /// Ask a node to leave.
+    /// Say where clients connect now.
+    MoveGatewayNode {
+        /// Name of the gateway node.
+        name: String,
+        /// The version that was planned for.
+        resource_version: u64,
+        /// The host.
+        endpoint_host: String,
+    },
+    /// Ask a node to leave, if a live read says that nothing is newer than what it is sent away for.
     DrainGatewayNode {
         /// Name of the gateway node.
         name: String,
         /// The version that was planned for.
         resource_version: u64,
+        /// What it is sent away for.
+        grounds: Box<Grounds>,
     },
-    /// Delete the object of a node that has left.
+    /// Delete the object of a node that has left, on the same condition.
     DeleteGatewayNode {
         /// Name of the gateway node.
         name: String,
@@ -82,6 +93,8 @@ pub enum Step {
         uid: Uid,
         /// The version that was planned for.
         resource_version: u64,
+        /// What it is sent away for.
+        grounds: Box<Grounds>,
     },
     /// Set (true) or remove the finalizer that keeps a pool while claims use it.
     GuardPool {
@@ -168,6 +181,17 @@ pub struct NewGatewayNode {
     pub endpoint_host: Option<String>,
 }
 
+/// What a gateway node is sent away for: the gateways and its node, as they were seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grounds {
+    /// The generation of each gateway.
+    pub gateways: BTreeMap<Uid, i64>,
+    /// Name of the node.
+    pub name: String,
+    /// The node, if there is one.
+    pub node: Option<Node>,
+}
+
 /// Steps, and what the world should remember.
 #[derive(Debug, Default, PartialEq)]
 pub struct Plan {
@@ -222,6 +246,11 @@ impl Promised {
     /// It is known what became of the key's last claim.
     pub fn settle(&mut self, key: &Uid) {
         self.unclear.remove(key);
+    }
+
+    /// Forgets the doubts about keys that are no more.
+    pub fn forget(&mut self, exists: impl Fn(&Uid) -> bool) {
+        self.unclear.retain(|key, _| exists(key));
     }
 
     /// What may have been claimed for exactly this already.
@@ -350,7 +379,7 @@ impl<'a> Subject<'a> {
             if !verdict::is_current(&claim, &key) {
                 // One that works before one that is shown, and that before the youngest.
                 let use_of =
-                    |claim: &ClaimView<'_>| (claim.programmed.is_some(), claim.shown() == key.status.shown);
+                    |claim: &ClaimView<'_>| (claim.programmed.is_some(), claim.is_shown_by(&key.status));
                 if subject.old.is_none_or(|old| use_of(&old) <= use_of(&claim)) {
                     subject.old = Some(claim);
                 }

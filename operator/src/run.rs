@@ -24,6 +24,9 @@ use crate::observe;
 use crate::plan::{NewClaim, Plan, Promised, Step, plan};
 use crate::world::{Change, Kind, Target, Uid, World};
 
+#[cfg(test)]
+mod tests;
+
 /// Changes that may wait for the loop before a watch has to.
 const BACKLOG: usize = 1024;
 
@@ -48,10 +51,23 @@ const GRACE: Duration = Duration::from_secs(5);
 struct Done {
     target: Target,
     kind: StepKind,
+    /// What it wrote to, of the fleet.
+    object: Option<(StepKind, String)>,
     /// The namespace that was listed.
     listed: Option<String>,
     claim: Option<NewClaim>,
     outcome: Outcome,
+}
+
+/// What is tried again: a target, and of the fleet each write by itself.
+type Trial = (Target, Option<(StepKind, String)>);
+
+/// What has failed.
+#[derive(Default)]
+struct Tries {
+    count: u32,
+    /// When the next one is due.
+    next: Duration,
 }
 
 struct Operator {
@@ -64,7 +80,7 @@ struct Operator {
     concurrency: usize,
     steps: JoinSet<Done>,
     promised: Promised,
-    attempts: HashMap<Target, u32>,
+    attempts: HashMap<Trial, Tries>,
     /// Keys without an address, and when they were first seen.
     unserved: HashMap<Uid, Duration>,
     /// When everything was last counted.
@@ -97,20 +113,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = ()>) {
         health,
         metrics,
     } = parts;
-    let mut operator = Operator {
-        events: Events::new(client.clone()),
-        client,
-        metrics,
-        clock,
-        chance: Chance::new(),
-        world: World::default(),
-        concurrency,
-        steps: JoinSet::new(),
-        promised: Promised::default(),
-        attempts: HashMap::new(),
-        unserved: HashMap::new(),
-        counted: Duration::ZERO,
-    };
+    let mut operator = Operator::new(client, clock, concurrency, metrics);
     let mut stop = std::pin::pin!(stop);
     while operator.live(&mut election, &health, stop.as_mut()).await == End::Rewound {
         tracing::warn!(
@@ -141,6 +144,23 @@ enum End {
 }
 
 impl Operator {
+    fn new(client: Client, clock: Clock, concurrency: usize, metrics: Arc<Metrics>) -> Self {
+        Self {
+            events: Events::new(client.clone()),
+            client,
+            metrics,
+            clock,
+            chance: Chance::new(),
+            world: World::default(),
+            concurrency,
+            steps: JoinSet::new(),
+            promised: Promised::default(),
+            attempts: HashMap::new(),
+            unserved: HashMap::new(),
+            counted: Duration::ZERO,
+        }
+    }
+
     /// From the first list until the world is of no use any more.
     async fn live(
         &mut self,
@@ -238,37 +258,57 @@ impl Operator {
         self.metrics.set_keys(&figures.keys);
         self.metrics.set_keys_expiring(&figures.expiring);
         self.metrics.set_oldest_unapplied(figures.oldest_unapplied);
-        self.attempts.retain(|target, _| self.world.has(target));
+        self.attempts.retain(|(target, object), tries| {
+            // Of the fleet what is still wanted has been tried again by now.
+            self.world.has(target) && (object.is_none() || now.mono < tries.next + BEAT)
+        });
+        self.promised.forget(|key| self.world.has(&Target::Key(*key)));
+        self.world.forget_proofs(now.mono);
     }
 
     fn plan(&mut self) {
         while self.world.has_due() && self.steps.len() < self.concurrency {
-            let now = self.clock.now();
-            let targets = self.world.take_due(self.concurrency - self.steps.len());
-            let Plan {
-                steps,
-                wakes,
-                programmed,
-                waiting,
-            } = plan(&self.world, &targets, &self.promised, now, &mut self.chance);
-            wakes
-                .into_iter()
-                .for_each(|(at, target)| self.world.touch_at(at, target));
-            programmed
-                .iter()
-                .for_each(|uid| self.world.mark_programmed(uid, now.mono));
-            waiting
-                .iter()
-                .for_each(|(uid, queue)| self.world.wait(uid, *queue));
-            for (target, step) in steps {
-                // Of a fleet there may be more than there is room for.
-                if self.steps.len() < self.concurrency {
-                    self.start(target, step);
-                } else {
-                    self.world.touch_at(now.mono + LATER, target);
-                }
+            for (target, step) in self.planned() {
+                self.start(target, step);
             }
         }
+    }
+
+    /// What to start now, of what is due.
+    fn planned(&mut self) -> Vec<(Target, Step)> {
+        let now = self.clock.now();
+        let room = self.concurrency - self.steps.len();
+        let targets = self.world.take_due(room);
+        let Plan {
+            mut steps,
+            wakes,
+            programmed,
+            waiting,
+        } = plan(&self.world, &targets, &self.promised, now, &mut self.chance);
+        wakes
+            .into_iter()
+            .for_each(|(at, target)| self.world.touch_at(at, target));
+        programmed
+            .iter()
+            .for_each(|uid| self.world.mark_programmed(uid, now.mono));
+        waiting
+            .iter()
+            .for_each(|(uid, queue)| self.world.wait(uid, *queue));
+        // What has failed of the fleet is not tried again for the sake of the rest.
+        steps.retain(|(target, step)| {
+            let trial = (target.clone(), fleet_object(target, step));
+            let next = self.attempts.get(&trial).map(|tries| tries.next);
+            let later = next.filter(|next| trial.1.is_some() && *next > now.mono);
+            later
+                .into_iter()
+                .for_each(|at| self.world.touch_at(at, target.clone()));
+            later.is_none()
+        });
+        // Of a fleet there may be more than there is room for.
+        for (target, _) in steps.drain(room.min(steps.len())..) {
+            self.world.touch_at(now.mono + LATER, target);
+        }
+        steps
     }
 
     fn start(&mut self, target: Target, step: Step) {
@@ -286,6 +326,7 @@ impl Operator {
             .iter()
             .for_each(|namespace| self.world.prove(namespace, true));
         let kind = StepKind::from(&step);
+        let object = fleet_object(&target, &step);
         // Names stay out of logs: a claim's is an address.
         tracing::debug!(step = kind.as_str(), "writing");
         self.world.begin(&target);
@@ -295,6 +336,7 @@ impl Operator {
             Done {
                 target,
                 kind,
+                object,
                 listed,
                 claim,
                 outcome: outcome.unwrap_or(Err(Failure::Unclear("timeout"))),
@@ -315,10 +357,11 @@ impl Operator {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         let now = self.clock.now().mono;
+        let trial = (done.target.clone(), done.object);
         if let Some(claim) = &done.claim {
             self.promised.remove(claim);
-            // Another key may have waited to see what becomes of its public key.
-            self.world.touch_rivals(Some(claim.public_key));
+            // Another key may have waited to see what becomes of its public key, and be the only one by now.
+            self.world.touch_carriers(Some(claim.public_key));
         }
         done.listed
             .iter()
@@ -342,6 +385,7 @@ impl Operator {
             // Another try at once would find what this one has found, which was known before.
             let idle = match done.kind {
                 StepKind::CreateClaim => !news && !own,
+                StepKind::DeleteClaim | StepKind::DeleteGatewayNode => !news,
                 StepKind::ReleaseOrphan | StepKind::ReleaseClaim => !news && self.holds(&done.target),
                 _ => false,
             };
@@ -354,7 +398,7 @@ impl Operator {
                 {
                     self.metrics.observe_allocation(now.saturating_sub(since));
                 }
-                self.attempts.remove(&done.target);
+                self.attempts.remove(&trial);
                 self.world.touch(done.target);
             }
             Err(failure) => {
@@ -362,16 +406,36 @@ impl Operator {
                 done.claim
                     .iter()
                     .for_each(|claim| self.world.touch_waiting(&claim.pool, &claim.namespace));
-                let attempt = self.attempts.entry(done.target.clone()).or_default();
-                *attempt += 1;
-                if !retry::is_expected(&failure) || *attempt > 5 {
-                    tracing::warn!(kind = kind(&done.target), attempt = *attempt, error = %failure, "unable to write, trying again");
+                let tries = self.attempts.entry(trial).or_default();
+                tries.count += 1;
+                let attempt = tries.count;
+                if !retry::is_expected(&failure) || attempt > 5 {
+                    tracing::warn!(kind = kind(&done.target), attempt, error = %failure, "unable to write, trying again");
                 }
-                let delay = retry::delay(&failure, *attempt).mul_f64(self.chance.random_range(0.8..1.2));
-                self.world.touch_at(now + delay, done.target);
+                let delay = retry::delay(&failure, attempt).mul_f64(self.chance.random_range(0.8..1.2));
+                tries.next = now + failure.after() + delay;
+                self.world.touch_at(tries.next, done.target.clone());
+                if done.target == Target::Fleet {
+                    // The rest of it does not wait for that.
+                    self.world.touch(done.target);
+                }
             }
         }
     }
+}
+
+/// What a step of the fleet writes to.
+fn fleet_object(target: &Target, step: &Step) -> Option<(StepKind, String)> {
+    let name = match step {
+        _ if *target != Target::Fleet => return None,
+        Step::CreateGatewayNode(new) => &new.name,
+        Step::MoveGatewayNode { name, .. }
+        | Step::DrainGatewayNode { name, .. }
+        | Step::DeleteGatewayNode { name, .. }
+        | Step::PublishGateway { name, .. } => name,
+        _ => return None,
+    };
+    Some((StepKind::from(step), name.clone()))
 }
 
 /// The kind of a target: its name could be an address.

@@ -43,7 +43,7 @@ use hashbrown::HashTable;
 use ipnet::IpNet;
 use keys::KeyRecord;
 pub use keys::{Key, KeyView, Place, Waiting};
-pub use orphans::Proof;
+pub use orphans::{LISTED, Proof};
 pub use pools::{Pool, Ranges};
 pub use programming::Programming;
 pub use queue::Target;
@@ -142,6 +142,8 @@ type Turn = (u32, Uid);
 #[derive(Debug)]
 struct Listing {
     version: u64,
+    /// When its first page came.
+    begun: Duration,
     /// What it has named; keys and claims are marked in their tables.
     named: HashSet<Uid>,
 }
@@ -160,6 +162,8 @@ pub struct World {
     shares: HashMap<(Symbol, Symbol), Share, Quick>,
     held_by_pool: HashMap<Symbol, i64, Quick>,
     awaiting: BTreeSet<(Symbol, u64, Slot)>,
+    /// Of each pool the watermark that was planned for last.
+    watermarks: HashMap<String, u64, Quick>,
     proofs: HashMap<String, Proof>,
     /// Namespaces that are being listed for one.
     proving: HashSet<String>,
@@ -183,7 +187,7 @@ pub struct World {
     rewound: bool,
     /// Claims that the watch has yet to come to.
     ahead: HashSet<Uid, Quick>,
-    /// What went lately, and when: the reply to a write may still speak of it.
+    /// What went lately, and when: the reply to a write, a list or a watch may still speak of it.
     gone: HashMap<Uid, Duration>,
     /// How many of those there may be before the old ones are looked for.
     gone_most: usize,
@@ -236,18 +240,23 @@ impl World {
             }
         };
         // A uid never comes back: the watch was faster than the reply.
-        if self.gone.contains_key(&uid) {
+        if self.gone.contains_key(&uid) || known.is_some_and(|known| known >= version) {
             return false;
         }
-        let news = known.is_none_or(|known| known < version);
-        self.apply(change, now);
-        if news {
-            self.learned.entry(kind).or_default().insert(uid, version);
-            if kind == Kind::Claim {
+        // A list under way has not named it for that, and the watch has not come to it.
+        match change {
+            Change::Key(key) => self.apply_key(*key),
+            Change::Claim(claim) => {
+                self.apply_claim(*claim, now);
                 self.ahead.insert(uid);
             }
+            Change::Pool(pool) => self.apply_pool(*pool, now),
+            Change::Gateway(gateway) => self.apply_gateway(*gateway, now),
+            Change::GatewayNode(node) => self.apply_gateway_node(*node, now),
+            _ => {}
         }
-        news
+        self.learned.entry(kind).or_default().insert(uid, version);
+        true
     }
 
     /// Whether the API's history has gone back: whoever has this world starts another.
@@ -263,6 +272,18 @@ impl World {
         known >= version
     }
 
+    /// Whether an object is gone that is spoken of. Of what the operator deletes itself it learns by the reply, and the
+    /// watch, or a list, may be behind. A uid never comes back: where a list that began long afterwards names it, the list
+    /// is of another history.
+    fn is_over(&mut self, kind: Kind, uid: &Uid) -> bool {
+        let Some(at) = self.gone.get(uid) else {
+            return false;
+        };
+        let listing = self.listing.get(&kind);
+        self.rewound |= listing.is_some_and(|listing| listing.begun > *at + GONE_FOR);
+        true
+    }
+
     /// Takes in what a watch says.
     pub fn apply(&mut self, change: Change, now: Duration) {
         match change {
@@ -271,6 +292,8 @@ impl World {
                 self.apply_key(*key);
                 self.listed(Kind::Key, &uid);
             }
+            Change::Claim(claim) if self.is_over(Kind::Claim, &claim.uid) => {}
+            Change::GatewayNode(node) if self.is_over(Kind::GatewayNode, &node.uid) => {}
             Change::Claim(claim) => {
                 let uid = claim.uid;
                 self.apply_claim(*claim, now);
@@ -319,6 +342,7 @@ impl World {
             Change::ListBegins(kind, version) => {
                 let listing = Listing {
                     version,
+                    begun: now,
                     named: HashSet::new(),
                 };
                 self.listing.insert(kind, listing);
@@ -329,7 +353,7 @@ impl World {
                 }
             }
             Change::ListComplete(kind) => {
-                let Some(Listing { version, named }) = self.listing.remove(&kind) else {
+                let Some(Listing { version, named, .. }) = self.listing.remove(&kind) else {
                     return;
                 };
                 if kind == Kind::Claim {
@@ -431,7 +455,14 @@ impl World {
 
     fn remove(&mut self, kind: Kind, uid: &Uid, now: Duration) {
         if self.gone.len() > self.gone_most {
-            self.gone.retain(|_, at| now.saturating_sub(*at) < GONE_FOR);
+            // A list under way speaks of what there was when it began.
+            let since = self
+                .listing
+                .values()
+                .map(|listing| listing.begun)
+                .min()
+                .unwrap_or(now);
+            self.gone.retain(|_, at| since.saturating_sub(*at) < GONE_FOR);
             // Twice what is left: looking costs as much as there is, and must not be done for each.
             self.gone_most = GONE_LEAST.max(2 * self.gone.len());
         }

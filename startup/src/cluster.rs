@@ -52,23 +52,15 @@ impl ClusterError {
     }
 }
 
-/// A client for the cluster that the environment names, which gives up connections that are dead.
+/// A client for the cluster that the environment names. It gives up connections that are dead, and repeats no request by
+/// itself: the library begins to repeat what an overloaded apiserver has refused after five milliseconds, and whoever
+/// repeats it knows better when, and whether.
 pub async fn client() -> Result<Client, ClusterError> {
-    client_with(|_| {}).await
-}
-
-/// As [`client`], and one that repeats no request by itself: for a program of which there are many, as the library
-/// begins to repeat what an overloaded apiserver has refused after five milliseconds.
-pub async fn client_without_retries() -> Result<Client, ClusterError> {
-    client_with(|config| config.default_retry = false).await
-}
-
-async fn client_with(change: impl FnOnce(&mut Config)) -> Result<Client, ClusterError> {
     let why = || ClusterError::of(std::env::var_os("KUBECONFIG"));
     let mut config = Config::infer().await.map_err(|_| why())?;
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(SILENCE);
-    change(&mut config);
+    config.default_retry = false;
     Client::try_from(config).map_err(|_| why())
 }
 

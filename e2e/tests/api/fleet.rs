@@ -68,3 +68,40 @@ async fn fleet_has_a_gateway_node_for_every_selected_node() -> Result<()> {
     })
     .await
 }
+
+#[tokio::test]
+async fn fleet_says_where_clients_connect_when_a_node_has_got_its_address() -> Result<()> {
+    let api = Api::start().await?;
+    let _operator = api.operator(&api.plane.kubeconfig())?;
+    api.apply(&node("late", &json!({}))).await?;
+    api.apply(&json!({
+        "apiVersion": "culvert.dev/v1alpha1",
+        "kind": "WireGuardGateway",
+        "metadata": { "name": "edge" },
+        "spec": { "poolRefs": [{ "name": "default" }] },
+    }))
+    .await?;
+    wait::until("the gateway node", SOON, || async {
+        Ok((names(&api).await? == ["edge.late"]).then_some(()))
+    })
+    .await?;
+    for (kind, address) in [("InternalIP", "192.0.2.1"), ("ExternalIP", "203.0.113.1")] {
+        let patch = json!({ "status": { "addresses": [{ "type": kind, "address": address }] } });
+        let words = [
+            "patch",
+            "node",
+            "late",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+        ];
+        api.kubectl(&[&words[..], &[&patch.to_string()]].concat(), None)
+            .await?;
+        wait::until(address, SOON, || async {
+            let node = &api.list("gatewaynodes").await?[0];
+            Ok((node["spec"]["endpointHost"] == address).then_some(()))
+        })
+        .await?;
+    }
+    Ok(())
+}

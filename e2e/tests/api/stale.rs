@@ -167,3 +167,68 @@ async fn stale_claims_take_no_addresses_back_that_are_held() -> Result<()> {
         .await
         .context("after the claims' watch had come back")
 }
+
+#[tokio::test]
+async fn stale_gateways_send_no_node_away() -> Result<()> {
+    let (api, _) = cluster().await?;
+    let allocator = Allocator::start(&api).await?;
+    let gateway = |name: &str, interface: &str, port: u16| {
+        json!({
+            "apiVersion": "culvert.dev/v1alpha1",
+            "kind": "WireGuardGateway",
+            "metadata": { "name": name },
+            "spec": { "poolRefs": [{ "name": name }], "interface": interface, "listenPort": port },
+        })
+    };
+    let of = async |gateway: &str| -> Result<Value> {
+        let text = api.kubectl(&["get", "wgw", gateway, "-o=json"], None).await?;
+        Ok(serde_json::from_str(&text)?)
+    };
+    let uid = async |name: &str| -> Result<Option<Value>> {
+        let nodes = api.list("gatewaynodes").await?;
+        let mut found = nodes.into_iter().filter(|node| node["metadata"]["name"] == name);
+        Ok(found.next().map(|node| node["metadata"]["uid"].clone()))
+    };
+    api.apply(&json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "one" } }))
+        .await?;
+    // The watch is there once something has come by it.
+    api.apply(&gateway("edge", "cv0", 51820)).await?;
+    wait::until("the first gateway's node", SOON, || async {
+        Ok(uid("edge.one").await?.map(drop))
+    })
+    .await?;
+    allocator.proxy.stall_watches_of("wireguardgateways");
+    api.apply(&gateway("inner", "cv1", 51821)).await?;
+    let inner = of("inner").await?;
+    let before = allocator.proxy.calls().len();
+    // What another operator does, which has heard of the gateway.
+    api.apply(&json!({
+        "apiVersion": "culvert.dev/v1alpha1",
+        "kind": "GatewayNode",
+        "metadata": { "name": "inner.one" },
+        "spec": {
+            "gatewayRef": { "name": "inner", "uid": inner["metadata"]["uid"] },
+            "nodeName": "one",
+        },
+    }))
+    .await?;
+    let made = uid("inner.one").await?;
+    wait::until("the operator to look or to write", SOON, || async {
+        let calls = allocator.proxy.calls().split_off(before);
+        let mut calls = calls.iter().map(|call| (call.method.clone(), call.kind.as_str()));
+        let looks = calls.any(|call| {
+            call == (Method::GET, "wireguardgateways") || call == (Method::DELETE, "gatewaynodes")
+        });
+        Ok(looks.then_some(()))
+    })
+    .await?;
+    wait::until("the gateways' watch to come back", STALL, || async {
+        Ok((of("inner").await?["status"]["nodes"] == "0/1").then_some(()))
+    })
+    .await?;
+    ensure!(
+        made.is_some() && uid("inner.one").await? == made,
+        "a gateway node was deleted on the word of a stale watch"
+    );
+    Ok(())
+}

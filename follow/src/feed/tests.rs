@@ -437,11 +437,10 @@ async fn an_apiserver_with_too_much_to_do_says_when_to_ask_again() {
     let client = server.client();
     for seconds in [7, 0, 60] {
         let params = ListParams::default().limit(2).fields("spec.nodeName=a");
-        let refusal = page_within(&client, "/things", &params, SILENCE)
+        let failure = page_within(&client, "/things", &params, SILENCE)
             .await
             .unwrap_err();
-        assert_eq!(refusal.failure, Failure::Unavailable(429));
-        assert_eq!(refusal.after, Duration::from_secs(seconds));
+        assert_eq!(failure, Failure::Unavailable(429, Duration::from_secs(seconds)));
     }
 }
 

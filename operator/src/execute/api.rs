@@ -1,6 +1,6 @@
 //! Requests to the API, in the terms of the world: what comes back is a [`Change`], or the class of a failure.
 
-use culvert_follow::Raw;
+use culvert_follow::{Raw, ask};
 use kube::Client;
 use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
@@ -91,6 +91,8 @@ impl<'a> Objects<'a> {
             ..DeleteParams::default()
         };
         match self.send(self.request.delete(name, &params)).await {
+            // Somebody's finalizer keeps it.
+            Ok(kept) if kept.metadata.deleting => Ok(self.read(&kept).into_iter().collect()),
             Ok(_) | Err(Failure::NotFound) => Ok(vec![Change::Gone(self.kind, uid)]),
             Err(failure) => Err(failure),
         }
@@ -107,7 +109,7 @@ impl<'a> Objects<'a> {
 
     async fn send(&self, request: Built) -> Result<Raw, Failure> {
         let request = request.map_err(|_| Failure::Unclear("request failed"))?;
-        self.client.request::<Raw>(request).await.map_err(Failure::of)
+        ask(self.client, request).await
     }
 }
 

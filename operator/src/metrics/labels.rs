@@ -50,6 +50,8 @@ values! {
         DeleteClaim => "delete_claim",
         /// Asks a node to serve.
         CreateGatewayNode => "create_gateway_node",
+        /// Says where clients connect now.
+        MoveGatewayNode => "move_gateway_node",
         /// Asks a node to leave.
         DrainGatewayNode => "drain_gateway_node",
         /// Lets a node go.
@@ -75,6 +77,7 @@ impl From<&Step> for StepKind {
             Step::ReleaseClaim { .. } => Self::ReleaseClaim,
             Step::DeleteClaim { .. } => Self::DeleteClaim,
             Step::CreateGatewayNode(_) => Self::CreateGatewayNode,
+            Step::MoveGatewayNode { .. } => Self::MoveGatewayNode,
             Step::DrainGatewayNode { .. } => Self::DrainGatewayNode,
             Step::DeleteGatewayNode { .. } => Self::DeleteGatewayNode,
             Step::GuardPool { .. } => Self::GuardPool,
@@ -111,7 +114,7 @@ impl From<&Failure> for StepResult {
             Failure::AlreadyExists => Self::Exists,
             Failure::NotFound | Failure::NoSuchKind => Self::NotFound,
             Failure::Refused(_) => Self::Refused,
-            Failure::Unavailable(_) => Self::Unavailable,
+            Failure::Unavailable(..) => Self::Unavailable,
             Failure::Unclear(_) => Self::Unclear,
         }
     }

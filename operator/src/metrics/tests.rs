@@ -67,7 +67,7 @@ fn number_of_series_does_not_depend_on_the_number_of_keys() {
         ("culvert_operator_leading", 1),
         ("culvert_operator_oldest_unapplied_seconds", 1),
         ("culvert_operator_queue_depth", 1),
-        ("culvert_operator_steps_total", 12 * 7),
+        ("culvert_operator_steps_total", 13 * 7),
         ("culvert_operator_steps_under_way", 1),
         ("culvert_operator_watch_failures_total", 7),
         ("culvert_pool_addresses", 2),

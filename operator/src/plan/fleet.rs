@@ -9,7 +9,7 @@ use culvert_crds::gateway_node::gateway_node_name;
 use culvert_crds::{ConditionType, GatewayRef, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{NewGatewayNode, Plan, Step};
+use super::{Grounds, NewGatewayNode, Plan, Step};
 use crate::clock::Now;
 use crate::world::{Gateway, GatewayNode, Kind, Node, SERVING_LEASE, Target, World};
 
@@ -41,7 +41,9 @@ pub fn plan(world: &World, now: Now, plan: &mut Plan) {
                 }
                 // It leaves first, and is made again when it has left.
                 Some(existing) if existing.leaving || existing.gateway_uid != gateway.uid => continue,
-                Some(_) => {}
+                Some(existing) => plan
+                    .steps
+                    .extend(follow(gateway, node, existing).map(|step| (Target::Fleet, step))),
             }
             wanted.insert(name);
         }
@@ -72,16 +74,26 @@ fn leave(world: &World, node: &GatewayNode) -> Option<Step> {
     let resource_version = node.resource_version;
     let answered = node.report.is_some();
     let drained = node.report.as_ref().is_some_and(|report| report.drained);
-    if drained || !answered || world.node(&node.node).is_none() {
+    let there = world.node(&node.node);
+    let grounds = || {
+        Box::new(Grounds {
+            gateways: world.gateways().map(|g| (g.uid, g.generation)).collect(),
+            name: node.node.clone(),
+            node: there.cloned(),
+        })
+    };
+    if drained || !answered || there.is_none() {
         return Some(Step::DeleteGatewayNode {
             name,
             uid: node.uid,
             resource_version,
+            grounds: grounds(),
         });
     }
-    (!node.drain || !node.leaving).then_some(Step::DrainGatewayNode {
+    (!node.drain || !node.leaving).then(|| Step::DrainGatewayNode {
         name,
         resource_version,
+        grounds: grounds(),
     })
 }
 
@@ -92,14 +104,29 @@ fn selects(gateway: &Gateway, node: &Node) -> bool {
         .all(|(label, value)| node.labels.get(label) == Some(value))
 }
 
-fn new(gateway: &Gateway, node: &Node, name: &str) -> NewGatewayNode {
-    let endpoint_host = match &gateway.host_template {
+/// Where clients connect.
+fn host(gateway: &Gateway, node: &Node) -> Option<String> {
+    match &gateway.host_template {
         Some(template) => Some(template.replace("{node}", &node.name)),
         None => node
             .external_address
             .clone()
             .or_else(|| node.internal_address.clone()),
-    };
+    }
+}
+
+/// A node gets its addresses some time after it has registered, and may get others. One that has none for the moment
+/// keeps its clients.
+fn follow(gateway: &Gateway, node: &Node, existing: &GatewayNode) -> Option<Step> {
+    let endpoint_host = host(gateway, node)?;
+    (existing.endpoint_host.as_ref() != Some(&endpoint_host)).then(|| Step::MoveGatewayNode {
+        name: existing.name.clone(),
+        resource_version: existing.resource_version,
+        endpoint_host,
+    })
+}
+
+fn new(gateway: &Gateway, node: &Node, name: &str) -> NewGatewayNode {
     NewGatewayNode {
         name: name.to_owned(),
         gateway: GatewayRef {
@@ -108,7 +135,7 @@ fn new(gateway: &Gateway, node: &Node, name: &str) -> NewGatewayNode {
         },
         node: node.name.clone(),
         node_uid: node.uid,
-        endpoint_host,
+        endpoint_host: host(gateway, node),
     }
 }
 

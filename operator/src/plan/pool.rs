@@ -61,11 +61,8 @@ fn event(previous: &IPPoolStatus, status: &IPPoolStatus) -> Option<Reason> {
 }
 
 fn status(world: &World, pool: &Pool, now: Now) -> IPPoolStatus {
-    let (mut serving, mut all) = (0, 0);
-    for node in world.nodes_of_pool(&pool.name) {
-        all += 1;
-        serving += usize::from(node.serves(now.mono));
-    }
+    let all = world.nodes_of_pool(&pool.name).count();
+    let serving = world.serving(&pool.name, now.mono).count();
     let allocated = world.allocated(&pool.name);
     let available = pool.available();
     let accepted = match pool.refused {

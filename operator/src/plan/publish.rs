@@ -101,8 +101,7 @@ struct StillHeld;
 
 /// A key that has been programmed once stays so: a gateway that joins later turns nothing back.
 fn programming(world: &World, key: &KeyView<'_>, claim: &ClaimView<'_>, now: Now) -> Programming {
-    let latched =
-        claim.programmed.is_some() || (key.status.is_programmed() && key.status.shown == claim.shown());
+    let latched = claim.programmed.is_some() || key.status.is_programmed() && claim.is_shown_by(&key.status);
     match world.programming(claim, now.mono) {
         Programming::NoGateway | Programming::Pending if latched => Programming::Done,
         found => found,

@@ -8,13 +8,10 @@ use culvert_crds::Reason;
 use super::{MANY_ORPHANS, Plan, Step, Subject, verdict};
 use crate::clock::Now;
 use crate::world::status::seconds;
-use crate::world::{ClaimView, KeyView, Target, World};
+use crate::world::{ClaimView, KeyView, LISTED, Target, World};
 
 /// The cooldown of claims whose pool is gone.
 const COOLDOWN: Duration = Duration::from_secs(600);
-
-/// So long after a list was asked for do the other claims of its namespace look for it.
-const LISTED: Duration = Duration::from_secs(5);
 
 /// When a claim that has just been seen is old enough for a list.
 const SOON: Duration = Duration::from_millis(50);

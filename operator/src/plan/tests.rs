@@ -60,19 +60,19 @@ fn owned(key: KeyView<'_>) -> Key {
 }
 
 /// The uid of whatever has this name.
-fn uid(name: &str) -> Uid {
+pub(crate) fn uid(name: &str) -> Uid {
     let mix =
         |n: u128, byte: u8| (n ^ u128::from(byte)).wrapping_mul(0x0000_0100_0000_01b3_0000_0000_0000_013b);
     Uid::from_u128(name.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, mix))
 }
 
-fn public_key(n: u8) -> PublicKey {
+pub(crate) fn public_key(n: u8) -> PublicKey {
     let mut bytes = [7; 32];
     bytes[0] = n;
     PublicKey::from_bytes(bytes)
 }
 
-fn key(name: &str, n: u8) -> Key {
+pub(crate) fn key(name: &str, n: u8) -> Key {
     Key {
         uid: uid(name),
         namespace: "tenant".to_owned(),
@@ -90,7 +90,7 @@ fn key(name: &str, n: u8) -> Key {
     }
 }
 
-fn pool(v4: &str) -> Pool {
+pub(crate) fn pool(v4: &str) -> Pool {
     Pool {
         uid: uid("pool"),
         created: 1,
@@ -116,7 +116,7 @@ fn pool(v4: &str) -> Pool {
     }
 }
 
-fn gateway() -> Gateway {
+pub(crate) fn gateway() -> Gateway {
     Gateway {
         uid: uid("gateway"),
         created: 1,
@@ -133,7 +133,7 @@ fn gateway() -> Gateway {
     }
 }
 
-fn node(name: &str) -> Node {
+pub(crate) fn node(name: &str) -> Node {
     Node {
         uid: uid(name),
         name: name.to_owned(),
@@ -250,7 +250,7 @@ impl Bed {
             gateway: "gw".to_owned(),
             gateway_uid: uid("gateway"),
             node: node.to_owned(),
-            endpoint_host: None,
+            endpoint_host: Some("192.0.2.1".to_owned()),
             drain: false,
             leaving: false,
             report: Some(report),
@@ -266,6 +266,32 @@ impl Bed {
         change(&mut node);
         self.world
             .apply(Change::GatewayNode(Box::new(node)), self.now.mono);
+    }
+
+    /// The operator starts again: what the API shows is all that is left.
+    fn restart(&mut self) {
+        let old = std::mem::take(&mut self.world);
+        let keys = old.keys().map(|key| Change::Key(Box::new(owned(key))));
+        let claims = old
+            .claims()
+            .map(|claim| Change::Claim(Box::new(claim.to_claim())));
+        let pools = old.pools().map(|pool| Change::Pool(Box::new(pool.clone())));
+        let gateways = old.gateways().map(|g| Change::Gateway(Box::new(g.clone())));
+        let gateway_nodes = old
+            .gateway_nodes()
+            .map(|n| Change::GatewayNode(Box::new(n.clone())));
+        let nodes = old.nodes().map(|node| Change::Node(Box::new(node.clone())));
+        for kind in Kind::ALL {
+            self.world
+                .apply(Change::ListBegins(kind, self.version), self.now.mono);
+        }
+        let all = keys.chain(claims).chain(pools).chain(gateways);
+        all.chain(gateway_nodes)
+            .chain(nodes)
+            .for_each(|change| self.world.apply(change, self.now.mono));
+        for kind in Kind::ALL {
+            self.world.apply(Change::ListComplete(kind), self.now.mono);
+        }
     }
 
     fn add_gateway(&mut self) {
@@ -391,6 +417,11 @@ impl Bed {
                 };
                 self.world
                     .apply(Change::GatewayNode(Box::new(node)), self.now.mono);
+            }
+            Step::MoveGatewayNode {
+                name, endpoint_host, ..
+            } => {
+                self.change_node(&name, |node| node.endpoint_host = Some(endpoint_host.clone()));
             }
             Step::DrainGatewayNode { name, .. } => {
                 self.change_node(&name, |node| {

@@ -7,7 +7,7 @@ use culvert_crds::peer::peer_name;
 use culvert_wireguard::PublicKey;
 
 use super::keys::{KeyRecord, KeyView};
-use super::status::Shown;
+use super::status::{KeyStatus, Shown};
 use super::symbols::Symbol;
 use super::table::{NOWHERE, Record, Slot, Table};
 use super::{Addresses, Kind, Target, Uid, World};
@@ -155,6 +155,15 @@ impl ClaimView<'_> {
             address_generation: self.address_generation,
             released: self.released,
         }
+    }
+
+    /// Whether this is what a status shows, since whenever that may be.
+    pub fn is_shown_by(&self, status: &KeyStatus) -> bool {
+        let shown = Shown {
+            since: None,
+            ..status.shown
+        };
+        shown == self.shown()
     }
 
     /// What a status shows that shows this claim.

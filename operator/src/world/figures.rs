@@ -40,12 +40,11 @@ impl World {
             }
         }
         for pool in self.pools() {
-            let expected: Vec<_> = self.nodes_of_pool(&pool.name).collect();
             let counted = PoolFigures {
                 allocated: u128::try_from(self.allocated(&pool.name)).unwrap_or(0),
                 free: u128::try_from(pool.available()).unwrap_or(0),
-                serving: expected.iter().filter(|node| node.serves(now.mono)).count(),
-                expected: expected.len(),
+                serving: self.serving(&pool.name, now.mono).count(),
+                expected: self.nodes_of_pool(&pool.name).count(),
             };
             figures.pools.insert(pool.name.clone(), counted);
         }

@@ -237,10 +237,16 @@ impl World {
             let report = n
                 .report
                 .as_ref()
-                .map(|r| (r.drained, r.refused.clone(), r.pools.clone()));
+                .map(|r| (r.drained, r.refused.clone(), r.refused_count, r.pools.clone()));
             (n.drain, n.leaving, report)
         };
         let turned = before.as_ref().map(view) != Some(view(&node));
+        if before
+            .as_ref()
+            .is_some_and(|before| before.endpoint_host != node.endpoint_host)
+        {
+            self.touch(Target::Fleet);
+        }
         let pools = self
             .gateways
             .get(&node.gateway)
@@ -364,15 +370,21 @@ impl World {
         self.touch_carriers(new);
     }
 
-    /// Plans again what depends on the nodes of these pools.
+    /// Plans again what depends on the nodes of these pools: all of it when a node has `turned`, otherwise what the
+    /// watermark has passed. A renewal alone costs nothing, however many claims cool down.
     fn fleet_changed(&mut self, pools: &[String], now: Duration, turned: bool) {
         for pool in pools {
-            let upto = if turned {
-                Some(u64::MAX)
-            } else {
-                self.watermark(pool, now)
+            let watermark = self.watermark(pool, now);
+            let before = match watermark {
+                Some(watermark) => self.watermarks.insert(pool.clone(), watermark),
+                None => self.watermarks.remove(pool),
             };
-            self.touch_awaiting(pool, upto);
+            let passed = match watermark {
+                _ if turned => 0..=u64::MAX,
+                Some(watermark) => before.map_or(0, |before| before.saturating_add(1))..=watermark,
+                None => continue,
+            };
+            self.touch_awaiting(pool, passed);
             if turned {
                 self.touch(Target::Pool(pool.clone()));
             }

@@ -344,7 +344,7 @@ impl World {
     }
 
     /// Plans every key and claim with this public key again: its winner may have changed.
-    pub(super) fn touch_carriers(&mut self, public_key: Option<PublicKey>) {
+    pub fn touch_carriers(&mut self, public_key: Option<PublicKey>) {
         let Some(public_key) = public_key else { return };
         let keys: Vec<Uid> = self.keys_carrying(&public_key).map(|key| key.uid).collect();
         let claims: Vec<Uid> = self.claims_carrying(&public_key).map(|claim| claim.uid).collect();
@@ -353,7 +353,7 @@ impl World {
     }
 
     /// Plans every key and claim with this public key again, where more than one key has it.
-    pub fn touch_rivals(&mut self, public_key: Option<PublicKey>) {
+    pub(super) fn touch_rivals(&mut self, public_key: Option<PublicKey>) {
         if public_key.is_some_and(|public_key| self.carriers.is_shared(&public_key)) {
             self.touch_carriers(public_key);
         }

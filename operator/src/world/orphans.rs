@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use super::{ClaimView, Target, Uid, World};
 
+/// So long after a list was asked for do those of its namespace that it proves nothing of look again.
+pub const LISTED: Duration = Duration::from_secs(5);
+
 /// For so long a list is worth keeping.
 const KEPT: Duration = Duration::from_secs(60);
 
@@ -45,17 +48,28 @@ impl World {
         }
     }
 
-    pub(super) fn apply_proof(&mut self, proof: Proof, now: Duration) {
+    /// Forgets the lists that nobody looks for any more.
+    pub fn forget_proofs(&mut self, now: Duration) {
         self.proofs.retain(|_, old| now.saturating_sub(old.asked) < KEPT);
+    }
+
+    pub(super) fn apply_proof(&mut self, proof: Proof, now: Duration) {
         let namespace = proof.namespace.clone();
         self.proofs.insert(namespace.clone(), proof);
-        let orphans: Vec<Uid> = self
+        let orphans: Vec<(Uid, bool)> = self
             .claims()
             .filter(|claim| {
                 !claim.released && claim.key_namespace == namespace && self.key_of(claim).is_none()
             })
-            .map(|claim| claim.uid)
+            .map(|claim| (claim.uid, self.is_proven_orphan(&claim)))
             .collect();
-        orphans.into_iter().for_each(|uid| self.touch(Target::Claim(uid)));
+        for (uid, proven) in orphans {
+            if proven {
+                self.touch(Target::Claim(uid));
+            } else {
+                // Its key is there, and the watch is about to bring it: another list at once would say the same.
+                self.touch_at(now + LISTED, Target::Claim(uid));
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Whether the gateways have a claim, and who waits for them.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::claims::Moment;
@@ -44,13 +45,17 @@ impl World {
         }
     }
 
-    /// Plans the owners of claims again that wait for a watermark of this pool.
-    pub(super) fn touch_awaiting(&mut self, pool: &str, upto: Option<u64>) {
-        let (Some(upto), Some(pool)) = (upto, self.symbols.find(pool)) else {
+    /// Plans the owners of claims of this pool again that wait for one of these versions.
+    pub(super) fn touch_awaiting(&mut self, pool: &str, passed: RangeInclusive<u64>) {
+        let Some(pool) = self.symbols.find(pool) else {
             return;
         };
-        let upto = (pool, 0, 0)..=(pool, upto, NOWHERE);
-        let due: Vec<Slot> = self.awaiting.range(upto).map(|(_, _, slot)| *slot).collect();
+        // A range that ends before it begins is an error to the tree.
+        if passed.is_empty() {
+            return;
+        }
+        let passed = (pool, *passed.start(), 0)..=(pool, *passed.end(), NOWHERE);
+        let due: Vec<Slot> = self.awaiting.range(passed).map(|(_, _, slot)| *slot).collect();
         for slot in due {
             let claim = self.claims.at(slot);
             let (key, claim) = (self.keys.at(claim.key).uid(), claim.uid);

@@ -13,6 +13,8 @@ use culvert_crds::Reason;
 struct Picture {
     keys: BTreeMap<Uid, Key>,
     claims: BTreeMap<Uid, Claim>,
+    /// How often each claim has been dropped: the next one has another uid.
+    dropped: [u8; 8],
 }
 
 fn public_key(n: u8) -> PublicKey {
@@ -64,6 +66,11 @@ fn uid_of(kind: u8, n: u8) -> Uid {
 }
 
 impl Picture {
+    fn claim_uid(&self, claim: u8) -> Uid {
+        let dropped = self.dropped[usize::from(claim)];
+        Uid::from_u128(u128::from(dropped) << 16 | uid_of(2, claim).as_u128())
+    }
+
     fn change(&mut self, next: &Move, version: u64) -> Change {
         match *next {
             Move::PutKey {
@@ -113,7 +120,7 @@ impl Picture {
                 released,
             } => {
                 let claim = Claim {
-                    uid: uid_of(2, claim),
+                    uid: self.claim_uid(claim),
                     resource_version: version,
                     created: 200 - u32::from(claim / 2),
                     public_key: public_key(carries),
@@ -133,8 +140,10 @@ impl Picture {
                 Change::Gone(Kind::Key, uid_of(1, key))
             }
             Move::DropClaim(claim) => {
-                self.claims.remove(&uid_of(2, claim));
-                Change::Gone(Kind::Claim, uid_of(2, claim))
+                let uid = self.claim_uid(claim);
+                self.claims.remove(&uid);
+                self.dropped[usize::from(claim)] += 1;
+                Change::Gone(Kind::Claim, uid)
             }
         }
     }
@@ -304,6 +313,29 @@ fn a_list_that_shows_an_object_older_than_it_was_known_is_of_another_history() {
 }
 
 #[test]
+fn a_list_that_names_a_claim_long_after_its_end_is_of_another_history() {
+    let mut picture = Picture::default();
+    let put = Move::PutClaim {
+        claim: 1,
+        key: 1,
+        public_key: 1,
+        pool: 0,
+        released: true,
+    };
+    let claim = picture.change(&put, 40);
+    for (begun, rewound) in [(59, false), (61, true)] {
+        let mut world = World::default();
+        world.apply(claim.clone(), Duration::ZERO);
+        world.apply(Change::Gone(Kind::Claim, uid_of(2, 1)), Duration::ZERO);
+        let begun = Duration::from_secs(begun);
+        world.apply(Change::ListBegins(Kind::Claim, 1000), begun);
+        world.apply(claim.clone(), begun + Duration::from_mins(10));
+        assert_eq!(world.is_rewound(), rewound);
+        assert_eq!(world.claims().count(), 0);
+    }
+}
+
+#[test]
 fn a_key_that_a_reply_has_shown_is_gone_when_a_newer_list_lacks_it() {
     let mut picture = Picture::default();
     let mut world = World::default();
@@ -320,6 +352,56 @@ fn a_key_that_a_reply_has_shown_is_gone_when_a_newer_list_lacks_it() {
         world.apply(Change::ListComplete(Kind::Key), now);
         assert_eq!(world.keys().count(), left);
     }
+}
+
+#[test]
+fn a_reply_is_no_word_of_a_list_under_way() {
+    let mut picture = Picture::default();
+    let now = Duration::from_secs(1);
+    let put = Move::PutKey {
+        key: 1,
+        public_key: Some(1),
+        pool: 0,
+        shows: None,
+    };
+    let mut key = |version| picture.change(&put, version);
+    // Deleted before the list: a late reply does not name it.
+    let mut world = World::default();
+    world.apply(key(80), now);
+    world.apply(Change::ListBegins(Kind::Key, 100), now);
+    world.learn(key(85), now);
+    world.apply(Change::ListComplete(Kind::Key), now);
+    assert_eq!(world.keys().count(), 0);
+    // Shown by the list: a reply that is older is late, and tells of no other history.
+    let mut world = World::default();
+    world.apply(Change::ListBegins(Kind::Key, 100), now);
+    world.apply(key(90), now);
+    assert!(!world.learn(key(80), now));
+    assert!(!world.is_rewound());
+}
+
+#[test]
+fn a_claim_that_a_reply_has_shown_during_a_list_is_ahead_of_it() {
+    let mut picture = Picture::default();
+    let mut world = World::default();
+    let now = Duration::from_secs(1);
+    let put = Move::PutClaim {
+        claim: 1,
+        key: 1,
+        public_key: 1,
+        pool: 0,
+        released: false,
+    };
+    world.apply(Change::ListBegins(Kind::Claim, 100), now);
+    let claim = picture.change(&put, 120);
+    world.learn(claim.clone(), now);
+    world.apply(Change::ListComplete(Kind::Claim), now);
+    assert!(world.is_ahead(&uid_of(2, 1)));
+    // Nor does the same reply, given twice, stand for the watch.
+    world.learn(claim.clone(), now);
+    assert!(world.is_ahead(&uid_of(2, 1)));
+    world.apply(claim, now);
+    assert!(!world.is_ahead(&uid_of(2, 1)));
 }
 
 #[test]

@@ -225,6 +225,14 @@ async fn admit_lets_whoever_may_drain_drain_and_no_more() -> Result<()> {
             "-p",
             r#"{"metadata":{"finalizers":["example.com/held"]}}"#,
         ],
+        // Clients would go there.
+        &[
+            "patch",
+            "wgn/admit-drain",
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"endpointHost":"203.0.113.66"}}"#,
+        ],
         &["delete", "wgn/admit-drain"],
     ] {
         forbidden(&drainer, arguments, &Value::Null, MADE).await?;
@@ -291,7 +299,14 @@ async fn admit_lets_whoever_may_enlist_make_change_and_delete_gateway_nodes() ->
             "wgn/admit-enlist",
             "--type=merge",
             "-p",
-            r#"{"spec":{"drain":true}}"#,
+            r#"{"spec":{"drain":true,"endpointHost":"192.0.2.1"}}"#,
+        ],
+        &[
+            "patch",
+            "wgn/admit-enlist",
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"endpointHost":"192.0.2.2"}}"#,
         ],
         &["delete", "wgn/admit-enlist"],
     ] {
@@ -313,6 +328,15 @@ async fn admit_lets_the_garbage_collector_take_gateway_nodes() -> Result<()> {
     )
     .await?;
     ensure!(!taken, "a collector made something: {said}");
+    let moved = [
+        "patch",
+        "wgn/admit-garbage",
+        "--type=merge",
+        "-p",
+        r#"{"spec":{"endpointHost":"203.0.113.66"}}"#,
+        collector,
+    ];
+    forbidden(&plane.kubeconfig(), &moved, &Value::Null, MADE).await?;
     for arguments in [
         &[
             "patch",

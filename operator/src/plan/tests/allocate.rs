@@ -290,6 +290,23 @@ fn a_claim_whose_reply_was_lost_is_asked_for_again_and_not_drawn_anew() {
     assert_ne!(claim_in(&bed.plan().steps).unwrap().addresses, first.addresses);
 }
 
+#[test]
+fn a_doubt_ends_with_its_key() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    for n in [1, 2] {
+        bed.put_key(key(&format!("key{n}"), n));
+        let claim = claim_in(&bed.plan().steps).unwrap();
+        bed.promised.doubt(claim);
+    }
+    bed.delete_key("key1");
+    let world = &bed.world;
+    bed.promised.forget(|key| world.has(&Target::Key(*key)));
+    assert_eq!(
+        bed.promised.unclear.into_keys().collect::<Vec<_>>(),
+        [uid("key2")]
+    );
+}
+
 /// A claim under way for a key, and a key that was made before it and turned up after it, both with one public key.
 fn two_at_once() -> (Bed, NewClaim) {
     let mut bed = Bed::new("10.64.0.0/16");

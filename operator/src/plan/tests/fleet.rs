@@ -162,3 +162,52 @@ fn a_pool_on_its_way_out_says_that_it_waits_for_its_keys() {
     bed.settle();
     assert!(!bed.world.pool("default").unwrap().guarded);
 }
+
+#[test]
+fn where_clients_connect_follows_the_node_and_the_gateway() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    let mut there = node("a");
+    there.internal_address = None;
+    let mut put = |bed: &mut Bed, change: &dyn Fn(&mut Node)| {
+        change(&mut there);
+        bed.world
+            .apply(Change::Node(Box::new(there.clone())), bed.now.mono);
+    };
+    bed.world
+        .apply(Change::Gateway(Box::new(gateway())), bed.now.mono);
+    put(&mut bed, &|_| {});
+    bed.settle();
+    let host = |bed: &Bed| bed.world.gateway_node("gw.a").unwrap().endpoint_host.clone();
+    assert_eq!(host(&bed), None);
+    put(&mut bed, &|node| {
+        node.internal_address = Some("192.0.2.1".to_owned())
+    });
+    bed.settle();
+    assert_eq!(host(&bed).as_deref(), Some("192.0.2.1"));
+    put(&mut bed, &|node| {
+        node.external_address = Some("203.0.113.1".to_owned())
+    });
+    bed.settle();
+    assert_eq!(host(&bed).as_deref(), Some("203.0.113.1"));
+    // It says nothing of where it is.
+    put(&mut bed, &|node| {
+        (node.internal_address, node.external_address) = (None, None)
+    });
+    bed.settle();
+    assert_eq!(host(&bed).as_deref(), Some("203.0.113.1"));
+    let resource_version = bed.next_version();
+    let named = Gateway {
+        resource_version,
+        host_template: Some("{node}.example.com".to_owned()),
+        ..gateway()
+    };
+    bed.world.apply(Change::Gateway(Box::new(named)), bed.now.mono);
+    bed.settle();
+    assert_eq!(host(&bed).as_deref(), Some("a.example.com"));
+    // Nobody else has a say in it.
+    bed.change_node("gw.a", |node| {
+        node.endpoint_host = Some("203.0.113.66".to_owned())
+    });
+    bed.settle();
+    assert_eq!(host(&bed).as_deref(), Some("a.example.com"));
+}

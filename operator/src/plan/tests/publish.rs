@@ -47,6 +47,25 @@ fn a_gateway_that_joins_turns_no_key_back() {
 }
 
 #[test]
+fn a_gateway_that_joins_turns_no_key_back_whose_time_began_before_its_addresses() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.catch_up("a");
+    bed.pass(60);
+    bed.change_key("laptop", |key| key.address_generation += 1);
+    bed.settle();
+    bed.catch_up("a");
+    assert!(bed.key("laptop").status.shown.since.is_some());
+    bed.world.apply(Change::Node(Box::new(node("b"))), bed.now.mono);
+    bed.report("b", Some(1), &[]);
+    bed.restart();
+    bed.settle();
+    assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
+}
+
+#[test]
 fn a_gateway_silent_for_a_minute_holds_nobody_up() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.add_gateway();
@@ -110,10 +129,20 @@ fn a_node_that_has_not_heard_of_a_pool_does_not_serve_it() {
     let version = bed.version;
     bed.report("a", Some(version), &[]);
     bed.change_node("gw.a", |node| node.report.as_mut().unwrap().pools.clear());
+    bed.pass(5);
     bed.settle();
     assert_eq!(bed.ready("laptop"), Some(Reason::NoGateway));
+    let gateways = |bed: &Bed| {
+        let said = bed.world.pool("default").unwrap().status.gateways.clone();
+        let counted = &bed.world.figures(bed.now).pools["default"];
+        (said, counted.serving, counted.expected)
+    };
+    assert_eq!(gateways(&bed), (Some("0/1".to_owned()), 0, 1));
     bed.catch_up("a");
+    bed.pass(5);
+    bed.settle();
     assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
+    assert_eq!(gateways(&bed), (Some("1/1".to_owned()), 1, 1));
 }
 
 #[test]

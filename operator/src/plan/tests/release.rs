@@ -2,6 +2,24 @@
 
 use super::*;
 
+/// A claim for a key that has not been seen.
+fn orphan(key: &str, n: u8) -> Claim {
+    let address: IpAddr = format!("10.64.0.{}", 100 + n).parse().unwrap();
+    Claim {
+        uid: uid(&format!("claim of {key}")),
+        resource_version: 0,
+        created: 5_000,
+        public_key: public_key(n),
+        addresses: Addresses::new([address]).unwrap(),
+        pool: "default".to_owned(),
+        key: uid(key),
+        key_namespace: "tenant".to_owned(),
+        key_name: key.to_owned(),
+        address_generation: 0,
+        released: false,
+    }
+}
+
 #[test]
 fn a_released_claim_is_kept_through_the_cooldown() {
     let mut bed = Bed::new("10.64.0.0/30");
@@ -54,6 +72,24 @@ fn a_released_claim_outlives_a_gateway_that_has_not_dropped_it() {
     assert_eq!(bed.claims.len(), 1);
     bed.catch_up("a");
     assert_eq!(bed.claims.len(), 0);
+}
+
+#[test]
+fn a_report_that_says_nothing_new_plans_nothing_that_cools_down() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.add_gateway();
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.catch_up("a");
+    bed.delete_key("laptop");
+    bed.settle();
+    let released = bed.claims.values().next().unwrap().resource_version;
+    // The claim, and whatever its key is.
+    for (applied, due) in [(released - 1, 0), (released, 2), (released, 0), (released + 1, 0)] {
+        bed.report("a", Some(applied), &[]);
+        assert_eq!(bed.world.due(), due);
+        bed.settle();
+    }
 }
 
 #[test]
@@ -158,6 +194,32 @@ fn a_claim_that_only_a_reply_has_shown_survives_a_list_that_began_before_it() {
 }
 
 #[test]
+fn a_deleted_claim_is_not_brought_back_by_a_watch_that_is_behind() {
+    let mut bed = Bed::new("10.64.0.0/30");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.delete_key("laptop");
+    bed.settle();
+    let released = bed.claims.values().next().unwrap().clone();
+    bed.pass(601);
+    bed.settle();
+    bed.put_key(key("phone", 2));
+    bed.settle();
+    assert_eq!(
+        bed.addresses("phone").first(),
+        released.addresses.first().as_ref()
+    );
+    // What the watch has to say of it comes only now.
+    let uid = released.uid;
+    bed.world.apply(Change::Claim(Box::new(released)), bed.now.mono);
+    assert!(bed.world.claim(&uid).is_none());
+    bed.world.apply(Change::Gone(Kind::Claim, uid), bed.now.mono);
+    bed.put_key(key("tablet", 3));
+    bed.settle();
+    assert_eq!(bed.ready("tablet"), Some(Reason::PoolExhausted));
+}
+
+#[test]
 fn a_deleted_key_is_not_brought_back_by_the_reply_to_a_write() {
     let mut bed = Bed::new("10.64.0.0/24");
     bed.put_key(key("laptop", 1));
@@ -226,25 +288,46 @@ fn a_list_proves_nothing_of_claims_that_were_seen_after_it_was_asked_for() {
     bed.world.apply(Change::LiveKeys(Box::new(proof)), bed.now.mono);
     bed.pass(1);
     // The claims' watch runs ahead of the keys'.
-    let claim = Claim {
-        uid: uid("claim"),
-        resource_version: 0,
-        created: 5_000,
-        public_key: public_key(1),
-        addresses: Addresses::new(["10.64.0.9".parse().unwrap()]).unwrap(),
-        pool: "default".to_owned(),
-        key: uid("laptop"),
-        key_namespace: "tenant".to_owned(),
-        key_name: "laptop".to_owned(),
-        address_generation: 0,
-        released: false,
-    };
-    bed.put_claim(claim);
+    bed.put_claim(orphan("laptop", 1));
     let steps = bed.plan().steps;
     let released = steps
         .iter()
         .any(|(_, step)| matches!(step, Step::ReleaseClaim { .. }));
     assert!(!released, "{steps:?}");
+}
+
+#[test]
+fn claims_whose_keys_a_list_has_named_wait_for_the_watch() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    for n in 0..8 {
+        bed.put_claim(orphan(&format!("key{n}"), n));
+    }
+    let present = (0..7).map(|n| uid(&format!("key{n}"))).collect();
+    bed.pass(1);
+    let of_claims = |bed: &mut Bed| {
+        let mut steps = bed.plan().steps;
+        steps.retain(|(target, _)| matches!(target, Target::Claim(_)));
+        steps
+    };
+    let steps = of_claims(&mut bed);
+    let [(_, Step::ProveGone { namespace, asked })] = &steps[..] else {
+        panic!("{steps:?}")
+    };
+    let proof = Proof {
+        namespace: namespace.clone(),
+        asked: *asked,
+        present,
+    };
+    bed.world.apply(Change::LiveKeys(Box::new(proof)), bed.now.mono);
+    let steps = of_claims(&mut bed);
+    assert!(
+        matches!(&steps[..], [(_, Step::ReleaseClaim { claim, .. })] if claim.key == uid("key7")),
+        "{steps:?}"
+    );
+    steps.into_iter().for_each(|(_, step)| bed.execute(step));
+    bed.pass(5);
+    let steps = of_claims(&mut bed);
+    assert!(matches!(&steps[..], [(_, Step::ProveGone { .. })]), "{steps:?}");
 }
 
 #[test]
@@ -284,6 +367,44 @@ fn of_two_old_claims_the_one_that_works_is_kept() {
         .collect();
     assert_eq!(held.len(), 2);
     assert!(held.iter().any(|claim| claim.uid == working));
+}
+
+#[test]
+fn of_two_old_claims_the_one_that_is_shown_is_kept_though_its_keys_time_began_before() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    bed.put_key(key("laptop", 1));
+    bed.settle();
+    bed.pass(60);
+    bed.change_key("laptop", |key| key.address_generation += 1);
+    bed.settle();
+    let shown = bed.key("laptop").status.shown;
+    assert!(shown.since.is_some());
+    bed.change_key("laptop", |key| key.public_key = Some(public_key(9)));
+    // A reply was lost, and the key drew again, just before.
+    let first = bed
+        .claims
+        .values()
+        .find(|claim| claim.addresses == shown.addresses)
+        .unwrap()
+        .clone();
+    let other: IpAddr = "10.64.0.200".parse().unwrap();
+    bed.put_claim(Claim {
+        uid: uid("extra"),
+        addresses: Addresses::new([other]).unwrap(),
+        created: first.created + 1,
+        ..first
+    });
+    // It gets nothing new, and keeps one of the two.
+    bed.put_pool(Pool {
+        allowed_namespaces: vec!["others".to_owned()],
+        ..pool("10.64.0.0/24")
+    });
+    bed.settle();
+    let held = bed.claims.values().filter(|claim| !claim.released);
+    assert_eq!(
+        held.map(|claim| claim.addresses).collect::<Vec<_>>(),
+        [shown.addresses]
+    );
 }
 
 #[test]
