@@ -187,7 +187,9 @@ pub struct World {
     rewound: bool,
     /// Claims that the watch has yet to come to.
     ahead: HashSet<Uid, Quick>,
-    /// What went lately, and when: the reply to a write, a list or a watch may still speak of it.
+    /// What the operator has deleted, and when: the watch has yet to say so.
+    deleted: HashMap<Uid, (Kind, Duration), Quick>,
+    /// What went lately, and when: the reply to a write may still speak of it.
     gone: HashMap<Uid, Duration>,
     /// How many of those there may be before the old ones are looked for.
     gone_most: usize,
@@ -234,6 +236,16 @@ impl World {
                 let known = known.map(|known| known.resource_version);
                 (Kind::Gateway, gateway.uid, gateway.resource_version, known)
             }
+            Change::Gone(kind, uid) => {
+                let (kind, uid) = (*kind, *uid);
+                // Unless the watch was faster.
+                let first = !self.gone.contains_key(&uid);
+                self.apply(change, now);
+                if first {
+                    self.deleted.insert(uid, (kind, now));
+                }
+                return true;
+            }
             _ => {
                 self.apply(change, now);
                 return true;
@@ -272,11 +284,10 @@ impl World {
         known >= version
     }
 
-    /// Whether an object is gone that is spoken of. Of what the operator deletes itself it learns by the reply, and the
-    /// watch, or a list, may be behind. A uid never comes back: where a list that began long afterwards names it, the list
-    /// is of another history.
+    /// Whether the operator has deleted the object that is spoken of, and what speaks is behind the reply. A list that
+    /// began long afterwards cannot be: it is of another history.
     fn is_over(&mut self, kind: Kind, uid: &Uid) -> bool {
-        let Some(at) = self.gone.get(uid) else {
+        let Some((_, at)) = self.deleted.get(uid) else {
             return false;
         };
         let listing = self.listing.get(&kind);
@@ -338,7 +349,10 @@ impl World {
                 self.listed(kind, &uid);
                 self.unreadable.entry(kind).or_default().insert(uid);
             }
-            Change::Gone(kind, uid) => self.remove(kind, &uid, now),
+            Change::Gone(kind, uid) => {
+                self.deleted.remove(&uid);
+                self.remove(kind, &uid, now);
+            }
             Change::ListBegins(kind, version) => {
                 let listing = Listing {
                     version,
@@ -352,38 +366,47 @@ impl World {
                     _ => {}
                 }
             }
-            Change::ListComplete(kind) => {
-                let Some(Listing { version, named, .. }) = self.listing.remove(&kind) else {
-                    return;
-                };
-                if kind == Kind::Claim {
-                    let ahead = self.ahead.iter().copied();
-                    let caught_up: Vec<Uid> = ahead
-                        .filter(|uid| {
-                            let slot = self.claims.slot(uid);
-                            named.contains(uid) || slot.is_some_and(|slot| self.claims.is_named(slot))
-                        })
-                        .collect();
-                    caught_up.iter().for_each(|uid| self.caught_up(uid));
-                }
-                // What is newer than the list cannot be in it.
-                let mut newer = self.learned.remove(&kind).unwrap_or_default();
-                newer.retain(|_, learned| *learned > version);
-                for uid in self.unnamed(kind, &named) {
-                    if !newer.contains_key(&uid) {
-                        self.remove(kind, &uid, now);
-                    }
-                }
-                self.learned.insert(kind, newer);
-                if kind == Kind::Claim {
-                    // An address that went with one claim may have come with another.
-                    self.take_all();
-                }
-                let first = !std::mem::replace(&mut self.complete[kind as usize], true);
-                if first && self.is_complete() {
-                    self.touch_everything();
-                }
+            Change::ListComplete(kind) => self.end_list(kind, now),
+        }
+    }
+
+    fn end_list(&mut self, kind: Kind, now: Duration) {
+        let Some(listing) = self.listing.remove(&kind) else {
+            return;
+        };
+        let Listing {
+            version,
+            begun,
+            named,
+        } = listing;
+        // What was deleted before it began is spoken of no more.
+        self.deleted.retain(|_, (of, at)| *of != kind || *at >= begun);
+        if kind == Kind::Claim {
+            let ahead = self.ahead.iter().copied();
+            let caught_up: Vec<Uid> = ahead
+                .filter(|uid| {
+                    let slot = self.claims.slot(uid);
+                    named.contains(uid) || slot.is_some_and(|slot| self.claims.is_named(slot))
+                })
+                .collect();
+            caught_up.iter().for_each(|uid| self.caught_up(uid));
+        }
+        // What is newer than the list cannot be in it.
+        let mut newer = self.learned.remove(&kind).unwrap_or_default();
+        newer.retain(|_, learned| *learned > version);
+        for uid in self.unnamed(kind, &named) {
+            if !newer.contains_key(&uid) {
+                self.remove(kind, &uid, now);
             }
+        }
+        self.learned.insert(kind, newer);
+        if kind == Kind::Claim {
+            // An address that went with one claim may have come with another.
+            self.take_all();
+        }
+        let first = !std::mem::replace(&mut self.complete[kind as usize], true);
+        if first && self.is_complete() {
+            self.touch_everything();
         }
     }
 
@@ -455,14 +478,7 @@ impl World {
 
     fn remove(&mut self, kind: Kind, uid: &Uid, now: Duration) {
         if self.gone.len() > self.gone_most {
-            // A list under way speaks of what there was when it began.
-            let since = self
-                .listing
-                .values()
-                .map(|listing| listing.begun)
-                .min()
-                .unwrap_or(now);
-            self.gone.retain(|_, at| since.saturating_sub(*at) < GONE_FOR);
+            self.gone.retain(|_, at| now.saturating_sub(*at) < GONE_FOR);
             // Twice what is left: looking costs as much as there is, and must not be done for each.
             self.gone_most = GONE_LEAST.max(2 * self.gone.len());
         }

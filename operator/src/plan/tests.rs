@@ -381,7 +381,7 @@ impl Bed {
             }
             Step::DeleteClaim { uid, name, .. } => {
                 self.claims.remove(&name);
-                self.world.apply(Change::Gone(Kind::Claim, uid), self.now.mono);
+                self.world.learn(Change::Gone(Kind::Claim, uid), self.now.mono);
             }
             Step::PublishPool { name, status, .. } => {
                 let mut pool = self.world.pool(&name).unwrap().clone();
@@ -431,7 +431,7 @@ impl Bed {
             }
             Step::DeleteGatewayNode { uid, .. } => {
                 self.world
-                    .apply(Change::Gone(Kind::GatewayNode, uid), self.now.mono);
+                    .learn(Change::Gone(Kind::GatewayNode, uid), self.now.mono);
             }
         }
     }

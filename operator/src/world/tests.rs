@@ -326,12 +326,43 @@ fn a_list_that_names_a_claim_long_after_its_end_is_of_another_history() {
     for (begun, rewound) in [(59, false), (61, true)] {
         let mut world = World::default();
         world.apply(claim.clone(), Duration::ZERO);
-        world.apply(Change::Gone(Kind::Claim, uid_of(2, 1)), Duration::ZERO);
+        world.learn(Change::Gone(Kind::Claim, uid_of(2, 1)), Duration::ZERO);
         let begun = Duration::from_secs(begun);
         world.apply(Change::ListBegins(Kind::Claim, 1000), begun);
         world.apply(claim.clone(), begun + Duration::from_mins(10));
         assert_eq!(world.is_rewound(), rewound);
         assert_eq!(world.claims().count(), 0);
+    }
+}
+
+#[test]
+fn a_deleted_claim_that_comes_back_when_the_watch_has_told_its_end_is_there() {
+    let mut picture = Picture::default();
+    let put = Move::PutClaim {
+        claim: 1,
+        key: 1,
+        public_key: 1,
+        pool: 0,
+        released: true,
+    };
+    let claim = picture.change(&put, 40);
+    let gone = Change::Gone(Kind::Claim, uid_of(2, 1));
+    let now = Duration::from_secs(1);
+    // In whatever order the two tell of it, etcd was restored from a backup since.
+    for watch_first in [true, false] {
+        let mut world = World::default();
+        world.apply(claim.clone(), now);
+        if watch_first {
+            world.apply(gone.clone(), now);
+        }
+        world.learn(gone.clone(), now);
+        if !watch_first {
+            world.apply(gone.clone(), now);
+        }
+        world.apply(Change::ListBegins(Kind::Claim, 1000), now);
+        world.apply(claim.clone(), now);
+        world.apply(Change::ListComplete(Kind::Claim), now);
+        assert_eq!(world.claims().count(), 1);
     }
 }
 

@@ -180,18 +180,18 @@ fn where_clients_connect_follows_the_node_and_the_gateway() {
     let host = |bed: &Bed| bed.world.gateway_node("gw.a").unwrap().endpoint_host.clone();
     assert_eq!(host(&bed), None);
     put(&mut bed, &|node| {
-        node.internal_address = Some("192.0.2.1".to_owned())
+        node.internal_address = Some("192.0.2.1".to_owned());
     });
     bed.settle();
     assert_eq!(host(&bed).as_deref(), Some("192.0.2.1"));
     put(&mut bed, &|node| {
-        node.external_address = Some("203.0.113.1".to_owned())
+        node.external_address = Some("203.0.113.1".to_owned());
     });
     bed.settle();
     assert_eq!(host(&bed).as_deref(), Some("203.0.113.1"));
     // It says nothing of where it is.
     put(&mut bed, &|node| {
-        (node.internal_address, node.external_address) = (None, None)
+        (node.internal_address, node.external_address) = (None, None);
     });
     bed.settle();
     assert_eq!(host(&bed).as_deref(), Some("203.0.113.1"));
@@ -206,7 +206,7 @@ fn where_clients_connect_follows_the_node_and_the_gateway() {
     assert_eq!(host(&bed).as_deref(), Some("a.example.com"));
     // Nobody else has a say in it.
     bed.change_node("gw.a", |node| {
-        node.endpoint_host = Some("203.0.113.66".to_owned())
+        node.endpoint_host = Some("203.0.113.66".to_owned());
     });
     bed.settle();
     assert_eq!(host(&bed).as_deref(), Some("a.example.com"));
