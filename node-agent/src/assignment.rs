@@ -29,6 +29,9 @@ pub struct Assignment {
     pub key_storage: KeyStorage,
     /// The ranges of each pool that the gateway serves, by the pool's name.
     pub ranges: HashMap<String, Vec<IpNet>>,
+    /// Pools that the gateway names and that do not exist, or not yet: a pool waits with its end for its peers, so whoever
+    /// is of one of these may be served still.
+    pub absent: Vec<String>,
     /// Where clients connect, without port.
     pub endpoint_host: Option<String>,
     /// Raised to have every client forgotten at once.
@@ -72,14 +75,17 @@ impl Assignment {
             return None;
         }
         let mut ranges = HashMap::new();
+        let mut absent: Vec<String> = gateway
+            .spec
+            .pool_refs
+            .iter()
+            .map(|pool| pool.name.clone())
+            .collect();
         for pool in pools {
             let name = pool.metadata.name.clone()?;
-            if !gateway
-                .spec
-                .pool_refs
-                .iter()
-                .any(|reference| reference.name == name)
-            {
+            let named = absent.len();
+            absent.retain(|absent| *absent != name);
+            if absent.len() == named {
                 continue;
             }
             let v4 = pool.spec.ipv4.as_ref().map(|range| range.cidr.parse().ok());
@@ -87,6 +93,7 @@ impl Assignment {
             let nets: Option<Vec<IpNet>> = v4.into_iter().chain(v6).collect();
             ranges.insert(name, nets?);
         }
+        absent.sort_unstable();
         Some(Self {
             name: node.metadata.name.clone()?,
             generation: node.metadata.generation.unwrap_or(0),
@@ -100,6 +107,7 @@ impl Assignment {
             mtu: gateway.spec.mtu,
             key_storage: gateway.spec.key_storage,
             ranges,
+            absent,
             endpoint_host: node.spec.endpoint_host.clone(),
             purge_generation: node.spec.purge_generation,
             purged_generation: node

@@ -484,9 +484,9 @@ impl Gateway {
 
     /// Takes in what is asked.
     fn assign<K: Kernel>(&mut self, on: &Ground<'_, K>, assignment: &Assignment) {
-        let ranges = |old: &Assignment| old.ranges == assignment.ranges;
+        let ranges = |old: &Assignment| old.ranges == assignment.ranges && old.absent == assignment.absent;
         if !self.assignment.as_ref().is_some_and(ranges) {
-            self.view = on.desired.lock().view(&assignment.ranges);
+            self.view = on.desired.lock().view(&assignment.ranges, &assignment.absent);
             self.view.own = self.state.public_key;
             self.look_anew();
         }

@@ -116,6 +116,7 @@ mod tests {
                 format!("pool-{of}"),
                 vec![format!("10.{of}.0.0/24").parse().unwrap()],
             )]),
+            absent: Vec::new(),
             endpoint_host: None,
             purge_generation: 0,
             purged_generation: 0,

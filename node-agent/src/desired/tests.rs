@@ -54,7 +54,7 @@ fn view(desired: &mut Desired) -> View {
     let ranges = vec!["10.64.0.0/24".parse().unwrap(), "fd64::/64".parse().unwrap()];
     View {
         own: Some(PublicKey::from_bytes([99; 32])),
-        ..desired.view(&HashMap::from([("default".to_owned(), ranges)]))
+        ..desired.view(&HashMap::from([("default".to_owned(), ranges)]), &[])
     }
 }
 

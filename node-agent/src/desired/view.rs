@@ -17,6 +17,8 @@ use crate::assignment::gateway_address;
 pub struct View {
     /// Ranges by the pool's number, each with the gateway's own address in it.
     pub(super) ranges: HashMap<u16, Vec<(IpNet, IpAddr)>>,
+    /// Pools that it would serve if they were known.
+    pub(super) absent: Vec<u16>,
     /// The gateway's own public key, as soon as it is known.
     pub own: Option<PublicKey>,
     /// The last public key that is served, by its oldest claim; `None` when there is room for all.
@@ -47,17 +49,26 @@ impl View {
 }
 
 impl Desired {
-    /// A view of the ranges of these pools, by name.
-    pub fn view(&mut self, ranges: &HashMap<String, Vec<IpNet>>) -> View {
+    /// A view of the ranges of these pools, by name, of which some are `absent`.
+    pub fn view(&mut self, ranges: &HashMap<String, Vec<IpNet>>, absent: &[String]) -> View {
+        let absent = absent.iter().filter_map(|name| self.pools.number(name)).collect();
         let number = |(name, nets): (&String, &Vec<IpNet>)| {
             let nets = nets.iter().map(|net| (*net, gateway_address(net).addr()));
             Some((self.pools.number(name)?, nets.collect()))
         };
         View {
             ranges: ranges.iter().filter_map(number).collect(),
+            absent,
             own: None,
             last: None,
         }
+    }
+
+    /// Whether it is known that the view has no use for a public key that it does not want: everything has been listed and
+    /// none of the key's claims is of a pool that is absent, or all of them have ended.
+    pub fn is_unwanted(&self, view: &View, slot: Slot) -> bool {
+        let is_doubtful = |claim: &Claim| view.absent.contains(&claim.pool);
+        self.is_off(slot) || self.complete && !self.claims.of(slot).any(is_doubtful)
     }
 
     /// Calls `each` with every claim of a public key that concerns the view, and whether it is served.

@@ -109,8 +109,7 @@ impl Gateway {
             self.proof.note(slot, standing);
             let is_held = self.held.contains(slot);
             let Some(peer) = table.wanted(&self.view, slot) else {
-                let is_proved = table.is_complete() || table.is_off(slot);
-                if is_proved && (is_held || !self.round.is_synced) {
+                if table.is_unwanted(&self.view, slot) && (is_held || !self.round.is_synced) {
                     gone.push((slot, PeerChange::Remove(table.public_key(slot))));
                 }
                 continue;

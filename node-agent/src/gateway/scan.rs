@@ -70,7 +70,7 @@ impl Gateway {
                     }
                     self.work.put.push(slot);
                 }
-            } else if is_held && (table.is_complete() || table.is_off(slot)) {
+            } else if is_held && table.is_unwanted(&self.view, slot) {
                 self.work.remove.push(slot);
             }
         }

@@ -76,6 +76,7 @@ impl Bed {
                 mtu: 1_380,
                 key_storage: KeyStorage::Memory,
                 ranges: HashMap::from([("default".into(), vec!["10.64.0.0/24".parse().unwrap()])]),
+                absent: Vec::new(),
                 endpoint_host: None,
                 purge_generation: 0,
                 purged_generation: 0,
@@ -204,6 +205,29 @@ async fn a_client_that_falls_silent_is_forgotten_and_later_leaves_no_trace() {
     assert!(silent.public_key == key(1));
     assert!(silent.endpoint.is_none() && silent.last_handshake.is_none());
     assert_eq!(bed.tick(5).await, []);
+}
+
+#[tokio::test]
+async fn a_pool_that_is_not_there_takes_nobody_away() {
+    let mut bed = Bed::new(3);
+    bed.tick(5).await;
+    let ranges = std::mem::take(&mut bed.assignment.ranges);
+    bed.assignment.absent = vec!["default".into()];
+    // Its range, and with it the gateway's address, is not known; its peers are.
+    bed.tick(5).await;
+    assert_eq!(bed.kernel.device(NAME).peers.len(), 3);
+    // Whoever is revoked goes all the same.
+    bed.release(2);
+    bed.tick(5).await;
+    assert_eq!(bed.kernel.device(NAME).peers.len(), 2);
+    bed.assignment.ranges = ranges;
+    bed.assignment.absent.clear();
+    bed.tick(5).await;
+    assert_eq!(bed.kernel.device(NAME).peers.len(), 2);
+    // A gateway that does not name it any more is another matter.
+    bed.assignment.ranges.clear();
+    bed.tick(5).await;
+    assert_eq!(bed.kernel.device(NAME).peers.len(), 0);
 }
 
 #[tokio::test]

@@ -26,8 +26,8 @@ pub fn judge(desired: &Desired, view: &View, slot: Option<Slot>, seen: &Seen<'_>
     match told {
         Some((_, Some(true))) if !seen.keeps_alive && !seen.has_preshared_key => Verdict::Right,
         Some((_, Some(_))) => Verdict::Wrong,
-        _ if desired.is_complete() => Verdict::Surplus,
-        Some((slot, None)) if desired.is_off(slot) => Verdict::Surplus,
+        Some((slot, None)) if desired.is_unwanted(view, slot) => Verdict::Surplus,
+        None if desired.is_complete() => Verdict::Surplus,
         _ => Verdict::Unproved,
     }
 }
@@ -67,7 +67,7 @@ mod tests {
             table.finish_list(9);
         }
         let ranges = HashMap::from([("default".into(), vec!["10.64.0.0/16".parse().unwrap()])]);
-        let view = table.view(&ranges);
+        let view = table.view(&ranges, &[]);
         let mut changes = Vec::new();
         let mut sets = Vec::new();
         for peer in observed {

@@ -160,6 +160,7 @@ pub fn assignment(interface: &str) -> Assignment {
         mtu: 1_380,
         key_storage: KeyStorage::Node,
         ranges: HashMap::from([("default".into(), vec!["10.64.0.0/24".parse().unwrap()])]),
+        absent: Vec::new(),
         endpoint_host: None,
         purge_generation: 0,
         purged_generation: 0,

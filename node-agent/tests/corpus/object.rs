@@ -35,7 +35,7 @@ pub fn read(bytes: &[u8]) {
     desired.list_begins(version);
     desired.apply(Uid::from_u128(1), Some(peer));
     desired.finish_list(version);
-    let view = desired.view(&ranges);
+    let view = desired.view(&ranges, &[]);
     let slot = desired.slot(&public_key);
     let wanted = slot.and_then(|slot| desired.wanted(&view, slot));
     let refused = slot.map_or(0, |slot| desired.standing(&view, slot).refused);

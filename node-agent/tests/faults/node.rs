@@ -88,6 +88,7 @@ impl Node {
                     "default".into(),
                     vec!["10.64.0.0/24".parse().unwrap(), "fd64::/64".parse().unwrap()],
                 )]),
+                absent: Vec::new(),
                 endpoint_host: None,
                 purge_generation: 0,
                 purged_generation: 0,
