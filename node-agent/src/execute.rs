@@ -9,6 +9,9 @@ use culvert_wireguard::PublicKey;
 
 use crate::desired::{Slot, Slots};
 
+/// Room that an empty queue keeps.
+const KEPT: usize = 1024;
+
 /// Slots in order, each once.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -38,6 +41,10 @@ impl Queue {
         let slots: Vec<Slot> = self.order.drain(..most.min(self.order.len())).collect();
         for slot in &slots {
             self.queued.remove(*slot);
+        }
+        if self.order.is_empty() && self.order.capacity() > KEPT {
+            // A bulk is over.
+            self.order = VecDeque::new();
         }
         slots
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_crds::GatewayNode;
+use culvert_startup::memory;
 use culvert_startup::serve::Health;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -227,6 +228,7 @@ impl<K: Kernel> Agent<K> {
         let assignments = self.assignments.clone();
         if is_tick {
             self.desired.lock().pass_time(Clocks::read().boot);
+            memory::give_back();
         }
         // What came before is known to a gateway that is new.
         self.hear();

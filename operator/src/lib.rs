@@ -16,7 +16,6 @@ pub mod chance;
 pub mod clock;
 pub mod execute;
 pub mod lease;
-pub mod memory;
 pub mod metrics;
 pub mod observe;
 pub mod plan;

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use culvert_startup::memory;
 use culvert_startup::serve::Health;
 use kube::Client;
 use rand::RngExt;
@@ -18,7 +19,6 @@ use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::execute::{Events, Outcome, execute, retry, retry::Failure};
 use crate::lease::Election;
-use crate::memory;
 use crate::metrics::{Metrics, StepKind};
 use crate::observe;
 use crate::plan::{NewClaim, Plan, Promised, Step, plan};

@@ -6,5 +6,6 @@
 
 pub mod cluster;
 pub mod logs;
+pub mod memory;
 pub mod serve;
 pub mod stop;

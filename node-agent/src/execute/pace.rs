@@ -71,7 +71,13 @@ impl Pace {
         };
         if time > TARGET {
             // Less than there might have been took too long: what was sent counts.
-            *size = (number.min(*size) / 2).max(1);
+            let number = number.min(*size);
+            let fewer = if time > 2 * TARGET {
+                number.div_ceil(2)
+            } else {
+                number.div_ceil(8)
+            };
+            *size = (number - fewer).max(1);
         } else if number >= *size {
             *size = (*size + (*size).div_ceil(4)).min(kind.most());
         }
@@ -90,7 +96,10 @@ mod tests {
             let mut pace = Pace::default();
             let before = pace.size(kind);
             pace.took(kind, before, Duration::from_millis(4));
-            assert_eq!(pace.size(kind), before / 2);
+            let fewer = pace.size(kind);
+            assert!(fewer < before && fewer > before / 2);
+            pace.took(kind, fewer, Duration::from_millis(7));
+            assert_eq!(pace.size(kind), fewer / 2);
             for _ in 0..20 {
                 pace.took(kind, pace.size(kind), Duration::from_secs(1));
             }

@@ -1,7 +1,7 @@
 //! Memory that is free is given back.
 //!
 //! mimalloc gives pages back when one is freed a second or more after them. A list of 100,000 objects is freed within a
-//! second, and afterwards an operator at rest frees no page for hours: a third of what it holds would be nobody's.
+//! second, and afterwards a program at rest frees no page for hours: a third of what it holds would be nobody's.
 
 /// Larger than any block that shares its page.
 const BLOCK: usize = 1 << 20;
