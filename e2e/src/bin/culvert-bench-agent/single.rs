@@ -1,6 +1,6 @@
 //! One peer is added: from the moment its event is there for the agent's watch until the kernel has acknowledged it.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use anyhow::{Result, ensure};
 use culvert_e2e::{
@@ -17,9 +17,11 @@ use crate::{
 /// The small gateway that the large one is compared with.
 const FEW: u32 = 1_000;
 
-/// How many are added, one after the other. They have numbers that nobody else has.
+/// How many are added, one after the other. They have numbers that nobody else has, and each once: an object that was
+/// deleted does not come back.
 const ADDS: u32 = 1_000;
-const NUMBERS: std::ops::Range<u32> = 1_000_000..1_000_000 + ADDS;
+const NUMBERS: Range<u32> = 1_000_000..1_000_000 + ADDS;
+const FURTHER: Range<u32> = 2_000_000..2_000_000 + ADDS;
 
 /// Between the acknowledgement of one and the event of the next; no divisor of a tick.
 const APART: Duration = Duration::from_millis(7);
@@ -71,7 +73,7 @@ async fn added(stage: &mut Stage, peers: u32) -> Result<Vec<f64>> {
     }
     let times = times(&probe);
     ensure!(times.len() == NUMBERS.len(), "{} were acknowledged", times.len());
-    leave(stage, &probe).await?;
+    leave(stage, &probe, NUMBERS).await?;
     Ok(times)
 }
 
@@ -89,7 +91,7 @@ pub async fn during_resync(stage: &mut Stage, peers: u32, figures: &mut Figures)
         Ok((probe.record().sets.count > all / 100).then_some(()))
     })
     .await?;
-    let mut numbers = NUMBERS;
+    let mut numbers = FURTHER;
     // Those of the last moments would meet an agent that is done.
     while probe.record().sets.count < all / 100 * 97
         && let Some(number) = numbers.next()
@@ -118,7 +120,7 @@ pub async fn during_resync(stage: &mut Stage, peers: u32, figures: &mut Figures)
         "ms",
         "<= 10",
     );
-    leave(stage, &probe).await
+    leave(stage, &probe, FURTHER).await
 }
 
 fn add(stage: &Stage, probe: &Probe, number: u32) {
@@ -144,7 +146,7 @@ fn times(probe: &Probe) -> Vec<f64> {
 }
 
 /// Takes the added ones away again.
-async fn leave(stage: &Stage, probe: &Arc<Probe>) -> Result<()> {
-    stage.api.remove(NUMBERS);
+async fn leave(stage: &Stage, probe: &Arc<Probe>, numbers: Range<u32>) -> Result<()> {
+    stage.api.remove(numbers);
     stage.converged(probe, probe.now()).await.map(drop)
 }
