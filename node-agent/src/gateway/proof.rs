@@ -26,7 +26,9 @@ const COUNTED: usize = 1024;
 pub(super) struct Proof {
     /// Peers that were acknowledged and not shown since.
     unproved: Slots,
-    /// Peers that were acknowledged and are not there, and when that was seen.
+    /// Peers that were acknowledged once and were not there: somebody may have removed them before a look.
+    missed: Slots,
+    /// Peers that were acknowledged twice and are not there, and when that was seen.
     ignored: HashMap<Slot, Duration>,
     /// Peers that the interface has no room for.
     unserved: Slots,
@@ -54,6 +56,7 @@ impl Proof {
     /// A look shows a peer as it should be.
     pub fn show(&mut self, slot: Slot) {
         self.unproved.remove(slot);
+        self.missed.remove(slot);
         self.ignored.remove(&slot);
         self.unserved.remove(slot);
     }
@@ -66,6 +69,7 @@ impl Proof {
     /// There is no room for a peer.
     pub fn lack_room(&mut self, slot: Slot) {
         self.unproved.remove(slot);
+        self.missed.remove(slot);
         self.unserved.insert(slot);
     }
 
@@ -94,6 +98,11 @@ impl Proof {
     /// Whether a peer's message was acknowledged and nothing is known yet of what became of it.
     pub fn awaits(&self, slot: Slot) -> bool {
         self.unproved.contains(slot)
+    }
+
+    /// Whether a peer was acknowledged and is not there, for the first time.
+    pub fn is_missed(&self, slot: Slot) -> bool {
+        self.missed.contains(slot)
     }
 
     /// Whether the kernel has ignored a peer lately.
@@ -136,13 +145,17 @@ impl Proof {
         (!self.unproved.is_empty()).then(|| ended + took * PAUSE)
     }
 
-    /// A whole look has not shown peers that were acknowledged before it began: the kernel has ignored them.
+    /// A whole look has not shown peers that were acknowledged before it began: whoever it was for the second time, the
+    /// kernel has ignored.
     pub fn miss(&mut self, now: Duration, seen: &Slots, written: &Slots) {
         let is_missing = |slot: &Slot| !seen.contains(*slot) && !written.contains(*slot);
         let missing: Vec<Slot> = self.unproved.iter().filter(is_missing).collect();
         for slot in missing {
             self.unproved.remove(slot);
-            self.ignored.insert(slot, now);
+            if !self.missed.insert(slot) {
+                self.missed.remove(slot);
+                self.ignored.insert(slot, now);
+            }
         }
     }
 
@@ -150,6 +163,7 @@ impl Proof {
     /// since.
     pub fn prove(&mut self, sent: Option<u64>, written: &Slots) {
         if let Some(sent) = sent
+            && self.missed.is_empty()
             && self.unproved.iter().all(|slot| written.contains(slot))
         {
             self.proven = self.proven.max(sent);
@@ -209,7 +223,7 @@ impl Gateway {
         let Some(assignment) = self.assignment.as_ref().filter(|_| self.known.complete) else {
             return;
         };
-        let proven = if self.proof.unproved.is_empty() {
+        let proven = if self.proof.unproved.is_empty() && self.proof.missed.is_empty() {
             self.known.version
         } else {
             self.proof.proven

@@ -65,7 +65,7 @@ impl Gateway {
             if standing.is_wanted {
                 scan.wanted += 1;
                 if !is_held && !self.proof.is_ignored(slot, now) {
-                    if scan.lost.contains(slot) {
+                    if scan.lost.contains(slot) && !self.proof.is_missed(slot) {
                         on.metrics.repaired(Drift::PeerMissing);
                     }
                     self.work.put.push(slot);

@@ -364,8 +364,8 @@ async fn a_peer_the_kernel_ignores_is_refused_and_the_watermark_goes_on() {
     let mut bed = Bed::of_many(10);
     bed.tick(5).await;
     // The kernel ignores the key that it has itself.
-    let own = PrivateKey::from_bytes(&[9; 32]);
-    let ignored = own.public_key();
+    let own = || PrivateKey::from_bytes(&[9; 32]);
+    let ignored = own().public_key();
     {
         let mut table = bed.desired.lock();
         let peer = Peer {
@@ -377,11 +377,15 @@ async fn a_peer_the_kernel_ignores_is_refused_and_the_watermark_goes_on() {
         table.note(50);
     }
     bed.hear();
-    let change = DeviceChange {
-        private_key: Some(own),
+    let change = || DeviceChange {
+        private_key: Some(own()),
         ..DeviceChange::default()
     };
-    bed.kernel.set(NAME, &change);
+    bed.kernel.set(NAME, &change());
+    // Somebody may have removed it by hand, so it is sent again; and again the key is the peer's.
+    while !bed.calls_of_step().await.contains(&Call::Configure) {}
+    assert_eq!(bed.gateway.state().applied, Some(10));
+    bed.kernel.set(NAME, &change());
     bed.until_idle().await;
     let state = bed.gateway.state().clone();
     assert_eq!(state.applied, Some(50));
@@ -395,6 +399,26 @@ async fn a_peer_the_kernel_ignores_is_refused_and_the_watermark_goes_on() {
     bed.tick(60).await;
     assert_eq!(bed.gateway.state().refused, None);
     assert_eq!(bed.kernel.device(NAME).peers.len(), 11);
+}
+
+#[tokio::test]
+async fn a_peer_that_is_removed_by_hand_before_a_look_is_put_back_at_once() {
+    let mut bed = Bed::of_many(10);
+    bed.tick(5).await;
+    bed.add(10);
+    bed.hear();
+    bed.calls_of_step().await;
+    bed.kernel.set(
+        NAME,
+        &DeviceChange {
+            peers: vec![PeerChange::Remove(nth_key(10))],
+            ..DeviceChange::default()
+        },
+    );
+    bed.until_idle().await;
+    assert!(bed.has(10));
+    assert_eq!(bed.gateway.state().refused, None);
+    assert_eq!(bed.gateway.state().applied, Some(bed.desired.lock().version()));
 }
 
 /// Clients that have been silent for so long that their peers are being made anew, and one of those that still wait.
