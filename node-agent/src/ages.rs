@@ -3,9 +3,9 @@
 //! The kernel stamps handshakes with the wall clock, which can be stepped at any moment. So a stamp is
 //! mapped to boot time once, on the tick on which it is new, and the result is held between the tick
 //! before and this one: whatever the wall clock does, an age is wrong by a tick at most. Without a
-//! tick before that has seen everything (after a start) the wall clock is all there is; a stamp from the future, and an endpoint
-//! that has no handshake, count as old without limit, because forgetting an endpoint loses nothing and
-//! keeping it might break the promise.
+//! tick before that has seen everything (after a start) the wall clock is all there is; a stamp from
+//! the future, and an endpoint that has no handshake, count as old without limit, because forgetting
+//! an endpoint loses nothing and keeping it might break the promise.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -194,16 +194,18 @@ fn a_list_older_than_what_was_seen_removes_nothing() {
     assert_eq!(wanted(&mut desired).peers.len(), 5);
 }
 
+/// A claim of the first public key, younger than all others, by the key object of this number.
+fn later_claim(key: u128) -> Peer {
+    Peer {
+        created: 9,
+        ..peer(9, key, 1, "10.64.0.77")
+    }
+}
+
 #[test]
 fn two_claims_of_one_key_are_one_peer_with_all_addresses() {
     let mut desired = filled(1);
-    desired.apply(
-        uid(9),
-        Some(Peer {
-            created: 9,
-            ..peer(9, 1, 1, "10.64.0.77")
-        }),
-    );
+    desired.apply(uid(9), Some(later_claim(1)));
     let wanted = wanted(&mut desired);
     assert_eq!(wanted.peers[&PublicKey::from_bytes([1; 32])].allowed_ips.len(), 2);
     assert!(wanted.refused.is_empty());
@@ -212,13 +214,7 @@ fn two_claims_of_one_key_are_one_peer_with_all_addresses() {
 #[test]
 fn of_two_keys_with_one_public_key_the_older_claim_wins() {
     let mut desired = filled(1);
-    desired.apply(
-        uid(9),
-        Some(Peer {
-            created: 9,
-            ..peer(9, 9, 1, "10.64.0.77")
-        }),
-    );
+    desired.apply(uid(9), Some(later_claim(9)));
     let wanted = wanted(&mut desired);
     assert_eq!(
         wanted.peers[&PublicKey::from_bytes([1; 32])]

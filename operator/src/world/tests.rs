@@ -312,17 +312,19 @@ fn a_list_that_shows_an_object_older_than_it_was_known_is_of_another_history() {
     }
 }
 
+/// A claim that is about to be deleted.
+const RELEASED: Move = Move::PutClaim {
+    claim: 1,
+    key: 1,
+    public_key: 1,
+    pool: 0,
+    released: true,
+};
+
 #[test]
 fn a_list_that_names_a_claim_long_after_its_end_is_of_another_history() {
     let mut picture = Picture::default();
-    let put = Move::PutClaim {
-        claim: 1,
-        key: 1,
-        public_key: 1,
-        pool: 0,
-        released: true,
-    };
-    let claim = picture.change(&put, 40);
+    let claim = picture.change(&RELEASED, 40);
     for (begun, rewound) in [(59, false), (61, true)] {
         let mut world = World::default();
         world.apply(claim.clone(), Duration::ZERO);
@@ -338,14 +340,7 @@ fn a_list_that_names_a_claim_long_after_its_end_is_of_another_history() {
 #[test]
 fn a_deleted_claim_that_comes_back_when_the_watch_has_told_its_end_is_there() {
     let mut picture = Picture::default();
-    let put = Move::PutClaim {
-        claim: 1,
-        key: 1,
-        public_key: 1,
-        pool: 0,
-        released: true,
-    };
-    let claim = picture.change(&put, 40);
+    let claim = picture.change(&RELEASED, 40);
     let gone = Change::Gone(Kind::Claim, uid_of(2, 1));
     let now = Duration::from_secs(1);
     // In whatever order the two tell of it, etcd was restored from a backup since.
