@@ -13,6 +13,9 @@ use crate::schema;
 /// Names longer than this are cut and closed with a digest; the API's own bound is 253.
 const MAX_NAME: usize = 200;
 
+/// The annotation of a node that is to leave for good: the drain is then the operator's own, not an administrator's.
+pub const LEAVING: &str = "culvert.dev/leaving";
+
 /// How many peers `status.refused` names at most.
 pub const MAX_REFUSED: usize = 64;
 

@@ -5,8 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use culvert_crds::gateway::KeyStorage;
+use culvert_crds::gateway_node::LEAVING;
 use culvert_crds::{GatewayNode, IPPool, WireGuardGateway};
 use ipnet::IpNet;
+use kube::ResourceExt as _;
 
 use crate::interface::{LONGEST_WINDOW, Mark, SHORTEST_WINDOW};
 
@@ -51,6 +53,17 @@ pub struct Leaving {
     pub generation: i64,
     /// Uid of the gateway.
     pub gateway: String,
+    /// Whether it may come back.
+    pub departure: Departure,
+}
+
+/// How a gateway leaves its node; the later one is more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Departure {
+    /// An administrator drains the node. Its clients find the gateway of the same key when it comes back.
+    ForNow,
+    /// The node is not selected any more, or the gateway is gone: nobody will ask for its key again.
+    ForGood,
 }
 
 impl Leaving {
@@ -60,6 +73,11 @@ impl Leaving {
             name: node.metadata.name.clone()?,
             generation: node.metadata.generation.unwrap_or(0),
             gateway: node.spec.gateway_ref.uid.clone(),
+            departure: if node.annotations().contains_key(LEAVING) {
+                Departure::ForGood
+            } else {
+                Departure::ForNow
+            },
         };
         node.spec.drain.then_some(leaving)
     }
@@ -194,6 +212,22 @@ mod tests {
         let pools = [serde_json::from_value(with(pool, "IPPool")).unwrap()];
         assert_eq!(Leaving::read(&node).is_some(), drain);
         Assignment::read(&node, &gateway, &pools)
+    }
+
+    #[test]
+    fn a_drain_is_for_good_when_it_is_the_operators() {
+        let read = |annotations| {
+            let node = json!({
+                "apiVersion": "culvert.dev/v1alpha1",
+                "kind": "GatewayNode",
+                "metadata": { "name": "gw.a", "annotations": annotations },
+                "spec": { "gatewayRef": { "name": "gw", "uid": "one" }, "nodeName": "a", "drain": true },
+            });
+            let node: GatewayNode = serde_json::from_value(node).unwrap();
+            Leaving::read(&node).unwrap().departure
+        };
+        assert_eq!(read(json!({})), Departure::ForNow);
+        assert_eq!(read(json!({ "culvert.dev/leaving": "true" })), Departure::ForGood);
     }
 
     #[test]

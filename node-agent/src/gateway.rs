@@ -28,12 +28,12 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
 use crate::ages::Ages;
-use crate::assignment::Assignment;
+use crate::assignment::{Assignment, Departure};
 use crate::clock::{Clocks, sleep};
 use crate::desired::{News, Shared, Slot, Slots, View};
 use crate::execute::Work;
 use crate::execute::pace::Pace;
-use crate::interface::{Managed, Mark};
+use crate::interface::{Managed, Mark, SHORTEST_WINDOW};
 use crate::kernel::Kernel;
 use crate::keystore::{Keystore, KeystoreError};
 use crate::metrics::Metrics;
@@ -184,6 +184,8 @@ pub struct Gateway {
     state: State,
     /// The state of which somebody has taken notice.
     told: State,
+    /// How it has left the node, while it has.
+    left: Option<Departure>,
     /// The key, where the interface has the only other copy: it must outlive what others do to that.
     key: Option<PrivateKey>,
     ages: Ages,
@@ -217,6 +219,7 @@ impl Gateway {
             assignment: None,
             shaped: None,
             told: State::new(),
+            left: None,
             state: State::new(),
             key: None,
             ages: Ages::default(),
@@ -235,6 +238,14 @@ impl Gateway {
             stage: Stage::default(),
             round: Round::default(),
         }
+    }
+
+    /// A gateway that nobody asks for, of which this node may still have something.
+    pub fn unasked(gateway: String) -> Self {
+        Self::new(Mark {
+            gateway,
+            window: SHORTEST_WINDOW,
+        })
     }
 
     /// A gateway whose interface an earlier agent has left.
@@ -340,7 +351,7 @@ impl Gateway {
         is_tick: bool,
     ) -> Result<(), PassError> {
         self.mark.window = assignment.mark.window;
-        if self.state.drained {
+        if self.left.take().is_some() {
             // It has come back, whatever is found of it.
             self.state = State {
                 purged: self.state.purged,
@@ -428,16 +439,27 @@ impl Gateway {
         }
     }
 
-    /// Leaves the node: removes every peer, then the interface, then the key, which would tell from recorded traffic who
-    /// came from where. Whatever carries the gateway's mark goes, also what was made and never answered for.
-    pub async fn drain<K: Kernel>(&mut self, on: &mut Ground<'_, K>) -> Result<(), PassError> {
+    /// Whether it has left the node at least like that.
+    pub fn has_left(&self, departure: Departure) -> bool {
+        self.left >= Some(departure)
+    }
+
+    /// Leaves the node: removes every peer, then the interface; for good, also the key, which would tell from recorded
+    /// traffic who came from where. Whatever carries the gateway's mark goes, also what was made and never answered for.
+    pub async fn leave<K: Kernel>(
+        &mut self,
+        on: &mut Ground<'_, K>,
+        departure: Departure,
+    ) -> Result<(), PassError> {
         for interface in on.kernel.managed().await? {
             if self.is_ours(&interface) {
                 on.kernel.delete(&interface).await?;
                 tracing::info!(interface = interface.link.name, "interface drained and deleted");
             }
         }
-        on.keystore.forget(&self.mark.gateway)?;
+        if departure == Departure::ForGood {
+            on.keystore.forget(&self.mark.gateway)?;
+        }
         let state = State {
             drained: true,
             failure: Some(Reason::Draining),
@@ -446,6 +468,7 @@ impl Gateway {
         };
         *self = Self {
             state,
+            left: Some(departure),
             ..Self::new(self.mark.clone())
         };
         Ok(())

@@ -41,7 +41,10 @@ pub enum KeystoreError {
     Generate(#[source] KeyError),
 }
 
-/// How the name of a file ends that is not whole yet.
+/// How the name of a key's file ends.
+const WHOLE: &str = "key";
+
+/// The same while it is not whole yet.
 const UNFINISHED: &str = "new";
 
 /// Where the private keys of this node's gateways are kept.
@@ -58,9 +61,23 @@ impl Keystore {
 
     /// Removes what an agent that was killed while it wrote a key has left behind.
     pub fn clean(&self) -> Result<(), KeystoreError> {
+        // One that cannot be removed keeps no other.
+        let results: Vec<_> = self.files(UNFINISHED)?.iter().map(|path| remove(path)).collect();
+        results.into_iter().collect()
+    }
+
+    /// The gateways that have a file here.
+    pub fn gateways(&self) -> Result<Vec<String>, KeystoreError> {
+        let files = self.files(WHOLE)?;
+        let names = files.iter().filter_map(|path| path.file_stem()?.to_str());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    /// The files whose names end so.
+    fn files(&self, extension: &str) -> Result<Vec<PathBuf>, KeystoreError> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(source) => {
                 return Err(KeystoreError::File {
                     action: "look for",
@@ -69,13 +86,10 @@ impl Keystore {
                 });
             }
         };
-        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        // One that cannot be removed keeps no other.
-        let results: Vec<_> = paths
-            .filter(|path| path.extension().is_some_and(|extension| extension == UNFINISHED))
-            .map(|path| remove(&path))
-            .collect();
-        results.into_iter().collect()
+        Ok(entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|end| end == extension))
+            .collect())
     }
 
     /// The key of a gateway: the one that is in use, in the agent or in the kernel, then the file's, then a new one.
@@ -110,7 +124,7 @@ impl Keystore {
     }
 
     fn path(&self, gateway: &str) -> PathBuf {
-        self.folder.join(format!("{gateway}.key"))
+        self.folder.join(format!("{gateway}.{WHOLE}"))
     }
 
     fn write(&self, path: &Path, key: &PrivateKey) -> Result<(), KeystoreError> {

@@ -21,11 +21,10 @@ use tokio::task::{AbortHandle, JoinSet, yield_now};
 
 use crate::absence::Absence;
 use crate::assign::{self, Assignments};
-use crate::assignment::{Assignment, Leaving};
+use crate::assignment::{Assignment, Departure, Leaving};
 use crate::clock::{Clocks, sleep};
 use crate::desired::Shared;
 use crate::gateway::{Gateway, Ground, PassError, Step};
-use crate::interface::{Mark, SHORTEST_WINDOW};
 use crate::kernel::Kernel;
 use crate::keystore::Keystore;
 use crate::metrics::Metrics;
@@ -118,6 +117,19 @@ pub async fn look_through(
             }
         }
         gateways.insert(uid, gateway);
+    }
+    // A gateway may have been deleted while its node was off.
+    let stored = keystore.gateways().unwrap_or_else(|error| {
+        tracing::warn!(
+            error = chain(&error),
+            "unable to look for the keys of gateways that have gone"
+        );
+        Vec::new()
+    });
+    for uid in stored {
+        gateways
+            .entry(uid.clone())
+            .or_insert_with(|| Gateway::unasked(uid));
     }
     Ok(gateways)
 }
@@ -325,18 +337,14 @@ impl<K: Kernel> Agent<K> {
 
     async fn leave(&mut self, leaving: &Leaving, is_tick: bool) {
         let uid = &leaving.gateway;
-        let mark = Mark {
-            gateway: uid.clone(),
-            window: SHORTEST_WINDOW,
-        };
         self.gateways
             .entry(uid.clone())
-            .or_insert_with(|| Gateway::new(mark));
+            .or_insert_with(|| Gateway::unasked(uid.clone()));
         let (gateways, mut on) = self.ground();
         if let Some(gateway) = gateways.get_mut(uid)
-            && !gateway.state().drained
+            && !gateway.has_left(leaving.departure)
         {
-            let result = gateway.drain(&mut on).await;
+            let result = gateway.leave(&mut on, leaving.departure).await;
             if result.is_err() && is_tick {
                 // It stays for now, and nobody is remembered for it.
                 gateway.watch_over();
@@ -406,10 +414,10 @@ impl<K: Kernel> Agent<K> {
             let Some(gateway) = gateways.get_mut(&uid) else {
                 continue;
             };
-            let result = gateway.drain(&mut on).await;
-            let drained = result.is_ok();
+            let result = gateway.leave(&mut on, Departure::ForGood).await;
+            let has_left = result.is_ok();
             self.log(&uid, result);
-            if drained {
+            if has_left {
                 self.gateways.remove(&uid);
                 if let Some(reporter) = self.reporters.remove(&uid) {
                     reporter.task.abort();

@@ -9,12 +9,13 @@ mod event;
 mod fleet;
 pub mod retry;
 
+use culvert_crds::gateway_node::LEAVING;
 use culvert_crds::{IPPool, WireGuardGateway, WireGuardKey};
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::observe::{LEAVING, POOL_FINALIZER};
+use crate::observe::POOL_FINALIZER;
 use crate::plan::Step;
 use crate::world::{Change, Kind};
 use api::Objects;

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
 use listen::Changes;
-pub use parse::{LEAVING, POOL_FINALIZER, change};
+pub use parse::{POOL_FINALIZER, change};
 
 use crate::metrics::Metrics;
 use crate::world::{Change, Kind};

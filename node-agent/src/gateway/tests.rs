@@ -12,6 +12,7 @@ use super::*;
 use crate::desired::parse::{Peer, Uid};
 use crate::kernel::fake::{Call, Failure, Fake};
 use crate::report::Report;
+use crate::run::look_through;
 
 mod engine;
 mod faults;
@@ -123,8 +124,9 @@ impl Bed {
             .await
     }
 
-    async fn drain(&mut self) -> Result<(), PassError> {
-        self.on(async |gateway, on, _| gateway.drain(on).await).await
+    async fn leave(&mut self, departure: Departure) -> Result<(), PassError> {
+        self.on(async |gateway, on, _| gateway.leave(on, departure).await)
+            .await
     }
 
     /// The client of a peer completes a handshake.
@@ -280,16 +282,49 @@ async fn a_key_that_moves_between_memory_and_file_stays_the_same() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_comes_back_to_a_node_has_a_new_key() {
-    for storage in [KeyStorage::Memory, KeyStorage::Node] {
+async fn a_gateway_that_comes_back_has_its_key_when_it_left_for_now_and_had_a_file() {
+    for (storage, departure, keeps) in [
+        (KeyStorage::Memory, Departure::ForNow, false),
+        (KeyStorage::Memory, Departure::ForGood, false),
+        (KeyStorage::Node, Departure::ForNow, true),
+        (KeyStorage::Node, Departure::ForGood, false),
+    ] {
         let mut bed = Bed::new(1);
         bed.assignment.key_storage = storage;
         bed.tick(5).await;
         let own = bed.gateway.state().public_key;
-        bed.drain().await.unwrap();
+        bed.leave(departure).await.unwrap();
         bed.tick(5).await;
-        assert_ne!(bed.gateway.state().public_key, own, "{storage:?}");
+        let has_kept = bed.gateway.state().public_key == own;
+        assert_eq!(has_kept, keeps, "{storage:?} {departure:?}");
     }
+}
+
+#[tokio::test]
+async fn a_drained_gateway_that_is_to_leave_for_good_takes_its_key_too() {
+    let mut bed = Bed::new(1);
+    bed.assignment.key_storage = KeyStorage::Node;
+    bed.tick(5).await;
+    bed.leave(Departure::ForNow).await.unwrap();
+    assert!(bed.gateway.has_left(Departure::ForNow));
+    assert!(!bed.gateway.has_left(Departure::ForGood));
+    assert_eq!(bed.keystore.gateways().unwrap().len(), 1);
+    bed.leave(Departure::ForGood).await.unwrap();
+    assert!(bed.gateway.has_left(Departure::ForGood));
+    assert_eq!(bed.keystore.gateways().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_key_without_an_interface_is_found_at_the_start() {
+    let mut bed = Bed::new(1);
+    bed.assignment.key_storage = KeyStorage::Node;
+    bed.tick(5).await;
+    let uid = bed.assignment.mark.gateway.clone();
+    bed.kernel.unmake(NAME);
+    let found = look_through(&mut bed.kernel, &bed.keystore, &bed.metrics)
+        .await
+        .unwrap();
+    assert!(found.contains_key(&uid));
 }
 
 #[tokio::test]
@@ -300,7 +335,7 @@ async fn a_gateway_that_leaves_takes_everything_with_its_mark_and_nothing_else()
     let alias = bed.assignment.mark.alias();
     bed.kernel.make("left", "wireguard", Some(&alias));
     bed.kernel.set_alias(NAME, "somebody's");
-    bed.drain().await.unwrap();
+    bed.leave(Departure::ForGood).await.unwrap();
     let names: Vec<String> = bed.kernel.links().into_iter().map(|link| link.name).collect();
     assert_eq!(names, [NAME]);
 }
@@ -308,7 +343,7 @@ async fn a_gateway_that_leaves_takes_everything_with_its_mark_and_nothing_else()
 #[tokio::test]
 async fn a_gateway_that_comes_back_is_not_drained_when_the_answer_to_its_creation_is_lost() {
     let mut bed = Bed::new(1);
-    bed.drain().await.unwrap();
+    bed.leave(Departure::ForGood).await.unwrap();
     assert!(bed.gateway.state().drained);
     bed.kernel.fail_every(Call::Create, Failure::LostAck);
     bed.try_tick(5).await.unwrap_err();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use culvert_crds::gateway::KeyStorage;
-use culvert_node_agent::assignment::Assignment;
+use culvert_node_agent::assignment::{Assignment, Departure};
 use culvert_node_agent::clock::Clocks;
 use culvert_node_agent::desired::Shared;
 use culvert_node_agent::desired::parse::{Peer, Uid};
@@ -217,7 +217,7 @@ impl Node {
             self.speak(number);
         }
         self.wait(5);
-        if self.leaving && self.gateway.state().drained {
+        if self.leaving && self.gateway.has_left(Departure::ForGood) {
             return Ok(());
         }
         let now = AtomicU64::new(self.boot);
@@ -236,7 +236,7 @@ impl Node {
             clock: &|| clocks(now.load(Ordering::Relaxed)),
         };
         if self.leaving {
-            return self.gateway.drain(&mut on).await;
+            return self.gateway.leave(&mut on, Departure::ForGood).await;
         }
         let news = on.desired.lock().news();
         self.gateway.news(&news);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use culvert_crds::gateway::WireGuardGatewayStatus;
+use culvert_crds::gateway_node::LEAVING;
 use culvert_crds::peer::peer_name;
 use culvert_crds::pool::IPPoolStatus;
 use culvert_crds::{
@@ -23,9 +24,6 @@ use crate::world::{
 
 /// The finalizer that keeps a pool while claims use it.
 pub const POOL_FINALIZER: &str = "culvert.dev/in-use";
-
-/// The annotation on a `GatewayNode` whose drain is the operator's own, not an administrator's.
-pub const LEAVING: &str = "culvert.dev/leaving";
 
 /// What an object says; `None` when a part is missing or unreadable that no default can stand for.
 pub fn change(kind: Kind, raw: &Raw) -> Option<Change> {
