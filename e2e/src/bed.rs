@@ -20,7 +20,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use k8s_openapi::api::core::v1::Node;
+use culvert_crds::{GatewayNode, WireGuardKey, gateway_node::GatewayNodeStatus, key::WireGuardKeyStatus};
+use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
@@ -67,6 +68,8 @@ pub struct Bed {
     /// The network namespace of the gateway node.
     pub gateway: Namespace,
 
+    /// For what tests read again and again: kubectl takes seconds of a slow machine.
+    client: kube::Client,
     operator: Option<Program>,
     agent: Option<Program>,
     agent_flags: Vec<String>,
@@ -120,6 +123,7 @@ impl Bed {
         // Where the machine's host can read them afterwards, if it has given such a place.
         let logs = env::var_os("CULVERT_OUT").map_or_else(|| folder.path().to_owned(), PathBuf::from);
         let bed = Self {
+            client: plane.client().await?,
             plane,
             gateway,
             operator: None,
@@ -135,7 +139,7 @@ impl Bed {
     }
 
     async fn make_node(&self) -> Result<()> {
-        let nodes: Api<Node> = Api::all(self.plane.client().await?);
+        let nodes: Api<Node> = Api::all(self.client.clone());
         let mut node = Node::default();
         node.metadata.name = Some(NODE.to_owned());
         node.metadata.labels = Some([("culvert.dev/gateway".to_owned(), "true".to_owned())].into());
@@ -224,17 +228,29 @@ impl Bed {
 
     /// The agent's present session and how far it has got in it; empty before it has said anything.
     pub async fn session(&self) -> Result<(String, String)> {
-        let text = self
-            .gateway_node(DEFAULT, "{.status.session} {.status.appliedResourceVersion}")
-            .await?;
-        let (session, applied) = text.split_once(' ').unwrap_or_default();
-        Ok((session.to_owned(), applied.to_owned()))
+        let status = self.gateway_node(DEFAULT).await?;
+        let word = |word: Option<String>| word.unwrap_or_default();
+        Ok((word(status.session), word(status.applied_resource_version)))
     }
 
-    /// A part of what stands in a `GatewayNode`, by its JSON path.
-    pub async fn gateway_node(&self, name: &str, path: &str) -> Result<String> {
-        let (object, path) = (format!("gatewaynode/{name}"), format!("-o=jsonpath={path}"));
-        self.kubectl(&["get", &object, &path]).await
+    /// What a `GatewayNode` says.
+    pub async fn gateway_node(&self, name: &str) -> Result<GatewayNodeStatus> {
+        let nodes: Api<GatewayNode> = Api::all(self.client.clone());
+        let node = nodes
+            .get(name)
+            .await
+            .with_context(|| format!("failed to read {name}"))?;
+        Ok(node.status.unwrap_or_default())
+    }
+
+    /// What a `WireGuardKey` of the namespace `default` says.
+    pub async fn key(&self, name: &str) -> Result<WireGuardKeyStatus> {
+        let keys: Api<WireGuardKey> = Api::default_namespaced(self.client.clone());
+        let key = keys
+            .get(name)
+            .await
+            .with_context(|| format!("failed to read {name}"))?;
+        Ok(key.status.unwrap_or_default())
     }
 
     /// Waits until the agent has caught up in another session than this one.
@@ -248,21 +264,31 @@ impl Bed {
 
     /// Waits until the gateway node says that it serves.
     pub async fn serving(&self) -> Result<()> {
-        self.wait_ready("gatewaynode", DEFAULT, "default").await
+        self.node_ready(DEFAULT).await
     }
 
-    /// Waits until an object is Ready.
-    pub async fn wait_ready(&self, kind: &str, name: &str, namespace: &str) -> Result<()> {
-        let object = format!("{kind}/{name}");
-        wait::until(&format!("{object} to be Ready"), SOON, || async {
-            let ready = "-o=jsonpath={.status.conditions[?(@.type=='Ready')].status}";
-            let status = self.kubectl(&["get", &object, "-n", namespace, ready]).await?;
-            if status == "True" {
-                return Ok(Some(()));
-            }
-            bail!("Ready is `{status}`; {}", self.tails())
+    /// Waits until this gateway node is Ready.
+    pub async fn node_ready(&self, name: &str) -> Result<()> {
+        wait::until(&format!("{name} to be Ready"), SOON, || async {
+            self.ready(&self.gateway_node(name).await?.conditions)
         })
         .await
+    }
+
+    /// Waits until this key is Ready.
+    pub async fn key_ready(&self, name: &str) -> Result<()> {
+        wait::until(&format!("{name} to be Ready"), SOON, || async {
+            self.ready(&self.key(name).await?.conditions)
+        })
+        .await
+    }
+
+    fn ready(&self, conditions: &[Condition]) -> Result<Option<()>> {
+        let ready = said(conditions, "Ready");
+        if ready == "True Ready" {
+            return Ok(Some(()));
+        }
+        bail!("Ready is `{ready}`; {}", self.tails())
     }
 
     /// Runs kubectl with all rights and gives what it printed.
@@ -282,13 +308,12 @@ impl Bed {
 
     /// As [`Bed::gateway_for_clients`], of another `GatewayNode`.
     pub async fn gateway_of(&self, node: &str) -> Result<(String, String)> {
-        let text = self
-            .gateway_node(node, "{.status.publicKey} {.status.endpoints[0]}")
-            .await?;
-        let (key, endpoint) = text
-            .split_once(' ')
-            .with_context(|| format!("the gateway says `{text}`"))?;
-        Ok((key.to_owned(), endpoint.to_owned()))
+        let status = self.gateway_node(node).await?;
+        let endpoint = status.endpoints.into_iter().next();
+        status
+            .public_key
+            .zip(endpoint)
+            .context("the gateway says no key or no endpoint")
     }
 
     /// The gateway's peers, as `wg` shows them.
@@ -376,4 +401,10 @@ fn checkout() -> &'static Path {
 pub fn outer(n: u16) -> IpAddr {
     let first = u32::from(Ipv4Addr::new(198, 51, 100, 0));
     IpAddr::V4(Ipv4Addr::from(first + u32::from(n)))
+}
+
+/// Status and reason of a condition; nothing when it is not there.
+pub fn said(conditions: &[Condition], kind: &str) -> String {
+    let found = conditions.iter().find(|condition| condition.type_ == kind);
+    found.map_or_else(String::new, |found| format!("{} {}", found.status, found.reason))
 }

@@ -173,7 +173,7 @@ impl Client {
     pub async fn register(&mut self, bed: &Bed) -> Result<()> {
         bed.kubectl_with(&["apply", "-f", "-"], Some(&self.manifest()))
             .await?;
-        bed.wait_ready("wireguardkey", &self.name, "default").await?;
+        bed.key_ready(&self.name).await?;
         self.read_addresses(bed).await
     }
 
@@ -204,11 +204,8 @@ impl Client {
 
     /// Reads the published addresses.
     pub async fn read_addresses(&mut self, bed: &Bed) -> Result<()> {
-        let object = format!("wireguardkey/{}", self.name);
-        let text = bed
-            .kubectl(&["get", &object, "-o=jsonpath={.status.addresses[*]}"])
-            .await?;
-        self.take_addresses(bed, &text)
+        let addresses = bed.key(&self.name).await?.addresses;
+        self.take_addresses(bed, &addresses.join(" "))
     }
 
     fn take_addresses(&mut self, bed: &Bed, text: &str) -> Result<()> {

@@ -221,7 +221,11 @@ impl<L: Listener> Feed<L> {
     /// Watches from the newest version on, for as long as that is possible.
     async fn stay(&mut self) -> Told {
         loop {
-            match self.watch().await {
+            let begun = clock::now();
+            let end = self.watch().await;
+            self.patience
+                .lasted(clock::now().saturating_duration_since(begun));
+            match end {
                 Ok(End::Over) => self.recover(),
                 Ok(End::Silent) => {
                     self.recover();

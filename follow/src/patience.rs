@@ -32,6 +32,13 @@ impl Patience {
         self.first
     }
 
+    /// A try has lasted so long; longer than any pause, it is as good as a word: nothing may have happened.
+    pub(crate) fn lasted(&mut self, time: Duration) {
+        if time >= self.most {
+            self.renew();
+        }
+    }
+
     /// Something was heard.
     pub(crate) fn renew(&mut self) {
         self.next = self.first;
@@ -57,6 +64,16 @@ mod tests {
         patience.renew();
         assert_eq!(next(&mut patience), seconds(1));
         assert_eq!(patience.next(Duration::ZERO, 1.2), Duration::from_millis(2_400));
+    }
+
+    #[test]
+    fn pauses_begin_anew_after_a_try_that_outlasts_them() {
+        let mut patience = Patience::new((seconds(1), seconds(5)));
+        patience.next(Duration::ZERO, 1.0);
+        patience.lasted(seconds(4));
+        assert_eq!(patience.next(Duration::ZERO, 1.0), seconds(2));
+        patience.lasted(seconds(5));
+        assert_eq!(patience.next(Duration::ZERO, 1.0), seconds(1));
     }
 
     #[test]

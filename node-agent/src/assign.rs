@@ -107,6 +107,7 @@ fn metadata(raw: &Raw) -> ObjectMeta {
         name: Some(raw.metadata.name.clone()),
         uid: raw.metadata.uid.map(|uid| uid.to_string()),
         generation: Some(raw.metadata.generation),
+        annotations: Some(raw.metadata.annotations()),
         ..ObjectMeta::default()
     }
 }

@@ -215,22 +215,6 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_is_for_good_when_it_is_the_operators() {
-        let read = |annotations| {
-            let node = json!({
-                "apiVersion": "culvert.dev/v1alpha1",
-                "kind": "GatewayNode",
-                "metadata": { "name": "gw.a", "annotations": annotations },
-                "spec": { "gatewayRef": { "name": "gw", "uid": "one" }, "nodeName": "a", "drain": true },
-            });
-            let node: GatewayNode = serde_json::from_value(node).unwrap();
-            Leaving::read(&node).unwrap().departure
-        };
-        assert_eq!(read(json!({})), Departure::ForNow);
-        assert_eq!(read(json!({ "culvert.dev/leaving": "true" })), Departure::ForGood);
-    }
-
-    #[test]
     fn the_gateway_has_the_first_host_address_of_each_range() {
         let addresses = read(false, "one").unwrap().addresses();
         assert_eq!(

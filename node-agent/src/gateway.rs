@@ -23,6 +23,7 @@ use std::time::Duration;
 use culvert_crds::Reason;
 use culvert_crds::gateway_node::Refused;
 use culvert_wireguard::{Error, ErrorClass, PrivateKey, PublicKey, Refusal};
+use ipnet::IpNet;
 use rand::RngExt;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
@@ -77,6 +78,16 @@ pub enum PassError {
     /// An interface of that name belongs to somebody else.
     #[error("interface `{0}` exists and does not carry our mark; choose another spec.interface")]
     Foreign(String),
+    /// A pool cannot be reached from this node, or would take others' traffic.
+    #[error(
+        "the node has a route to {other} already, so a gateway cannot serve {range}; choose another pool, or remove the route"
+    )]
+    Routed {
+        /// The gateway's address and its range.
+        range: IpNet,
+        /// What the other route leads to.
+        other: IpNet,
+    },
     /// Some peers are missing.
     #[error("the kernel has no room for more peers on the interface")]
     TooManyPeers,
@@ -87,6 +98,7 @@ impl PassError {
         match self {
             Self::Foreign(_) => Reason::InterfaceConflict,
             Self::TooManyPeers => Reason::TooManyPeers,
+            Self::Routed { .. } => Reason::Conflict,
             Self::Kernel(error) => match error.refusal() {
                 Some(Refusal::NotSupported) => Reason::Unsupported,
                 Some(Refusal::PortInUse) => Reason::Conflict,
@@ -186,6 +198,8 @@ pub struct Gateway {
     told: State,
     /// How it has left the node, while it has.
     left: Option<Departure>,
+    /// Ranges that the gateway cannot serve, each with what another route of the node leads to.
+    routed: Vec<(IpNet, IpNet)>,
     /// The key, where the interface has the only other copy: it must outlive what others do to that.
     key: Option<PrivateKey>,
     ages: Ages,
@@ -220,6 +234,7 @@ impl Gateway {
             shaped: None,
             told: State::new(),
             left: None,
+            routed: Vec::new(),
             state: State::new(),
             key: None,
             ages: Ages::default(),
@@ -287,13 +302,19 @@ impl Gateway {
 
     /// What keeps the gateway from being as asked though everything is done that can be.
     pub fn outcome(&self) -> Result<(), PassError> {
-        match &self.assignment {
-            Some(assignment) if self.round.is_misnamed => {
-                Err(PassError::Foreign(assignment.interface.clone()))
-            }
-            Some(_) if self.proof.is_short() => Err(PassError::TooManyPeers),
-            _ => Ok(()),
+        let Some(assignment) = &self.assignment else {
+            return Ok(());
+        };
+        if self.round.is_misnamed {
+            return Err(PassError::Foreign(assignment.interface.clone()));
         }
+        if let Some(&(range, other)) = self.routed.first() {
+            return Err(PassError::Routed { range, other });
+        }
+        if self.proof.is_short() {
+            return Err(PassError::TooManyPeers);
+        }
+        Ok(())
     }
 
     /// How the round that has just come to rest went, told once: nothing while it still fails.

@@ -19,7 +19,7 @@ pub use netlink::Netlink;
 pub use userspace::Userspace;
 
 use culvert_crds::gateway_node::Backend;
-use culvert_wireguard::netlink::LinkInfo;
+use culvert_wireguard::netlink::{LinkInfo, RouteInfo};
 use culvert_wireguard::{DeviceChange, Error, ObservedDevice, PeerChange, PeerPart, Progress, look};
 use ipnet::IpNet;
 
@@ -56,6 +56,9 @@ pub trait Kernel {
 
     /// The interface's addresses, in order; none when it is gone.
     fn addresses(&mut self, interface: &Managed) -> impl Future<Output = Result<Vec<IpNet>, Error>>;
+
+    /// Every route that leads somewhere, whosever it is; that of an address is there while its link is up.
+    fn routes(&mut self) -> impl Future<Output = Result<Vec<RouteInfo>, Error>>;
 
     /// Changes one thing of the link. An address that is there is refused with `AlreadyExists`, one to remove that is
     /// not with `NotFound`, and to set up while somebody else has the UDP port with `PortInUse`.

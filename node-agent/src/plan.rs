@@ -5,4 +5,5 @@ pub mod drift;
 pub mod link;
 pub mod purge;
 pub mod room;
+pub mod route;
 pub mod sync;

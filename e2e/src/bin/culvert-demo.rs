@@ -94,7 +94,7 @@ async fn show(stage: &mut Stage) -> Result<()> {
         &bed.kubectl_with(&["apply", "-f", "-"], Some(&laptop.manifest()))
             .await?,
     );
-    bed.wait_ready("wireguardkey", "laptop", "default").await?;
+    bed.key_ready("laptop").await?;
     laptop.read_addresses(&bed).await?;
     stage.command("user", "kubectl get wgk");
     stage.output(&bed.kubectl(&["get", "wgk"]).await?);

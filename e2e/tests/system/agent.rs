@@ -1,12 +1,7 @@
 //! An agent that dies and comes back.
 
 use anyhow::{Context, Result, ensure};
-use culvert_e2e::{
-    Bed,
-    bed::{DEFAULT, INTERFACE},
-    leaks::Canary,
-    wait,
-};
+use culvert_e2e::{Bed, bed::INTERFACE, leaks::Canary, wait};
 use std::time::Duration;
 
 use crate::{
@@ -148,7 +143,7 @@ async fn agent_with_a_key_in_memory_leaves_no_file() -> Result<()> {
     ensure!(made != stored, "the key outlived a reboot");
     bed.secret(Canary::key("the second key in memory", made.trim())?);
     let public = bed.gateway.run(&["wg", "show", INTERFACE, "public-key"])?;
-    ensure!(bed.gateway_node(DEFAULT, "{.status.publicKey}").await? == public.trim());
+    ensure!(bed.gateway_for_clients().await?.0 == public.trim());
     ensure!(bed.key_files()?.is_empty(), "a key was written to a file");
     bed.finish().await
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use culvert_crds::gateway_node::Backend;
 use culvert_e2e::{
     Bed, Client,
     bed::{DEFAULT, INTERFACE},
@@ -40,7 +41,7 @@ async fn backend_userspace_carries_traffic_and_forgets() -> Result<()> {
     let mut bed = Bed::empty().await?;
     bed.agent_flags(&["--backend=userspace", "--wireguard-go", &program]);
     bed.serve_examples().await?;
-    ensure!(bed.gateway_node(DEFAULT, "{.status.backend}").await? == "Userspace");
+    ensure!(bed.gateway_node(DEFAULT).await?.backend == Some(Backend::Userspace));
     ensure!(
         bed.gateway
             .run(&["ip", "-o", "link", "show", "type", "wireguard"])?

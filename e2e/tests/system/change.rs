@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::{
     Bed,
-    bed::{INTERFACE, SOON},
+    bed::{DEFAULT, INTERFACE, SOON, said},
     client::SECOND_POOL,
     wait,
 };
@@ -42,7 +42,19 @@ async fn change_of_port_mtu_and_pools_cuts_no_session() -> Result<()> {
     bed.kubectl_with(&["apply", "-f", "-"], Some(&SECOND_POOL.manifest()))
         .await?;
     let addresses = ["ip", "-o", "addr", "show", "dev", INTERFACE];
+    // The node has a way to a part of it already: nobody takes that, and the first pool is served meanwhile.
+    let part = ["route", "add", "10.130.0.0/16", "dev", "br0"];
+    bed.gateway.ip(&part)?;
     patch(&bed, r#"{"poolRefs":[{"name":"default"},{"name":"second"}]}"#).await?;
+    wait::until("the conflict to be said", SOON, || async {
+        let status = bed.gateway_node(DEFAULT).await?;
+        let is_said = said(&status.conditions, "Ready") == "False Conflict" && status.pools == ["default"];
+        Ok(is_said.then_some(()))
+    })
+    .await?;
+    shows(&bed, &addresses, " 10.128.0.1/11 ", false).await?;
+    bed.gateway
+        .ip(&part.map(|word| if word == "add" { "del" } else { word }))?;
     shows(&bed, &addresses, " 10.128.0.1/11 ", true).await?;
     shows(&bed, &addresses, " fd64:cafe:2::1/64 ", true).await?;
     patch(&bed, r#"{"poolRefs":[{"name":"default"}]}"#).await?;

@@ -52,7 +52,7 @@ async fn gateways_two_on_one_node_do_not_disturb_each_other() -> Result<()> {
     for object in [SECOND_POOL.manifest(), second_gateway()] {
         bed.kubectl_with(&["apply", "-f", "-"], Some(&object)).await?;
     }
-    bed.wait_ready("gatewaynode", SECOND, "default").await?;
+    bed.node_ready(SECOND).await?;
     let guest = guest(&bed).await?;
     let at_second = |public_key: &str| -> Result<Option<Peer>> {
         let peers = Peer::all(&bed.gateway, SECOND_INTERFACE)?;

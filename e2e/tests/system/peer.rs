@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use culvert_e2e::{
     Bed, Client,
-    bed::{SOON, example},
+    bed::{DEFAULT, SOON, example, said},
     client::GATEWAY_INSIDE,
     wait,
 };
@@ -65,21 +65,12 @@ async fn peer_of_a_deleted_key_is_gone_at_once() -> Result<()> {
 async fn peer_keys_that_are_a_gateways_own_are_refused() -> Result<()> {
     let bed = Bed::start().await?;
     let mut laptop = Client::new(&bed, "laptop", 77)?;
-    laptop.public_key = bed
-        .kubectl(&[
-            "get",
-            "gatewaynode/default.gateway-1",
-            "-o=jsonpath={.status.publicKey}",
-        ])
-        .await?;
+    laptop.public_key = bed.gateway_for_clients().await?.0;
     bed.kubectl_with(&["apply", "-f", "-"], Some(&laptop.manifest()))
         .await?;
     wait::until("the refusal", SOON, || async {
-        let accepted = "-o=jsonpath={.status.conditions[?(@.type=='Accepted')]['status','reason']}";
-        Ok(
-            (bed.kubectl(&["get", "wireguardkey/laptop", accepted]).await? == "False GatewayKey")
-                .then_some(()),
-        )
+        let accepted = said(&bed.key("laptop").await?.conditions, "Accepted");
+        Ok((accepted == "False GatewayKey").then_some(()))
     })
     .await?;
     ensure!(bed.peers()?.is_empty());
@@ -104,11 +95,8 @@ async fn peer_interfaces_of_others_are_left_alone() -> Result<()> {
     bed.start_operator()?;
     bed.start_agent()?;
     wait::until("the conflict to be reported", SOON, || async {
-        let reason = "-o=jsonpath={.status.conditions[?(@.type=='Programmed')].reason}";
-        let said = bed
-            .kubectl(&["get", "gatewaynode/default.gateway-1", reason])
-            .await?;
-        Ok((said == "InterfaceConflict").then_some(()))
+        let programmed = said(&bed.gateway_node(DEFAULT).await?.conditions, "Programmed");
+        Ok((programmed == "False InterfaceConflict").then_some(()))
     })
     .await?;
     for link in ["cv0", "wg7"] {
@@ -145,6 +133,8 @@ async fn peer_gateway_that_leaves_takes_its_interface_along() -> Result<()> {
             .then_some(()))
     })
     .await?;
+    let left = bed.key_files()?;
+    ensure!(left.is_empty(), "a private key stays: {left:?}");
     bed.kubectl(&["label", "node", "gateway-1", "culvert.dev/gateway=true"])
         .await?;
     bed.serving().await?;

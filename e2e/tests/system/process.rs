@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::{
     Bed, Client, Program,
-    bed::{NODE, SOON},
+    bed::{DEFAULT, SOON, said},
     programs::Tool,
     wait,
 };
@@ -357,10 +357,8 @@ async fn process_answers_probes_whatever_becomes_of_the_apiserver() -> Result<()
 
 /// The agent's word on what its node writes down: status and reason.
 async fn degraded(bed: &Bed) -> Result<String> {
-    let object = format!("gatewaynode/default.{NODE}");
-    let of = ".status.conditions[?(@.type=='PrivacyDegraded')]";
-    let shown = format!("-o=jsonpath={{{of}.status}} {{{of}.reason}}");
-    bed.kubectl(&["get", &object, &shown]).await
+    let status = bed.gateway_node(DEFAULT).await?;
+    Ok(said(&status.conditions, "PrivacyDegraded"))
 }
 
 #[tokio::test]

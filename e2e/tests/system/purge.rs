@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::{
     Bed, Client, Replay,
-    bed::{DEFAULT, SOON},
+    bed::{DEFAULT, SOON, said},
     netns,
     wait::{self, Stopwatch},
 };
@@ -114,8 +114,8 @@ async fn purge_goes_on_while_the_gateway_cannot_be_programmed() -> Result<()> {
     bed.kubectl(&["patch", "wireguardgateway/default", "--type=merge", "-p", patch])
         .await?;
     wait::until("the failure to be reported", SOON, || async {
-        let reason = "{.status.conditions[?(@.type=='Programmed')].reason}";
-        Ok((bed.gateway_node(DEFAULT, reason).await? == "Conflict").then_some(()))
+        let programmed = said(&bed.gateway_node(DEFAULT).await?.conditions, "Programmed");
+        Ok((programmed == "False Conflict").then_some(()))
     })
     .await?;
     wait::pass(Duration::from_secs(WINDOW + SLACK)).await;
@@ -261,8 +261,8 @@ async fn purge_generation_forgets_everybody_now() -> Result<()> {
         "the purge to be done and reported",
         Duration::from_secs(15),
         || async {
-            let done = bed.gateway_node(DEFAULT, "{.status.purgedGeneration}").await?;
-            Ok((done == "1").then_some(()))
+            let done = bed.gateway_node(DEFAULT).await?.purged_generation;
+            Ok((done == Some(1)).then_some(()))
         },
     )
     .await?;

@@ -2,6 +2,7 @@ use culvert_follow::Page;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::assignment::Departure;
 
 fn raw(value: &Value) -> Raw {
     let page = json!({ "metadata": { "resourceVersion": "1" }, "items": [value] });
@@ -142,4 +143,30 @@ async fn a_gateway_node_that_is_deleted_is_no_assignment_any_more() {
             ..Assignments::default()
         }
     );
+}
+
+#[tokio::test]
+async fn a_drain_is_for_good_when_it_is_the_operators() {
+    let mut bed = Bed::served().await;
+    let gateway = json!({ "name": "edge", "uid": Uid::from_u128(1).to_string() });
+    for (version, annotations, departure) in [
+        (9, json!({ "a": "b" }), Departure::ForNow),
+        (10, json!({ "culvert.dev/leaving": "true" }), Departure::ForGood),
+    ] {
+        let node = raw(&json!({
+            "metadata": {
+                "name": "edge.a",
+                "uid": Uid::from_u128(2).to_string(),
+                "generation": version,
+                "resourceVersion": version.to_string(),
+                "annotations": annotations,
+            },
+            "spec": { "gatewayRef": gateway, "nodeName": "a", "drain": true },
+        }));
+        bed.nodes.now_is(&node).await.unwrap();
+        bed.nodes.seen(version).await.unwrap();
+        let now = bed.assignments.borrow();
+        assert!(now.gateways.is_empty());
+        assert_eq!(now.leaving[0].departure, departure);
+    }
 }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::desired::parse::{Peer, Uid};
 use crate::kernel::fake::{Call, Failure, Fake};
+use crate::plan::link::Shape;
 use crate::report::Report;
 use crate::run::look_through;
 
@@ -163,7 +164,7 @@ impl Bed {
         self.try_tick(seconds).await.unwrap();
         let mut calls = self.kernel.calls().split_off(before);
         calls.retain(|call| {
-            let looks = [Call::Link, Call::Addresses, Call::Begin, Call::Next];
+            let looks = [Call::Link, Call::Addresses, Call::Routes, Call::Begin, Call::Next];
             !looks.contains(call)
         });
         calls
@@ -182,6 +183,33 @@ async fn a_gateway_comes_to_what_is_asked_and_then_changes_nothing() {
     assert_eq!(device.peers.len(), 3);
     assert_eq!(bed.gateway.state().applied, Some(3));
     assert_eq!(bed.tick(5).await, []);
+}
+
+#[tokio::test]
+async fn a_pool_whose_traffic_another_route_takes_has_no_address_and_the_others_are_served() {
+    let mut bed = Bed::new(3);
+    let other: IpNet = "10.65.0.0/16".parse().unwrap();
+    bed.assignment.ranges.insert("other".into(), vec![other]);
+    bed.kernel.make("eth0", "veth", None);
+    let part: IpNet = "10.65.7.9/24".parse().unwrap();
+    bed.kernel.shape_by_hand("eth0", Shape::Add(part));
+    bed.kernel.shape_by_hand("eth0", Shape::Up);
+    let error = bed.try_tick(5).await.unwrap_err();
+    assert!(matches!(error, PassError::Routed { .. }), "{error}");
+    assert_eq!(bed.gateway.state().failure, Some(Reason::Conflict));
+    let served: IpNet = "10.64.0.1/24".parse().unwrap();
+    assert_eq!(bed.kernel.addresses_of(NAME), [served]);
+    assert_eq!(bed.kernel.device(NAME).peers.len(), 3);
+    assert_eq!(bed.gateway.state().applied, Some(3));
+    assert_eq!(bed.gateway.state().pools, ["default"]);
+    // Whoever was there first may come later to one that serves already.
+    bed.kernel.shape_by_hand("eth0", Shape::Remove(part));
+    bed.tick(5).await;
+    assert_eq!(bed.kernel.addresses_of(NAME).len(), 2);
+    assert_eq!(bed.gateway.state().pools, ["default", "other"]);
+    bed.kernel.shape_by_hand("eth0", Shape::Add(part));
+    assert_eq!(bed.tick(5).await, []);
+    assert_eq!(bed.gateway.state().failure, None);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! peers and endpoints; so each is looked at, forgotten and deleted by what it belongs to.
 
 use culvert_crds::gateway_node::Backend;
-use culvert_wireguard::netlink::LinkInfo;
+use culvert_wireguard::netlink::{LinkInfo, RouteInfo};
 use culvert_wireguard::{DeviceChange, Error, PeerChange, PeerPart, Progress, Refusal};
 use ipnet::IpNet;
 
@@ -92,6 +92,10 @@ impl Kernel for Both {
             Backend::Kernel => self.netlink(interface)?.addresses(interface).await,
             Backend::Userspace => self.programs.addresses(interface).await,
         }
+    }
+
+    async fn routes(&mut self) -> Result<Vec<RouteInfo>, Error> {
+        self.programs.routes().await
     }
 
     async fn shape(&mut self, interface: &Managed, step: &Shape) -> Result<(), Error> {

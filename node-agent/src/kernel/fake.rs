@@ -19,7 +19,7 @@ use std::future::{Future, pending, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use culvert_crds::gateway_node::Backend;
-use culvert_wireguard::netlink::LinkInfo;
+use culvert_wireguard::netlink::{LinkInfo, RouteInfo};
 use culvert_wireguard::{
     DeviceChange, Endpoint, Error, ObservedDevice, ObservedPeer, PeerChange, PeerPart, Progress, PublicKey,
     Refusal, WallTime,
@@ -268,7 +268,7 @@ impl Fake {
             }
             _ => {}
         }
-        let lists = matches!(call, Call::Managed | Call::Addresses);
+        let lists = matches!(call, Call::Managed | Call::Addresses | Call::Routes);
         let interrupted = failure == Some(Failure::DumpInterrupted);
         if failure == Some(Failure::NoDevice) || (interrupted && !lists) {
             // What is to be seen of it is seen by what is done.
@@ -338,6 +338,10 @@ impl Kernel for Fake {
                 |interface| interface.addresses.iter().copied().collect(),
             ))
         }))
+    }
+
+    fn routes(&mut self) -> impl Future<Output = Result<Vec<RouteInfo>, Error>> {
+        ready(self.call(Call::Routes, None, |world| Ok(world.routes())))
     }
 
     fn shape(&mut self, interface: &Managed, step: &Shape) -> impl Future<Output = Result<(), Error>> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use culvert_crds::gateway_node::Backend;
-use culvert_wireguard::netlink::{Limits, LinkInfo, Rtnl, Socket};
+use culvert_wireguard::netlink::{Limits, LinkInfo, RouteInfo, Rtnl, Socket};
 use culvert_wireguard::{DeviceChange, Error, PeerChange, PeerPart, Progress, Refusal};
 use ipnet::IpNet;
 use tokio::task::block_in_place;
@@ -87,6 +87,10 @@ impl Kernel for Netlink {
 
     async fn addresses(&mut self, interface: &Managed) -> Result<Vec<IpNet>, Error> {
         self.rtnl.addresses(interface.link.ifindex).await
+    }
+
+    async fn routes(&mut self) -> Result<Vec<RouteInfo>, Error> {
+        self.rtnl.routes().await
     }
 
     async fn shape(&mut self, interface: &Managed, step: &Shape) -> Result<(), Error> {

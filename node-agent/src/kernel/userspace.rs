@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use culvert_crds::gateway_node::Backend;
-use culvert_wireguard::netlink::{LinkInfo, Rtnl};
+use culvert_wireguard::netlink::{LinkInfo, RouteInfo, Rtnl};
 use culvert_wireguard::userspace::{Look, Uapi};
 use culvert_wireguard::{DeviceChange, Error, PeerChange, PeerPart, Progress, Refusal, Settings};
 use futures::future::select_all;
@@ -200,6 +200,10 @@ impl Kernel for Userspace {
 
     async fn addresses(&mut self, interface: &Managed) -> Result<Vec<IpNet>, Error> {
         self.rtnl.addresses(interface.link.ifindex).await
+    }
+
+    async fn routes(&mut self) -> Result<Vec<RouteInfo>, Error> {
+        self.rtnl.routes().await
     }
 
     async fn shape(&mut self, interface: &Managed, step: &Shape) -> Result<(), Error> {

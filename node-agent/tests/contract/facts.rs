@@ -91,6 +91,7 @@ macro_rules! every_fact {
             a_second_agent_finds_the_interface
             a_mark_can_be_rewritten
             mtu_addresses_and_state_are_as_asked
+            addresses_of_a_link_that_is_up_have_routes
             an_interface_that_is_set_down_loses_its_ipv6_addresses
             a_port_in_use_is_refused_and_the_old_one_stays
             an_interface_whose_port_is_in_use_stays_down

@@ -5,6 +5,7 @@ use std::time::Duration;
 use culvert_node_agent::interface::{Managed, Mark};
 use culvert_node_agent::kernel::{Kernel, whole};
 use culvert_node_agent::plan::link::Shape;
+use culvert_wireguard::netlink::RouteInfo;
 use culvert_wireguard::{DeviceChange, Error, PrivateKey, Refusal};
 use futures::FutureExt as _;
 use ipnet::IpNet;
@@ -206,6 +207,23 @@ pub async fn mtu_addresses_and_state_are_as_asked(bed: &impl Bed) {
         assert_eq!(refusal(again), Some(Refusal::NotFound));
     }
     assert_eq!(kernel.addresses(&interface).await.unwrap(), []);
+}
+
+pub async fn addresses_of_a_link_that_is_up_have_routes(bed: &impl Bed) {
+    let (mut kernel, interface) = created(bed).await;
+    let addresses = [net("10.99.0.1/16"), net("fd00:99::1/64")];
+    for step in [Shape::Add(addresses[0]), Shape::Add(addresses[1]), Shape::Up] {
+        kernel.shape(&interface, &step).await.unwrap();
+    }
+    let routes = kernel.routes().await.unwrap();
+    for address in addresses {
+        let own = RouteInfo {
+            destination: address.trunc(),
+            ifindex: Some(interface.link.ifindex),
+            table: 254,
+        };
+        assert!(routes.contains(&own), "{routes:?}");
+    }
 }
 
 pub async fn an_interface_that_is_set_down_loses_its_ipv6_addresses(bed: &impl Bed) {

@@ -15,7 +15,7 @@ use super::node::{FOREIGN, NAME, Node, Report, WINDOW, key};
 pub fn changes(call: &Call) -> bool {
     !matches!(
         call,
-        Call::Managed | Call::Link | Call::Addresses | Call::Begin | Call::Next
+        Call::Managed | Call::Link | Call::Addresses | Call::Routes | Call::Begin | Call::Next
     )
 }
 

@@ -1,4 +1,4 @@
-//! Routes of the namespace, as far as a gateway must know them: a pool that overlaps a foreign route is refused.
+//! Routes of the namespace, as far as a gateway must know them: a pool whose traffic another route takes is not served.
 //!
 //! The connected route of an address is the kernel's work; [`Rtnl::replace_route`] is for ranges beyond it.
 
@@ -15,13 +15,13 @@ use super::link::{CREATE, REPLACE, numbered};
 use super::rtnl::Rtnl;
 use crate::Error;
 
-/// A route to a range: unicast, or one that refuses (blackhole, unreachable, prohibit).
+/// A route that leads traffic for a range somewhere.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteInfo {
     /// The range; length 0 is a default route.
     pub destination: IpNet,
 
-    /// The interface it leads to; none for several or for no interface.
+    /// The interface it leads to; none for several.
     pub ifindex: Option<u32>,
 
     /// The routing table's number; 254 is the main one.
@@ -29,8 +29,8 @@ pub struct RouteInfo {
 }
 
 impl Rtnl {
-    /// Every route of both families in every table, without local, broadcast, anycast and multicast ones and
-    /// without cached exceptions.
+    /// Every unicast route of both families in every table, without cached exceptions. Those that refuse (blackhole,
+    /// unreachable, prohibit) are left out: they lead nowhere.
     pub async fn routes(&self) -> Result<Vec<RouteInfo>, Error> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
@@ -80,11 +80,7 @@ fn route_message(ifindex: u32, destination: IpNet) -> RouteMessage {
 
 fn route_info(message: &RouteMessage) -> Option<RouteInfo> {
     let header = &message.header;
-    let elsewhere = matches!(
-        header.kind,
-        RouteType::Local | RouteType::Broadcast | RouteType::Anycast | RouteType::Multicast
-    );
-    if elsewhere || header.flags.contains(RouteFlags::Cloned) {
+    if header.kind != RouteType::Unicast || header.flags.contains(RouteFlags::Cloned) {
         return None;
     }
     // A default route has no destination attribute.
@@ -131,9 +127,11 @@ mod tests {
     }
 
     #[test]
-    fn local_routes_are_not_ranges() {
-        let mut message = route_message(3, "10.64.0.1/32".parse().unwrap());
-        message.header.kind = RouteType::Local;
-        assert_eq!(route_info(&message), None);
+    fn routes_that_lead_nowhere_else_are_left_out() {
+        for kind in [RouteType::Local, RouteType::Broadcast, RouteType::BlackHole] {
+            let mut message = route_message(3, "10.64.0.1/32".parse().unwrap());
+            message.header.kind = kind;
+            assert_eq!(route_info(&message), None);
+        }
     }
 }

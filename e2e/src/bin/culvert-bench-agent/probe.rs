@@ -15,7 +15,8 @@ use culvert_node_agent::{
     kernel::Kernel,
     plan::link::Shape,
 };
-use culvert_wireguard::{DeviceChange, Error, PeerChange, PeerPart, Progress, PublicKey, netlink::LinkInfo};
+use culvert_wireguard::netlink::{LinkInfo, RouteInfo};
+use culvert_wireguard::{DeviceChange, Error, PeerChange, PeerPart, Progress, PublicKey};
 use ipnet::IpNet;
 
 /// A look from its beginning to its end.
@@ -254,6 +255,10 @@ impl<K: Kernel> Kernel for Probed<K> {
 
     async fn addresses(&mut self, interface: &Managed) -> Result<Vec<IpNet>, Error> {
         self.kernel.addresses(interface).await
+    }
+
+    async fn routes(&mut self) -> Result<Vec<RouteInfo>, Error> {
+        self.kernel.routes().await
     }
 
     async fn shape(&mut self, interface: &Managed, step: &Shape) -> Result<(), Error> {

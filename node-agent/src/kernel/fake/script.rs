@@ -22,6 +22,8 @@ pub enum Call {
     Mark,
     /// [`Kernel::addresses`](crate::kernel::Kernel::addresses).
     Addresses,
+    /// [`Kernel::routes`](crate::kernel::Kernel::routes).
+    Routes,
     /// [`Kernel::shape`](crate::kernel::Kernel::shape).
     Shape(Shape),
     /// [`Kernel::delete`](crate::kernel::Kernel::delete).
@@ -84,7 +86,7 @@ pub const FAILURES: [Failure; 12] = [
 impl Call {
     pub(super) fn action(&self) -> &'static str {
         match self {
-            Self::Managed | Self::Addresses => "list",
+            Self::Managed | Self::Addresses | Self::Routes => "list",
             Self::Link => "read",
             Self::Create => "create",
             Self::Rename => "rename",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use culvert_crds::gateway_node::Backend;
-use culvert_wireguard::netlink::LinkInfo;
+use culvert_wireguard::netlink::{LinkInfo, RouteInfo};
 use culvert_wireguard::{DeviceChange, PeerChange, Refusal};
 use ipnet::IpNet;
 
@@ -16,6 +16,9 @@ use crate::plan::link::Shape;
 const MTU: u32 = 1_420;
 /// The first port that the kernel chooses itself.
 const CHOSEN_PORTS: u16 = 32_768;
+
+/// The routing table where an address has its route.
+const MAIN_TABLE: u32 = 254;
 
 /// A link with all that it has.
 pub(super) struct Interface {
@@ -105,6 +108,19 @@ impl World {
         };
         self.interfaces.insert(link.ifindex, interface);
         Ok(link)
+    }
+
+    /// The routes of addresses: there are no others.
+    pub(super) fn routes(&self) -> Vec<RouteInfo> {
+        let up = self.interfaces.values().filter(|interface| interface.link.up);
+        up.flat_map(|interface| {
+            interface.addresses.iter().map(|address| RouteInfo {
+                destination: address.trunc(),
+                ifindex: Some(interface.link.ifindex),
+                table: MAIN_TABLE,
+            })
+        })
+        .collect()
     }
 
     /// What becomes of the next call, which is this one.
