@@ -13,6 +13,7 @@
 
 mod host;
 mod output;
+mod processor;
 mod script;
 
 use std::{
@@ -31,6 +32,7 @@ use anyhow::{Context, Result, bail};
 use crate::{process::Supervised, programs::Tool, scratch::Scratch};
 
 pub use host::has_wireguard;
+use processor::Processor;
 
 /// The machine's own address, on an uplink that leads nowhere.
 pub const UPLINK: Ipv4Addr = Ipv4Addr::new(10, 255, 0, 2);
@@ -147,11 +149,15 @@ impl Machine {
             .unwrap_or_default()
             .into_owned();
         self.write_files(command, folder.path())?;
-        let start = match &self.kernel {
-            Kernel::Native => host::command(folder.path()),
-            Kernel::Test(kernel) => self.boot(kernel, folder.path()),
+        let (start, processor) = match &self.kernel {
+            Kernel::Native => (host::command(folder.path()), None),
+            Kernel::Test(kernel) => (self.boot(kernel, folder.path()), Processor::take()),
         };
-        let mut process = Supervised::start(&start, OsStr::new("-"), Stdio::piped())?;
+        let boot = || Supervised::start(&start, OsStr::new("-"), Stdio::piped());
+        let mut process = match &processor {
+            Some(processor) => processor.on(boot)?,
+            None => boot()?,
+        };
         let output = process.take_output().context("the machine has no output")?;
         let messages = Arc::new(Mutex::new(Vec::new()));
         let reader = process
