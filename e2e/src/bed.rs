@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use culvert_crds::{GatewayNode, WireGuardKey, gateway_node::GatewayNodeStatus, key::WireGuardKeyStatus};
 use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
@@ -269,26 +269,24 @@ impl Bed {
 
     /// Waits until this gateway node is Ready.
     pub async fn node_ready(&self, name: &str) -> Result<()> {
-        wait::until(&format!("{name} to be Ready"), SOON, || async {
-            self.ready(&self.gateway_node(name).await?.conditions)
-        })
-        .await
+        self.ready(name, || async { Ok(self.gateway_node(name).await?.conditions) })
+            .await
     }
 
     /// Waits until this key is Ready.
     pub async fn key_ready(&self, name: &str) -> Result<()> {
-        wait::until(&format!("{name} to be Ready"), SOON, || async {
-            self.ready(&self.key(name).await?.conditions)
-        })
-        .await
+        self.ready(name, || async { Ok(self.key(name).await?.conditions) })
+            .await
     }
 
-    fn ready(&self, conditions: &[Condition]) -> Result<Option<()>> {
-        let ready = said(conditions, "Ready");
-        if ready == "True Ready" {
-            return Ok(Some(()));
-        }
-        bail!("Ready is `{ready}`; {}", self.tails())
+    async fn ready(&self, name: &str, conditions: impl AsyncFn() -> Result<Vec<Condition>>) -> Result<()> {
+        wait::until(&format!("{name} to be Ready"), SOON, || async {
+            let ready = said(&conditions().await?, "Ready");
+            ensure!(ready == "True Ready", "Ready is `{ready}`");
+            Ok(Some(()))
+        })
+        .await
+        .with_context(|| self.tails())
     }
 
     /// Runs kubectl with all rights and gives what it printed.

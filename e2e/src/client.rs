@@ -197,7 +197,7 @@ impl Client {
                 .lines()
                 .find_map(|line| line.strip_prefix(&format!("{} ", client.name)));
             let line = line.with_context(|| format!("{} is not listed", client.name))?;
-            client.take_addresses(bed, line)?;
+            client.take_addresses(bed, line.split_whitespace())?;
         }
         Ok(())
     }
@@ -205,17 +205,15 @@ impl Client {
     /// Reads the published addresses.
     pub async fn read_addresses(&mut self, bed: &Bed) -> Result<()> {
         let addresses = bed.key(&self.name).await?.addresses;
-        self.take_addresses(bed, &addresses.join(" "))
+        self.take_addresses(bed, addresses.iter().map(String::as_str))
     }
 
-    fn take_addresses(&mut self, bed: &Bed, text: &str) -> Result<()> {
-        self.addresses = text
-            .split_whitespace()
-            .map(str::parse)
-            .collect::<Result<_, _>>()?;
+    fn take_addresses<'a>(&mut self, bed: &Bed, words: impl Iterator<Item = &'a str>) -> Result<()> {
+        self.addresses = words.map(str::parse).collect::<Result<_, _>>()?;
         ensure!(
             self.addresses.len() == 2,
-            "wanted an address of each family, got `{text}`"
+            "wanted an address of each family, got {:?}",
+            self.addresses
         );
         for address in &self.addresses {
             bed.secret(Canary::address(

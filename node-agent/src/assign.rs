@@ -68,7 +68,10 @@ fn ears(
         catalog: |known| &mut known.nodes,
         read: |raw| {
             let mut node = GatewayNode::new(&raw.metadata.name, raw.spec()?);
-            node.metadata = metadata(raw);
+            node.metadata = ObjectMeta {
+                annotations: Some(raw.metadata.annotations()),
+                ..metadata(raw)
+            };
             node.status = raw.status();
             Some(node)
         },
@@ -107,7 +110,6 @@ fn metadata(raw: &Raw) -> ObjectMeta {
         name: Some(raw.metadata.name.clone()),
         uid: raw.metadata.uid.map(|uid| uid.to_string()),
         generation: Some(raw.metadata.generation),
-        annotations: Some(raw.metadata.annotations()),
         ..ObjectMeta::default()
     }
 }

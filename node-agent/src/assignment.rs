@@ -34,6 +34,8 @@ pub struct Assignment {
     /// Pools that the gateway names and that do not exist, or not yet: a pool waits with its end for its peers, so whoever
     /// is of one of these may be served still.
     pub absent: Vec<String>,
+    /// Parts of the ranges that no key is given addresses of.
+    pub excluded: Vec<IpNet>,
     /// Where clients connect, without port.
     pub endpoint_host: Option<String>,
     /// Raised to have every client forgotten at once.
@@ -92,7 +94,7 @@ impl Assignment {
         if node.spec.drain || gateway.metadata.uid.as_ref() != Some(&node.spec.gateway_ref.uid) {
             return None;
         }
-        let mut ranges = HashMap::new();
+        let (mut ranges, mut excluded) = (HashMap::new(), Vec::new());
         let mut absent: Vec<String> = gateway
             .spec
             .pool_refs
@@ -110,8 +112,15 @@ impl Assignment {
             let v6 = pool.spec.ipv6.as_ref().map(|range| range.cidr.parse().ok());
             let nets: Option<Vec<IpNet>> = v4.into_iter().chain(v6).collect();
             ranges.insert(name, nets?);
+            excluded.extend(
+                pool.spec
+                    .exclude
+                    .iter()
+                    .filter_map(|range| range.parse::<IpNet>().ok()),
+            );
         }
         absent.sort_unstable();
+        excluded.sort_unstable();
         Some(Self {
             name: node.metadata.name.clone()?,
             generation: node.metadata.generation.unwrap_or(0),
@@ -126,6 +135,7 @@ impl Assignment {
             key_storage: gateway.spec.key_storage,
             ranges,
             absent,
+            excluded,
             endpoint_host: node.spec.endpoint_host.clone(),
             purge_generation: node.spec.purge_generation,
             purged_generation: node

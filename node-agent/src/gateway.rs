@@ -14,6 +14,7 @@ mod ensure;
 mod look;
 mod program;
 mod proof;
+mod route;
 mod scan;
 mod settings;
 mod step;
@@ -40,6 +41,7 @@ use crate::keystore::{Keystore, KeystoreError};
 use crate::metrics::Metrics;
 use crate::plan::room::Room;
 use proof::Proof;
+use route::Withheld;
 use step::{Round, Stage};
 
 /// More public keys than this at once are no news of single peers.
@@ -198,8 +200,8 @@ pub struct Gateway {
     told: State,
     /// How it has left the node, while it has.
     left: Option<Departure>,
-    /// Ranges that the gateway cannot serve, each with what another route of the node leads to.
-    routed: Vec<(IpNet, IpNet)>,
+    /// Pools that the gateway cannot serve, as the node has other routes to parts of them.
+    withheld: Vec<Withheld>,
     /// The key, where the interface has the only other copy: it must outlive what others do to that.
     key: Option<PrivateKey>,
     ages: Ages,
@@ -234,7 +236,7 @@ impl Gateway {
             shaped: None,
             told: State::new(),
             left: None,
-            routed: Vec::new(),
+            withheld: Vec::new(),
             state: State::new(),
             key: None,
             ages: Ages::default(),
@@ -308,8 +310,8 @@ impl Gateway {
         if self.round.is_misnamed {
             return Err(PassError::Foreign(assignment.interface.clone()));
         }
-        if let Some(&(range, other)) = self.routed.first() {
-            return Err(PassError::Routed { range, other });
+        if let Some(withheld) = self.withheld.first() {
+            return Err(withheld.error());
         }
         if self.proof.is_short() {
             return Err(PassError::TooManyPeers);
@@ -380,7 +382,6 @@ impl Gateway {
             };
         }
         self.begin_round(is_tick);
-        self.assign(on, assignment);
         let before = self.interface.clone();
         let ensured = self.ensure(on, assignment).await;
         let number = |interface: &Managed| interface.link.ifindex;
@@ -389,6 +390,14 @@ impl Gateway {
         {
             // Whoever deletes it does not wait for this agent.
             on.kernel.give_up(&before);
+        }
+        let ensured = match ensured {
+            Ok(is_named) => self.withhold(on, assignment).await.map(|()| is_named),
+            Err(error) => Err(error),
+        };
+        // Until it is known which pools can be served, what was asked before is asked.
+        if ensured.is_ok() || self.interface.is_none() {
+            self.assign(on, &self.served(assignment));
         }
         self.round.is_look_due = self.interface.is_some();
         match ensured {

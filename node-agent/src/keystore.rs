@@ -11,6 +11,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use culvert_crds::gateway::KeyStorage;
+use culvert_follow::Uid;
 use culvert_wireguard::{KeyError, PrivateKey};
 
 /// A failure to keep a gateway's private key. Paths are named, contents never.
@@ -66,11 +67,13 @@ impl Keystore {
         results.into_iter().collect()
     }
 
-    /// The gateways that have a file here.
+    /// The gateways that have a file here. One that is not named by a uid is not ours.
     pub fn gateways(&self) -> Result<Vec<String>, KeystoreError> {
         let files = self.files(WHOLE)?;
-        let names = files.iter().filter_map(|path| path.file_stem()?.to_str());
-        Ok(names.map(str::to_owned).collect())
+        let names = files.iter().filter(|path| path.is_file());
+        let names = names.filter_map(|path| path.file_stem()?.to_str());
+        let uids = names.filter(|name| Uid::try_parse(name).is_ok());
+        Ok(uids.map(str::to_owned).collect())
     }
 
     /// The files whose names end so.
@@ -119,6 +122,9 @@ impl Keystore {
     /// Removes the file of a gateway that has left the node.
     pub fn forget(&self, gateway: &str) -> Result<(), KeystoreError> {
         let path = self.path(gateway);
+        if path.exists() {
+            tracing::info!(path = %path.display(), "private key removed");
+        }
         remove(&path)?;
         remove(&path.with_extension(UNFINISHED))
     }
@@ -260,6 +266,16 @@ mod tests {
         let in_use = Some(PrivateKey::from_bytes(made.as_bytes()));
         assert!(store.key("gw", KeyStorage::Memory, in_use).unwrap() == made);
         assert!(!store.folder.exists());
+    }
+
+    #[test]
+    fn only_files_that_are_named_by_a_uid_are_gateways() {
+        let (_folder, store) = store();
+        let uid = Uid::from_u128(7).to_string();
+        store.key(&uid, KeyStorage::Node, None).unwrap();
+        fs::write(store.folder.join("tls.key"), "").unwrap();
+        fs::create_dir(store.folder.join(format!("{}.key", Uid::from_u128(8)))).unwrap();
+        assert_eq!(store.gateways().unwrap(), [uid]);
     }
 
     #[test]

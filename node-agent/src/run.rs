@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use culvert_crds::GatewayNode;
+use culvert_crds::{GatewayNode, WireGuardGateway};
 use culvert_startup::memory;
 use culvert_startup::serve::Health;
 use kube::api::ListParams;
@@ -80,7 +80,7 @@ struct Agent<K> {
     assignments: Assignments,
     absence: Absence,
     /// Where such a read is answered, and whether one is under way.
-    answers: mpsc::Sender<Option<HashSet<Uid>>>,
+    answers: mpsc::Sender<Option<Present>>,
     is_asking: bool,
     /// The last failure of each gateway, so that a lasting one is logged once.
     failures: HashMap<Uid, String>,
@@ -403,18 +403,24 @@ impl<K: Kernel> Agent<K> {
 
     /// Leaves gateways of which a live list has now shown nothing for the second time. Without an answer nothing is
     /// known, and what was missing before is missing still.
-    async fn leave_for_good(&mut self, present: Option<HashSet<Uid>>) {
+    async fn leave_for_good(&mut self, present: Option<Present>) {
         self.is_asking = false;
         let Some(present) = present else {
             return;
         };
         let unassigned = self.unassigned();
-        for uid in self.absence.listed(unassigned, &present) {
+        for uid in self.absence.listed(unassigned, &present.here) {
+            // A node that goes by a wrong name is given nothing either.
+            let departure = if present.anywhere.contains(&uid) {
+                Departure::ForNow
+            } else {
+                Departure::ForGood
+            };
             let (gateways, mut on) = self.ground();
             let Some(gateway) = gateways.get_mut(&uid) else {
                 continue;
             };
-            let result = gateway.leave(&mut on, Departure::ForGood).await;
+            let result = gateway.leave(&mut on, departure).await;
             let has_left = result.is_ok();
             self.log(&uid, result);
             if has_left {
@@ -487,20 +493,30 @@ impl<K: Kernel> Agent<K> {
     }
 }
 
-/// The gateways that a live list gives this node, by uid.
-async fn present(client: Client, node: String) -> Option<HashSet<Uid>> {
-    let nodes: Api<GatewayNode> = Api::all(client);
+/// Gateways that there are, by uid, as live lists name them.
+struct Present {
+    /// Those of this node.
+    here: HashSet<Uid>,
+    /// All.
+    anywhere: HashSet<Uid>,
+}
+
+async fn present(client: Client, node: String) -> Option<Present> {
+    let nodes: Api<GatewayNode> = Api::all(client.clone());
     let of_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
-    let list = tokio::time::timeout(PATIENCE, nodes.list(&of_node))
-        .await
-        .ok()?
-        .ok()?;
-    Some(
-        list.items
-            .into_iter()
-            .map(|node| node.spec.gateway_ref.uid)
-            .collect(),
-    )
+    let gateways: Api<WireGuardGateway> = Api::all(client);
+    let all = ListParams::default();
+    let lists = futures::future::try_join(nodes.list(&of_node), gateways.list(&all));
+    let (nodes, gateways) = tokio::time::timeout(PATIENCE, lists).await.ok()?.ok()?;
+    let here = nodes.items.into_iter().map(|node| node.spec.gateway_ref.uid);
+    let anywhere = gateways
+        .items
+        .into_iter()
+        .filter_map(|gateway| gateway.metadata.uid);
+    Some(Present {
+        here: here.collect(),
+        anywhere: anywhere.collect(),
+    })
 }
 
 /// An error with all its causes.

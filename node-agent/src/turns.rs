@@ -117,6 +117,7 @@ mod tests {
                 vec![format!("10.{of}.0.0/24").parse().unwrap()],
             )]),
             absent: Vec::new(),
+            excluded: Vec::new(),
             endpoint_host: None,
             purge_generation: 0,
             purged_generation: 0,

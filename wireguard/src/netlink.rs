@@ -19,6 +19,6 @@ mod write;
 pub use dump::dump;
 pub use encode::{Limits, Message};
 pub use link::LinkInfo;
-pub use route::RouteInfo;
+pub use route::{MAIN_TABLE, RouteInfo};
 pub use rtnl::Rtnl;
 pub use socket::Socket;

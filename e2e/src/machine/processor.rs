@@ -15,6 +15,8 @@ static TAKEN: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 #[derive(Debug)]
 pub struct Processor {
     number: usize,
+    /// Where the thread that takes it may run.
+    allowed: CpuSet,
 }
 
 impl Processor {
@@ -32,20 +34,17 @@ impl Processor {
         numbers.rotate_left(first % count);
         let number = numbers.into_iter().min_by_key(|number| taken[*number])?;
         taken[number] += 1;
-        Some(Self { number })
+        Some(Self { number, allowed })
     }
 
     /// Calls this on that processor; what it starts stays there.
     pub fn on<T>(&self, start: impl FnOnce() -> T) -> T {
-        let before = sched_getaffinity(None);
         let mut one = CpuSet::new();
         one.set(self.number);
         // Anywhere else it would be slow, not wrong.
         let _ = sched_setaffinity(None, &one);
         let started = start();
-        if let Ok(before) = before {
-            let _ = sched_setaffinity(None, &before);
-        }
+        let _ = sched_setaffinity(None, &self.allowed);
         started
     }
 }

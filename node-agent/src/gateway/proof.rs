@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use culvert_crds::gateway_node::{MAX_REFUSED, Refused};
-use ipnet::IpNet;
 
 use super::{Gateway, Ground};
 use crate::desired::parse::Uid;
@@ -234,16 +233,7 @@ impl Gateway {
         }
         self.proof.proven = self.proof.proven.max(proven);
         self.state.applied = self.state.applied.max(Some(proven));
-        let is_routed = |range: &IpNet| {
-            self.routed
-                .iter()
-                .any(|(routed, _)| routed.trunc() == range.trunc())
-        };
-        let served = assignment
-            .ranges
-            .iter()
-            .filter(|(_, ranges)| !ranges.iter().any(is_routed));
-        self.state.pools = served.map(|(pool, _)| pool.clone()).collect();
+        self.state.pools = assignment.ranges.keys().cloned().collect();
         self.state.pools.sort_unstable();
         self.state.refused = self.proof.refused(&on.desired.lock(), &self.view);
     }

@@ -2,7 +2,6 @@
 
 use culvert_crds::gateway::KeyStorage;
 use culvert_wireguard::{DeviceChange, PrivateKey, PublicKey, Settings};
-use ipnet::IpNet;
 
 use super::{Gateway, Ground, PassError};
 use crate::assignment::Assignment;
@@ -10,7 +9,6 @@ use crate::interface::Managed;
 use crate::kernel::Kernel;
 use crate::plan::drift::Drift;
 use crate::plan::link::{self, Shape};
-use crate::plan::route;
 
 impl Gateway {
     /// Settles what a look has shown of the interface itself, and after a tick the link's shape.
@@ -44,9 +42,7 @@ impl Gateway {
         let is_drift = self.is_drift(&assignment);
         let present = on.kernel.addresses(interface).await?;
         let mut moved = false;
-        let mut steps = link::plan(&interface.link, &present, &assignment.addresses(), assignment.mtu);
-        let withheld = withhold(on.kernel, interface, &mut steps).await?;
-        for step in steps {
+        for step in link::plan(&interface.link, &present, &assignment.addresses(), assignment.mtu) {
             on.kernel.shape(interface, &step).await?;
             let drift = match step {
                 Shape::Mtu(_) => Drift::Mtu,
@@ -65,8 +61,7 @@ impl Gateway {
             known.link.up = true;
         }
         self.round.is_shape_due = false;
-        self.shaped = withheld.is_empty().then_some(assignment);
-        self.routed = withheld;
+        self.shaped = Some(assignment);
         Ok(())
     }
 
@@ -132,27 +127,4 @@ impl Gateway {
         }
         Ok(own)
     }
-}
-
-/// Takes out of `steps` every address whose range somebody else's route has a part of, and gives them with what that
-/// route leads to. An address that the interface has already stays: a route that comes later takes nobody's tunnel away.
-async fn withhold<K: Kernel>(
-    kernel: &mut K,
-    interface: &Managed,
-    steps: &mut Vec<Shape>,
-) -> Result<Vec<(IpNet, IpNet)>, PassError> {
-    if !steps.iter().any(|step| matches!(step, Shape::Add(_))) {
-        return Ok(Vec::new());
-    }
-    let routes = kernel.routes().await?;
-    let mut withheld = Vec::new();
-    steps.retain(|step| {
-        let Shape::Add(range) = *step else {
-            return true;
-        };
-        let conflict = route::conflict(&routes, interface.link.ifindex, &range);
-        withheld.extend(conflict.map(|route| (range, route.destination)));
-        conflict.is_none()
-    });
-    Ok(withheld)
 }

@@ -57,7 +57,7 @@ impl Bed {
     fn new(count: u8) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mark = Mark {
-            gateway: "uid".into(),
+            gateway: uid(200).to_string(),
             window: Duration::from_secs(180),
         };
         let desired = Shared::default();
@@ -79,6 +79,7 @@ impl Bed {
                 key_storage: KeyStorage::Memory,
                 ranges: HashMap::from([("default".into(), vec!["10.64.0.0/24".parse().unwrap()])]),
                 absent: Vec::new(),
+                excluded: Vec::new(),
                 endpoint_host: None,
                 purge_generation: 0,
                 purged_generation: 0,
@@ -190,6 +191,13 @@ async fn a_pool_whose_traffic_another_route_takes_has_no_address_and_the_others_
     let mut bed = Bed::new(3);
     let other: IpNet = "10.65.0.0/16".parse().unwrap();
     bed.assignment.ranges.insert("other".into(), vec![other]);
+    let guest = Peer {
+        addresses: vec![[10, 65, 0, 4].into()],
+        pool: "other".into(),
+        ..peer(4)
+    };
+    bed.desired.lock().apply(uid(4), Some(guest));
+    bed.desired.lock().note(4);
     bed.kernel.make("eth0", "veth", None);
     let part: IpNet = "10.65.7.9/24".parse().unwrap();
     bed.kernel.shape_by_hand("eth0", Shape::Add(part));
@@ -200,12 +208,13 @@ async fn a_pool_whose_traffic_another_route_takes_has_no_address_and_the_others_
     let served: IpNet = "10.64.0.1/24".parse().unwrap();
     assert_eq!(bed.kernel.addresses_of(NAME), [served]);
     assert_eq!(bed.kernel.device(NAME).peers.len(), 3);
-    assert_eq!(bed.gateway.state().applied, Some(3));
+    assert_eq!(bed.gateway.state().applied, Some(4));
     assert_eq!(bed.gateway.state().pools, ["default"]);
     // Whoever was there first may come later to one that serves already.
     bed.kernel.shape_by_hand("eth0", Shape::Remove(part));
     bed.tick(5).await;
     assert_eq!(bed.kernel.addresses_of(NAME).len(), 2);
+    assert_eq!(bed.kernel.device(NAME).peers.len(), 4);
     assert_eq!(bed.gateway.state().pools, ["default", "other"]);
     bed.kernel.shape_by_hand("eth0", Shape::Add(part));
     assert_eq!(bed.tick(5).await, []);
@@ -640,7 +649,8 @@ async fn a_window_changed_by_hand_is_put_back() {
     let alias = bed.assignment.mark.alias();
     assert_eq!(bed.kernel.links()[0].alias.as_ref(), Some(&alias));
     for window in ["0", "999999"] {
-        bed.kernel.set_alias(NAME, &format!("culvert.dev/uid/{window}"));
+        bed.kernel
+            .set_alias(NAME, &format!("culvert.dev/{}/{window}", uid(200)));
         assert_eq!(bed.tick(5).await, [Call::Mark], "{window}");
         assert_eq!(bed.kernel.links()[0].alias.as_ref(), Some(&alias));
     }

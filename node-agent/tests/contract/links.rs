@@ -5,7 +5,7 @@ use std::time::Duration;
 use culvert_node_agent::interface::{Managed, Mark};
 use culvert_node_agent::kernel::{Kernel, whole};
 use culvert_node_agent::plan::link::Shape;
-use culvert_wireguard::netlink::RouteInfo;
+use culvert_wireguard::netlink::{MAIN_TABLE, RouteInfo};
 use culvert_wireguard::{DeviceChange, Error, PrivateKey, Refusal};
 use futures::FutureExt as _;
 use ipnet::IpNet;
@@ -220,7 +220,7 @@ pub async fn addresses_of_a_link_that_is_up_have_routes(bed: &impl Bed) {
         let own = RouteInfo {
             destination: address.trunc(),
             ifindex: Some(interface.link.ifindex),
-            table: 254,
+            table: MAIN_TABLE,
         };
         assert!(routes.contains(&own), "{routes:?}");
     }

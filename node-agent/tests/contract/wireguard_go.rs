@@ -161,6 +161,7 @@ pub fn assignment(interface: &str) -> Assignment {
         key_storage: KeyStorage::Node,
         ranges: HashMap::from([("default".into(), vec!["10.64.0.0/24".parse().unwrap()])]),
         absent: Vec::new(),
+        excluded: Vec::new(),
         endpoint_host: None,
         purge_generation: 0,
         purged_generation: 0,

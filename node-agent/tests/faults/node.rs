@@ -89,6 +89,7 @@ impl Node {
                     vec!["10.64.0.0/24".parse().unwrap(), "fd64::/64".parse().unwrap()],
                 )]),
                 absent: Vec::new(),
+                excluded: Vec::new(),
                 endpoint_host: None,
                 purge_generation: 0,
                 purged_generation: 0,

@@ -143,10 +143,13 @@ fn publish(world: &World, gateway: &Gateway, conflicts: bool, now: Now, plan: &m
     let nodes = world
         .gateway_nodes()
         .filter(|node| node.gateway_uid == gateway.uid);
+    let pools = gateway.pools.iter();
+    let pools: Vec<&String> = pools.filter(|pool| world.pool(pool).is_some()).collect();
     let (mut serving, mut all) = (0, 0);
     for node in nodes {
         all += 1;
-        serving += usize::from(node.serves(now.mono));
+        let serves = node.serves(now.mono) && pools.iter().all(|pool| node.serves_pool(pool, now.mono));
+        serving += usize::from(serves);
     }
     let previous = &gateway.status.conditions;
     let time = Time(now.wall);

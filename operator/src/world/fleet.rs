@@ -116,6 +116,16 @@ impl GatewayNode {
             // A watermark above the version of the object that carries it is from before a restore of etcd.
             && report.applied.is_some_and(|applied| applied <= self.resource_version)
     }
+
+    /// Whether it serves this pool. One that has not heard of the pool yet, or cannot serve it, does not: its watermark
+    /// says nothing about it.
+    pub fn serves_pool(&self, pool: &str, now: Duration) -> bool {
+        self.serves(now)
+            && self
+                .report
+                .as_ref()
+                .is_some_and(|report| report.pools.contains(pool))
+    }
 }
 
 impl World {
@@ -165,12 +175,10 @@ impl World {
         })
     }
 
-    /// The nodes that serve a pool now. One that has not heard of the pool yet does not: its watermark says nothing
-    /// about it.
+    /// The nodes that serve a pool now.
     pub fn serving<'a>(&'a self, pool: &'a str, now: Duration) -> impl Iterator<Item = &'a GatewayNode> {
-        self.nodes_of_pool(pool).filter(move |node| {
-            node.serves(now) && node.report.as_ref().is_some_and(|r| r.pools.contains(pool))
-        })
+        self.nodes_of_pool(pool)
+            .filter(move |node| node.serves_pool(pool, now))
     }
 
     /// The version up to which every serving node of a pool has all peers.

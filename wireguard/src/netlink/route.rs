@@ -15,6 +15,9 @@ use super::link::{CREATE, REPLACE, numbered};
 use super::rtnl::Rtnl;
 use crate::Error;
 
+/// The routing table that is asked for every packet, and has the routes of addresses.
+pub const MAIN_TABLE: u32 = 254;
+
 /// A route that leads traffic for a range somewhere.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteInfo {
@@ -24,7 +27,7 @@ pub struct RouteInfo {
     /// The interface it leads to; none for several.
     pub ifindex: Option<u32>,
 
-    /// The routing table's number; 254 is the main one.
+    /// The routing table's number, such as [`MAIN_TABLE`].
     pub table: u32,
 }
 

@@ -605,7 +605,8 @@ async fn every_drift_is_repaired_and_counted() {
             bed.kernel.shape_by_hand(NAME, shape);
         }),
         (Drift::Alias, |bed| {
-            bed.kernel.set_alias(NAME, "culvert.dev/uid/999");
+            bed.kernel
+                .set_alias(NAME, &format!("culvert.dev/{}/999", uid(200)));
         }),
         (Drift::PrivateKey, |bed| {
             let private_key = Some(PrivateKey::from_bytes(&[9; 32]));

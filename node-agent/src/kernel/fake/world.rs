@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use culvert_crds::gateway_node::Backend;
-use culvert_wireguard::netlink::{LinkInfo, RouteInfo};
+use culvert_wireguard::netlink::{LinkInfo, MAIN_TABLE, RouteInfo};
 use culvert_wireguard::{DeviceChange, PeerChange, Refusal};
 use ipnet::IpNet;
 
@@ -16,9 +16,6 @@ use crate::plan::link::Shape;
 const MTU: u32 = 1_420;
 /// The first port that the kernel chooses itself.
 const CHOSEN_PORTS: u16 = 32_768;
-
-/// The routing table where an address has its route.
-const MAIN_TABLE: u32 = 254;
 
 /// A link with all that it has.
 pub(super) struct Interface {

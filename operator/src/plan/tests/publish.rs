@@ -138,11 +138,14 @@ fn a_node_that_has_not_heard_of_a_pool_does_not_serve_it() {
         (said, counted.serving, counted.expected)
     };
     assert_eq!(gateways(&bed), (Some("0/1".to_owned()), 0, 1));
+    let of_gateway = |bed: &Bed| bed.world.gateway("gw").unwrap().status.nodes.clone();
+    assert_eq!(of_gateway(&bed).as_deref(), Some("0/1"));
     bed.catch_up("a");
     bed.pass(5);
     bed.settle();
     assert_eq!(bed.ready("laptop"), Some(Reason::Ready));
     assert_eq!(gateways(&bed), (Some("1/1".to_owned()), 1, 1));
+    assert_eq!(of_gateway(&bed).as_deref(), Some("1/1"));
 }
 
 #[test]
