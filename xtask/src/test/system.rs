@@ -32,10 +32,6 @@ const AT_A_TIME: usize = 2;
 /// How the names of tests begin that set the clock: where the machine's kernel is the host's, so is its clock.
 const SETS_CLOCK: [&str; 2] = ["clock::", "crowd::crowd_with_clock_steps"];
 
-/// How the names of tests begin that nobody has seen pass yet: written, and run where they are asked for by name. What has
-/// been seen goes from here; see `docs/plans/node-agent.md`.
-const UNSEEN: [&str; 1] = ["crowd::"];
-
 /// What a test may need of the host in its long mode.
 const LONG_MEMORY: &str = "6G";
 
@@ -123,15 +119,6 @@ impl Plan {
             .filter(|name| !ignored.contains(name))
             .filter(|name| filter.is_empty() || filter.iter().any(|part| name.contains(part)))
             .collect();
-        if filter.is_empty() && self.mode != Mode::Long {
-            names.retain(|name| {
-                let is_unseen = UNSEEN.iter().any(|part| name.starts_with(part));
-                if is_unseen {
-                    println!("test {name} ... left out: nobody has seen it pass yet; name it to run it");
-                }
-                !is_unseen
-            });
-        }
         if machine::is_native()? {
             names.retain(|name| {
                 let skipped = SETS_CLOCK.iter().any(|part| name.starts_with(part));

@@ -50,10 +50,10 @@ impl Watch {
         // A session that is certainly alive.
         let age = seen.handshake.map(|at| now.saturating_sub(at));
         let is_alive = age.is_some_and(|age| age < Duration::from_secs(WINDOW - 2));
-        if is_alive
-            && (peer.latest_handshake == 0 || peer.received < seen.received || peer.endpoint.is_none())
-        {
+        if is_alive && (peer.latest_handshake == 0 || peer.received < seen.received) {
             self.cut += 1;
+        } else if is_alive && seen.endpoint.is_some() && peer.endpoint.is_none() {
+            self.early += 1;
         }
         if peer.latest_handshake != seen.stamp {
             seen.stamp = peer.latest_handshake;
@@ -117,10 +117,12 @@ impl fmt::Display for Watch {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
-            "{} handshakes, {} changes of endpoint, {} endpoints forgotten, {} live sessions cut, longest {:.1} s",
+            "{} handshakes, {} changes of endpoint, {} endpoints forgotten ({} of live sessions), {} live sessions cut, \
+             longest {:.1} s",
             self.handshakes,
             self.moved,
             self.forgotten(),
+            self.early,
             self.cut,
             self.longest.unwrap_or_default().as_secs_f64()
         )?;
