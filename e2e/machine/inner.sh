@@ -41,6 +41,8 @@ fi
 ip link set lo up
 ip link add uplink0 type dummy || ip link add uplink0 type veth peer name uplink1
 ip addr add 10.255.0.2/24 dev uplink0 && ip link set uplink0 up && ip route add default via 10.255.0.1
+# A crowd of clients is a crowd of programs, each with pipes.
+ulimit -n "$(ulimit -Hn)"
 /bin/sh "$folder/command" </dev/null >$out 2>&1
 status=$?
 if [ "$mode" = machine ]; then

@@ -209,7 +209,7 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
             () = agent.kernel.ended() => agent.tick(false).await,
             () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             // Not at once: who never rests hears nothing.
-            () = yield_now(), if next == Step::More => {}
+            () = give_way(), if next == Step::More => {}
         }
         next = agent.step().await;
     }
@@ -517,6 +517,13 @@ async fn present(client: Client, node: String) -> Option<Present> {
         here: here.collect(),
         anywhere: anywhere.collect(),
     })
+}
+
+/// Lets others go first: tasks, and threads as well. A node may have one processor only, and there whoever has just been
+/// told of a peer would wait for it until the scheduler's clock ticks, which may take 10 ms.
+async fn give_way() {
+    std::thread::yield_now();
+    yield_now().await;
 }
 
 /// An error with all its causes.

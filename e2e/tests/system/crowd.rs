@@ -102,6 +102,9 @@ async fn crowd(steps: &[i64]) -> Result<()> {
     let between = all / (u64::try_from(steps.len())? + 1);
     let clock = Stopwatch::start();
     for second in 0..all {
+        if second.is_multiple_of(ROAMS_EVERY) {
+            println!("{second} s of {all}; {watch}");
+        }
         for (n, member) in (0..).zip(&mut members) {
             act(&bed, member, n, second, all, &mut events)?;
         }
