@@ -11,7 +11,9 @@
 //! client that was there: a test that does not call it has not looked.
 
 use std::{
-    env, fs, io,
+    env,
+    fmt::Debug,
+    fs, io,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::Command,
@@ -26,6 +28,7 @@ use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
 };
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::{
@@ -236,21 +239,13 @@ impl Bed {
     /// What a `GatewayNode` says.
     pub async fn gateway_node(&self, name: &str) -> Result<GatewayNodeStatus> {
         let nodes: Api<GatewayNode> = Api::all(self.client.clone());
-        let node = nodes
-            .get(name)
-            .await
-            .with_context(|| format!("failed to read {name}"))?;
-        Ok(node.status.unwrap_or_default())
+        Ok(read(&nodes, name).await?.status.unwrap_or_default())
     }
 
     /// What a `WireGuardKey` of the namespace `default` says.
     pub async fn key(&self, name: &str) -> Result<WireGuardKeyStatus> {
         let keys: Api<WireGuardKey> = Api::default_namespaced(self.client.clone());
-        let key = keys
-            .get(name)
-            .await
-            .with_context(|| format!("failed to read {name}"))?;
-        Ok(key.status.unwrap_or_default())
+        Ok(read(&keys, name).await?.status.unwrap_or_default())
     }
 
     /// Waits until the agent has caught up in another session than this one.
@@ -378,6 +373,11 @@ impl Bed {
         }
         Ok(())
     }
+}
+
+async fn read<K: Clone + DeserializeOwned + Debug>(objects: &Api<K>, name: &str) -> Result<K> {
+    let object = objects.get(name).await;
+    object.with_context(|| format!("failed to read {name}"))
 }
 
 /// The path of an example.

@@ -1,11 +1,12 @@
-//! What stands on a node besides Culvert's own: links, addresses, routes, rules, WireGuard peers, nftables.
+//! What stands on a node besides Culvert's own: links, addresses, routes, rules, WireGuard peers, nftables, settings of the
+//! network.
 
 use anyhow::Result;
 
 use crate::Namespace;
 
 /// What is read, by programs that are none of ours. No counters and no timers: they change by themselves.
-const READ: [&[&str]; 7] = [
+const READ: [&[&str]; 8] = [
     &["ip", "-o", "link"],
     &["ip", "-o", "-d", "link", "show", "type", "wireguard"],
     &["ip", "-o", "addr"],
@@ -13,6 +14,8 @@ const READ: [&[&str]; 7] = [
     &["ip", "-6", "route", "show", "table", "all"],
     &["ip", "rule"],
     &["nft", "list", "ruleset"],
+    // Some are to be written only.
+    &["sh", "-c", "grep -rs '' /proc/sys/net | grep -v conntrack_count"],
 ];
 
 /// Everything, line by line, but for lines that name one of these links.
@@ -26,8 +29,8 @@ pub fn fingerprint(namespace: &Namespace, except: &[&str]) -> Result<String> {
             .filter(|line| !names(line, except))
             .map(str::to_owned)
             .collect();
-        // Routes come in an order that depends on when a link came.
-        if words[0] == "ip" {
+        // Routes and files come in an order that depends on when a link came.
+        if words[0] != "nft" {
             kept.sort_unstable();
         }
         lines.extend(kept);
@@ -43,7 +46,7 @@ pub fn fingerprint(namespace: &Namespace, except: &[&str]) -> Result<String> {
 }
 
 fn names(line: &str, links: &[&str]) -> bool {
-    line.split(|c: char| c.is_whitespace() || c == ':' || c == '@')
+    line.split(|c: char| c.is_whitespace() || matches!(c, ':' | '@' | '/'))
         .any(|word| links.contains(&word))
 }
 
@@ -68,6 +71,7 @@ mod tests {
     fn a_link_is_named_by_whole_words() {
         assert!(names("10.64.0.0/11 dev cv0 proto kernel", &["cv0"]));
         assert!(names("4: cv0: <UP> mtu 1420", &["cv0"]));
+        assert!(names("/proc/sys/net/ipv4/conf/cv0/forwarding:0", &["cv0"]));
         assert!(!names("4: cv01: <UP> mtu 1420", &["cv0"]));
     }
 

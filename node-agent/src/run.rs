@@ -501,6 +501,7 @@ struct Present {
     anywhere: HashSet<Uid>,
 }
 
+/// What live lists show of gateways; `None` when they were not answered in time.
 async fn present(client: Client, node: String) -> Option<Present> {
     let nodes: Api<GatewayNode> = Api::all(client.clone());
     let of_node = ListParams::default().fields(&format!("spec.nodeName={node}"));

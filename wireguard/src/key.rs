@@ -13,7 +13,7 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rand::{TryRng as _, rngs::SysRng};
 use subtle::ConstantTimeEq as _;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
 /// Bytes in a key.
 pub const KEY_BYTES: usize = 32;
@@ -91,7 +91,9 @@ impl PublicKey {
     ///
     /// Says nothing about use: see [`PublicKey::check`].
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
-        decode(text).map(|bytes| Self(*bytes))
+        let mut bytes = [0; KEY_BYTES];
+        decode(text, &mut bytes)?;
+        Ok(Self(bytes))
     }
 
     /// The key's 44 characters, as `wg(8)` prints them.
@@ -127,28 +129,37 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// An interface's secret: 32 clamped bytes that stay where they were made.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct PrivateKey([u8; KEY_BYTES]);
+/// An interface's secret: 32 clamped bytes that stay where they were made, so that wiping them leaves no copy.
+#[derive(ZeroizeOnDrop)]
+pub struct PrivateKey(Box<[u8; KEY_BYTES]>);
 
 impl PrivateKey {
     /// Draws a key from the system's CSPRNG.
     pub fn generate() -> Result<Self, KeyError> {
-        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-        SysRng
-            .try_fill_bytes(bytes.as_mut_slice())
-            .map_err(KeyError::Random)?;
-        Ok(Self::from_bytes(&bytes))
+        Self::fill(|bytes| SysRng.try_fill_bytes(bytes).map_err(KeyError::Random))
     }
 
     /// The key with these bytes, clamped as X25519 and the kernel do.
     ///
     /// The caller wipes its own copy.
     pub fn from_bytes(bytes: &[u8; KEY_BYTES]) -> Self {
-        let mut key = Self(*bytes);
-        key.0[0] &= 0xf8;
-        key.0[31] = (key.0[31] & 0x7f) | 0x40;
+        let mut key = Self(Box::new([0; KEY_BYTES]));
+        key.0.copy_from_slice(bytes);
+        key.clamp();
         key
+    }
+
+    /// The key whose bytes this writes, clamped.
+    pub(crate) fn fill<E>(write: impl FnOnce(&mut [u8; KEY_BYTES]) -> Result<(), E>) -> Result<Self, E> {
+        let mut key = Self(Box::new([0; KEY_BYTES]));
+        write(&mut key.0)?;
+        key.clamp();
+        Ok(key)
+    }
+
+    fn clamp(&mut self) {
+        self.0[0] &= 0xf8;
+        self.0[31] = (self.0[31] & 0x7f) | 0x40;
     }
 
     /// The key's clamped bytes.
@@ -158,27 +169,42 @@ impl PrivateKey {
 
     /// Parses the one canonical text of 32 bytes, as `wg genkey` writes it, and clamps the result.
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
-        decode(text).map(|bytes| Self::from_bytes(&bytes))
+        Self::fill(|bytes| decode(text, bytes))
     }
 
     /// The clamped key's 44 characters, wiped when dropped.
     pub fn to_base64(&self) -> Zeroizing<String> {
         // Room for the whole text: growing would leave a copy behind.
         let mut text = Zeroizing::new(String::with_capacity(KEY_CHARACTERS));
-        STANDARD.encode_string(self.0, &mut text);
+        STANDARD.encode_string(*self.0, &mut text);
         text
     }
 
     /// The public key that belongs to this one.
     pub fn public_key(&self) -> PublicKey {
-        let secret = x25519_dalek::StaticSecret::from(self.0);
-        PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes())
+        let public = multiply(&self.0);
+        wipe_stack();
+        public
     }
+}
+
+/// Keeps its copies of the secret below the caller's part of the stack.
+#[inline(never)]
+fn multiply(secret: &[u8; KEY_BYTES]) -> PublicKey {
+    let secret = x25519_dalek::StaticSecret::from(*secret);
+    PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes())
+}
+
+/// Writes over what the last call has left on the stack: arithmetic takes numbers by value.
+#[inline(never)]
+fn wipe_stack() {
+    let mut room = [0_u8; 16 << 10];
+    room.zeroize();
 }
 
 impl PartialEq for PrivateKey {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.0.ct_eq(&*other.0).into()
     }
 }
 
@@ -190,7 +216,8 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-fn decode(text: &str) -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyError> {
+/// Writes the bytes of a key's text. On failure what is written means nothing.
+fn decode(text: &str, key: &mut [u8; KEY_BYTES]) -> Result<(), KeyError> {
     if text.len() != KEY_CHARACTERS {
         return Err(KeyError::Length { found: text.len() });
     }
@@ -199,11 +226,12 @@ fn decode(text: &str) -> Result<Zeroizing<[u8; KEY_BYTES]>, KeyError> {
     let written = STANDARD
         .decode_slice(text, bytes.as_mut_slice())
         .map_err(|_| KeyError::Encoding)?;
-    let key = bytes[..written]
-        .first_chunk()
+    let decoded = bytes[..written].first_chunk::<KEY_BYTES>();
+    let decoded = decoded
         .filter(|_| written == KEY_BYTES)
         .ok_or(KeyError::Encoding)?;
-    Ok(Zeroizing::new(*key))
+    key.copy_from_slice(decoded);
+    Ok(())
 }
 
 #[cfg(test)]

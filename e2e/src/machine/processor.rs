@@ -4,12 +4,15 @@
 //! and back: across two processors that costs several times what it costs on one, ten times where the host is itself
 //! a virtual machine.
 
-use std::sync::{Mutex, PoisonError};
+use std::os::{
+    linux::net::SocketAddrExt as _,
+    unix::net::{SocketAddr, UnixDatagram},
+};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// How many machines of this process each processor has.
-static TAKEN: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+/// More machines than anybody starts on one processor.
+const MOST: usize = 64;
 
 /// A processor on which a machine runs, as long as this lives.
 #[derive(Debug)]
@@ -17,24 +20,34 @@ pub struct Processor {
     number: usize,
     /// Where the thread that takes it may run.
     allowed: CpuSet,
+    /// Nobody else can have a socket of its name, and it leaves nothing behind.
+    _place: UnixDatagram,
 }
 
 impl Processor {
-    /// The one with the fewest machines of those that this thread may use; `None` where the host does not say which.
+    /// The one with the fewest machines of those that this thread may use, whichever program started them; `None` where
+    /// the host does not say which.
     pub fn take() -> Option<Self> {
+        Self::take_of("culvert-machine")
+    }
+
+    fn take_of(family: &str) -> Option<Self> {
         let allowed = sched_getaffinity(None).ok()?;
-        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.resize(CpuSet::MAX_CPU, 0);
-        // Others of these programs begin elsewhere.
-        let first = usize::try_from(std::process::id()).unwrap_or(0);
-        let mut numbers: Vec<usize> = (0..CpuSet::MAX_CPU)
+        let numbers: Vec<usize> = (0..CpuSet::MAX_CPU)
             .filter(|number| allowed.is_set(*number))
             .collect();
-        let count = numbers.len().max(1);
-        numbers.rotate_left(first % count);
-        let number = numbers.into_iter().min_by_key(|number| taken[*number])?;
-        taken[number] += 1;
-        Some(Self { number, allowed })
+        let places = (0..MOST).flat_map(|place| numbers.iter().map(move |number| (place, *number)));
+        for (place, number) in places {
+            let name = SocketAddr::from_abstract_name(format!("{family}/{number}/{place}")).ok()?;
+            if let Ok(socket) = UnixDatagram::bind_addr(&name) {
+                return Some(Self {
+                    number,
+                    allowed,
+                    _place: socket,
+                });
+            }
+        }
+        None
     }
 
     /// Calls this on that processor; what it starts stays there.
@@ -49,22 +62,18 @@ impl Processor {
     }
 }
 
-impl Drop for Processor {
-    fn drop(&mut self) {
-        TAKEN.lock().unwrap_or_else(PoisonError::into_inner)[self.number] -= 1;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    // One test, as they would count each other's machines.
     #[test]
     fn each_machine_has_a_processor_and_shares_it_only_when_there_is_no_other() {
         let before = sched_getaffinity(None).unwrap();
         let all = usize::try_from(before.count()).unwrap();
-        let taken: Vec<Processor> = (0..all).map(|_| Processor::take().unwrap()).collect();
+        // Other programs may have machines now.
+        let family = format!("culvert-test-{}", std::process::id());
+        let take = || Processor::take_of(&family).unwrap();
+        let mut taken: Vec<Processor> = (0..all).map(|_| take()).collect();
         for processor in &taken {
             let inside = processor.on(|| sched_getaffinity(None).unwrap());
             assert!(inside.count() == 1 && inside.is_set(processor.number));
@@ -74,6 +83,12 @@ mod tests {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), all);
-        assert!(numbers.contains(&Processor::take().unwrap().number));
+        let further = take();
+        assert!(numbers.contains(&further.number));
+        // Whoever is done makes room.
+        let (done, number) = (taken.remove(0), numbers[0]);
+        assert_eq!(done.number, number);
+        drop((done, further));
+        assert_eq!(take().number, number);
     }
 }

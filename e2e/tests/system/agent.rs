@@ -64,13 +64,16 @@ async fn agent_that_returns_after_hours_forgets_before_it_reaches_the_apiserver(
 #[tokio::test]
 async fn agent_that_is_stopped_leaves_sessions_alone() -> Result<()> {
     let (mut bed, laptop) = with_client("laptop", 77).await?;
+    let mut pinging = laptop.start_pinging("0.1", 400)?;
+    let (session, _) = bed.session().await?;
     bed.terminate_agent().await?;
     ensure!(laptop.endpoint_at(&bed)? == Some(laptop.expected_endpoint()));
-    laptop.ping(5)?;
-    let (session, _) = bed.session().await?;
     bed.start_agent()?;
     bed.caught_up_after(&session).await?;
-    laptop.ping(5)?;
+    // The next that looks at everything.
+    wait::pass(Duration::from_secs(6)).await;
+    pinging.ensure_running()?;
+    pinging.lost_none().await?;
     bed.finish().await
 }
 

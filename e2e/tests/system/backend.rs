@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use culvert_crds::gateway_node::Backend;
 use culvert_e2e::{
     Bed, Client,
@@ -12,7 +12,10 @@ use culvert_e2e::{
     wait::{self, Stopwatch},
 };
 
-use crate::fixture::{SLACK, WINDOW};
+use crate::fixture::{ONE_TICK, SLACK, WINDOW, connected};
+
+/// Prints who runs it: no other tool is needed for it.
+const PROGRAMS: &str = "grep -lsx wireguard-go /proc/[0-9]*/comm | cut -d/ -f3";
 
 /// The peer of a client, by way of the program's socket. The interface's alias names it.
 fn peer(bed: &Bed, client: &Client) -> Result<Peer> {
@@ -30,8 +33,8 @@ fn peer(bed: &Bed, client: &Client) -> Result<Peer> {
     peer.context("the client is no peer of the program's")
 }
 
-#[tokio::test]
-async fn backend_userspace_carries_traffic_and_forgets() -> Result<()> {
+/// A gateway that stands on a program, with one client.
+async fn with_client() -> Result<(Bed, Client)> {
     let program = process::built("CULVERT_WIREGUARD_GO")?;
     let program = program
         .get_program()
@@ -48,10 +51,19 @@ async fn backend_userspace_carries_traffic_and_forgets() -> Result<()> {
             .is_empty(),
         "the kernel moves the packets after all"
     );
-    let mut laptop = Client::new(&bed, "laptop", 77)?;
-    laptop.register(&bed).await?;
-    laptop.connect(&bed).await?;
-    laptop.ping(5)?;
+    let laptop = connected(&bed, "laptop", 77).await?;
+    Ok((bed, laptop))
+}
+
+/// Processes of that program.
+fn programs(bed: &Bed) -> Result<Vec<String>> {
+    let text = bed.gateway.run(&["sh", "-c", PROGRAMS])?;
+    Ok(text.split_whitespace().map(str::to_owned).collect())
+}
+
+#[tokio::test]
+async fn backend_userspace_carries_traffic_and_forgets() -> Result<()> {
+    let (mut bed, laptop) = with_client().await?;
     let since = Stopwatch::start();
     let before = peer(&bed, &laptop)?;
     ensure!(
@@ -76,5 +88,31 @@ async fn backend_userspace_carries_traffic_and_forgets() -> Result<()> {
     bed.start_agent()?;
     bed.caught_up_after(&session).await?;
     pinging.lost_none().await?;
+    bed.finish().await
+}
+
+#[tokio::test]
+async fn backend_userspace_program_that_is_killed_is_replaced_with_every_peer() -> Result<()> {
+    let (bed, laptop) = with_client().await?;
+    let key = laptop.public_key.clone();
+    let (session, _) = bed.session().await?;
+    let gateway = bed.gateway_for_clients().await?;
+    let before = programs(&bed)?;
+    let [program] = before.as_slice() else {
+        bail!("there are {} programs", before.len());
+    };
+    bed.gateway.run(&["kill", "-KILL", program])?;
+    wait::until("another program with the client", ONE_TICK, || async {
+        ensure!(!programs(&bed)?.contains(program), "it lives still");
+        Ok((peer(&bed, &laptop)?.public_key == key).then_some(()))
+    })
+    .await?;
+    bed.caught_up_after(&session).await?;
+    ensure!(
+        bed.gateway_for_clients().await? == gateway,
+        "clients would not find the gateway"
+    );
+    // The new one knows no session: the client notices and makes another.
+    laptop.recover()?;
     bed.finish().await
 }

@@ -300,14 +300,15 @@ async fn drift_leaves_the_rest_of_the_host_as_it_was() -> Result<()> {
     laptop.connect(&bed).await?;
     laptop.ping(5)?;
     same("with a client")?;
-    let wanted = peers(&bed)?;
+    let whole = || Ok((shape(&bed)?, peers(&bed)?));
+    let wanted = whole()?;
     for words in [
         &["ip", "link", "del", INTERFACE][..],
         &["ip", "link", "set", INTERFACE, "down"],
         &["wg", "set", INTERFACE, "listen-port", "4444"],
     ] {
         bed.gateway.run(words)?;
-        repaired(words, &wanted, || peers(&bed)).await?;
+        repaired(words, &wanted, whole).await?;
         same(&format!("after {words:?}"))?;
     }
     wait::pass(Duration::from_mins(6)).await;

@@ -13,7 +13,7 @@ use std::io;
 use netlink_sys::{Socket as SysSocket, SocketAddr, protocols::NETLINK_GENERIC};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::abi::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN};
+use super::abi::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN, WG_GENL_NAME};
 use super::decode::{self, DecodeError};
 use super::encode::{self, Limits, Message};
 use super::frame::Frames;
@@ -64,6 +64,10 @@ impl Socket {
     ///
     /// Fails with a refusal `NotSupported` when the kernel has no WireGuard.
     pub fn open() -> Result<Self, Error> {
+        Self::open_family(WG_GENL_NAME)
+    }
+
+    fn open_family(name: &str) -> Result<Self, Error> {
         let (system, port) = open().map_err(Error::Open)?;
         let buffer = Zeroizing::new(vec![0; BUFFER]);
         let mut socket = Self {
@@ -77,7 +81,7 @@ impl Socket {
             look: None,
         };
         let (object, mut family) = ("the wireguard netlink family", None);
-        let found = socket.exchange(encode::get_family(), "find", object, |answer| {
+        let found = socket.exchange(encode::get_family(name), "find", object, |answer| {
             family = Some(decode::family(answer.payload)?);
             Ok(())
         });
@@ -412,6 +416,12 @@ mod tests {
     fn an_error_message_without_a_number_is_malformed() {
         let datagram = message(NLMSG_ERROR, 0, 1, &[0]);
         assert_eq!(read(&datagram).1, Err(Fault::Malformed(DecodeError::Message)));
+    }
+
+    #[test]
+    fn a_kernel_without_the_family_does_not_support_it() {
+        let error = Socket::open_family("culvert-none").err().unwrap();
+        assert_eq!(error.refusal(), Some(Refusal::NotSupported));
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Lines {
         let (key, text) = (&line[..at], &line[at + 1..]);
         match key {
             b"private_key" => {
-                let key = PrivateKey::from_bytes(&*bytes("private_key", text)?);
+                let key = PrivateKey::fill(|key| bytes("private_key", text, key))?;
                 self.settings.public_key = Some(key.public_key());
                 self.settings.private_key = Some(key);
             }
@@ -92,11 +92,13 @@ impl Lines {
             b"fwmark" => self.settings.fwmark = value("fwmark", text)?,
             b"public_key" => {
                 self.hand_on(each);
-                let key = bytes("public_key", text)?;
-                self.peer = Some(Peer::new(PublicKey::from_bytes(*key)));
+                let mut key = [0; KEY_BYTES];
+                bytes("public_key", text, &mut key)?;
+                self.peer = Some(Peer::new(PublicKey::from_bytes(key)));
             }
             b"preshared_key" => {
-                let key = bytes("preshared_key", text)?;
+                let mut key = Zeroizing::new([0; KEY_BYTES]);
+                bytes("preshared_key", text, &mut key)?;
                 self.peer("preshared_key")?.has_preshared_key = key.iter().any(|byte| *byte != 0);
             }
             b"endpoint" => self.peer("endpoint")?.endpoint = Some(endpoint(text)?),
@@ -203,9 +205,8 @@ fn endpoint(text: &[u8]) -> Result<Endpoint, LineError> {
     Ok(Endpoint::new(address))
 }
 
-/// The bytes of a key, written in hexadecimal.
-fn bytes(key: &'static str, text: &[u8]) -> Result<Zeroizing<[u8; KEY_BYTES]>, LineError> {
-    let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+/// Writes the bytes of a key, which are written in hexadecimal, to where they are to stay: what is moved leaves a copy.
+fn bytes(key: &'static str, text: &[u8], bytes: &mut [u8; KEY_BYTES]) -> Result<(), LineError> {
     if text.len() != 2 * KEY_BYTES {
         return Err(LineError::Value(key));
     }
@@ -220,7 +221,7 @@ fn bytes(key: &'static str, text: &[u8]) -> Result<Zeroizing<[u8; KEY_BYTES]>, L
         };
         *byte = high << 4 | low;
     }
-    Ok(bytes)
+    Ok(())
 }
 
 #[cfg(test)]

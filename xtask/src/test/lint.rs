@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use culvert_e2e::programs::Tool;
 
-use super::tally::Tally;
+use super::{artifact, tally::Tally};
 use crate::run;
 
 pub fn run() -> Result<Tally> {
@@ -32,6 +32,18 @@ fn checks() -> Result<Vec<(&'static str, Command)>> {
     let mut deny = Command::new(Tool::CargoDeny.find()?);
     deny.args(["check", "bans", "licenses", "sources"])
         .current_dir(crate::checkout()?);
+    // Nothing is linked, so no libFuzzer is needed; in the same folder, so that little is built twice.
+    let mut fuzz = cargo(&[
+        "clippy",
+        "--quiet",
+        "--locked",
+        "--manifest-path",
+        "fuzz/Cargo.toml",
+    ])?;
+    fuzz.arg("--target-dir")
+        .arg(artifact::target()?)
+        .args(["--", "-D", "warnings"])
+        .env("CUSTOM_LIBFUZZER_PATH", "/none/libfuzzer.a");
     Ok(vec![
         ("format", cargo(&["fmt", "--all", "--check"])?),
         (
@@ -47,6 +59,7 @@ fn checks() -> Result<Vec<(&'static str, Command)>> {
                 "warnings",
             ])?,
         ),
+        ("fuzz targets", fuzz),
         ("deny", deny),
         (
             "crds",

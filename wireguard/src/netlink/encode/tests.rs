@@ -12,6 +12,7 @@ use netlink_packet_wireguard::{
 };
 use proptest::prelude::*;
 
+use super::super::abi::WG_GENL_NAME;
 use super::*;
 use crate::{AllowedIps, Endpoint, PrivateKey};
 
@@ -183,7 +184,7 @@ fn carried_out(model: &mut Model, message: &Message) {
 #[test]
 fn the_request_for_the_family_is_this() {
     let golden = b"\x24\0\0\0\x10\0\x05\0\0\0\0\0\0\0\0\0\x03\x01\0\0\x0e\0\x02\0wireguard\0\0\0";
-    assert_eq!(get_family().as_bytes(), golden);
+    assert_eq!(get_family(WG_GENL_NAME).as_bytes(), golden);
 }
 
 #[cfg(target_endian = "little")]

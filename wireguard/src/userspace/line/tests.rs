@@ -25,6 +25,12 @@ fn device(text: &str) -> Result<ObservedDevice, LineError> {
     read.map(Option::unwrap)
 }
 
+fn written(text: &str) -> [u8; KEY_BYTES] {
+    let mut key = [0; KEY_BYTES];
+    bytes("it", text.as_bytes(), &mut key).unwrap();
+    key
+}
+
 #[test]
 fn an_answer_becomes_settings_and_peers() {
     let none = "0".repeat(64);
@@ -38,7 +44,7 @@ fn an_answer_becomes_settings_and_peers() {
          errno=0\n\n"
     ))
     .unwrap();
-    let private = PrivateKey::from_bytes(&bytes("it", PRIVATE.as_bytes()).unwrap());
+    let private = PrivateKey::from_bytes(&written(PRIVATE));
     assert_eq!(device.settings.public_key, Some(private.public_key()));
     assert_eq!(device.settings.private_key, Some(private));
     assert_eq!(
@@ -48,7 +54,7 @@ fn an_answer_becomes_settings_and_peers() {
     let [one, two] = device.peers.as_slice() else {
         unreachable!("two peers were written");
     };
-    assert_eq!(one.public_key.as_bytes(), &*bytes("it", ONE.as_bytes()).unwrap());
+    assert_eq!(one.public_key.as_bytes(), &written(ONE));
     assert!(one.has_preshared_key && one.persistent_keepalive == 111);
     assert_eq!((one.rx_bytes, one.tx_bytes), (2_224, 38_333));
     let endpoint = one.endpoint.unwrap().socket_addr();
