@@ -11,9 +11,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use culvert_node_agent::kernel::{Kernel, Netlink};
-use culvert_wireguard::{Error, PrivateKey, PublicKey};
+use culvert_wireguard::{Error, PrivateKey, Progress, PublicKey};
 use tokio::runtime::{Builder, Runtime};
 
 #[macro_use]
@@ -153,3 +154,40 @@ fn hold(fact: impl AsyncFnOnce(&Linux)) {
 }
 
 every_fact!(hold, streamed);
+
+/// An interface that goes with its peers takes 18 ms for each. One that somebody looks at meanwhile tells: it is not gone
+/// before the look is over, and the look shows whom it holds still.
+#[test]
+fn peers_go_before_their_interface() {
+    hold(async |bed| {
+        const MANY: u32 = 1_000;
+        let (mut kernel, interface) = facts::created(bed).await;
+        let many: Vec<_> = (0..MANY).map(facts::set).collect();
+        kernel.change(&interface, &many).unwrap();
+        let mut onlooker = bed.open();
+        onlooker.begin(&interface).unwrap();
+        assert_eq!(onlooker.next(&interface, &mut |_| {}).unwrap(), Progress::More);
+        // Whoever deletes it waits, and its whole thread does.
+        let deleted = interface.clone();
+        let deleting = thread::spawn(move || runtime().block_on(kernel.delete(&deleted)));
+        let name = &interface.link.name;
+        while Command::new("ip")
+            .args(["link", "show", name])
+            .output()
+            .unwrap()
+            .status
+            .success()
+        {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let mut left = 0;
+        while onlooker
+            .next(&interface, &mut |part| left += u32::from(part.begins))
+            .unwrap()
+            == Progress::More
+        {}
+        deleting.join().unwrap().unwrap();
+        // One datagram was written before they went.
+        assert!(left < MANY / 2, "{left} went with their interface");
+    });
+}

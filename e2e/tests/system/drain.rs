@@ -14,8 +14,7 @@ use crate::{
     scale::scale,
 };
 
-/// How long leaving may take, however many peers there are: an interface that is deleted with its peers takes 18 ms for
-/// each.
+/// How long leaving may take, however many peers there are.
 const QUICK: Duration = Duration::from_secs(5);
 
 async fn drain(bed: &Bed, wanted: bool) -> Result<()> {
