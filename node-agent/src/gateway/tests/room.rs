@@ -134,8 +134,12 @@ impl Bed {
 
 #[tokio::test]
 async fn a_program_serves_ten_thousand_peers_and_the_youngest_wait_for_room() {
-    let mut bed = Bed::of_many(10_003);
+    let mut bed = Bed::of_many(0);
     bed.kernel.set_backend(Backend::Userspace);
+    // The youngest are told of first.
+    for n in (0..10_003).rev() {
+        bed.add(n);
+    }
     let sent = bed.short_tick().await;
     assert_eq!(sent.iter().sum::<usize>(), 10_000);
     let has_all = |bed: &Bed, numbers: std::ops::Range<u32>| {
@@ -180,6 +184,10 @@ async fn a_peer_that_comes_to_ten_thousand_is_refused_at_once() {
     assert_eq!(bed.gateway.state().refused, refused([20_000]));
     // One of those that are served goes.
     bed.remove(7);
+    bed.hear();
+    bed.until_idle().await;
+    let freed = bed.desired.lock().recycle();
+    bed.gateway.recycled(&freed);
     bed.tick(5).await;
     assert!(bed.has(20_000));
     assert_eq!(bed.gateway.state().refused, None);
