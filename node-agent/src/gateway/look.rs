@@ -243,9 +243,12 @@ impl Gateway {
             on.metrics.met_activity(picture.met);
             self.reinstated.clear();
         }
-        if coherent {
-            self.foreign = picture.foreign;
-        }
+        self.foreign = if coherent {
+            picture.foreign
+        } else {
+            // So many are there at least.
+            self.foreign.max(picture.foreign)
+        };
         if self.round.forgets_only {
             return;
         }

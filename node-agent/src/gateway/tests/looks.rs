@@ -235,3 +235,24 @@ async fn whom_an_interrupted_look_shows_stale_is_forgotten() {
     bed.tick(5).await;
     assert_eq!(bed.located(), 0);
 }
+
+#[tokio::test]
+async fn whom_an_interrupted_look_shows_is_there_before_the_api_has_told_of_it() {
+    let mut bed = Bed::of_many(40);
+    bed.tick(5).await;
+    // An agent that starts has to know how many stand there, so as to doubt a list that names far fewer.
+    bed.desired = Shared::default();
+    bed.gateway = Gateway::found(bed.gateway.interface.clone().unwrap());
+    bed.interrupt_looks();
+    for (untold, is_next_whole) in [(20, true), (40, false), (40, false)] {
+        bed.on(async |gateway, on, _| gateway.forget(on).await)
+            .await
+            .unwrap();
+        assert_eq!(bed.gateway.untold(), untold);
+        if is_next_whole {
+            bed.kernel.fail_no_more();
+        } else {
+            bed.interrupt_looks();
+        }
+    }
+}
