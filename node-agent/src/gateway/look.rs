@@ -168,8 +168,7 @@ impl Gateway {
                     self.work.remove.push(slot);
                 }
                 (Verdict::Surplus, None) => {
-                    picture.added += 1;
-                    self.work.surplus.push_back(*seen.public_key);
+                    picture.added += usize::from(self.work.surplus.push(*seen.public_key));
                 }
                 _ => {}
             }

@@ -256,3 +256,25 @@ async fn whom_an_interrupted_look_shows_is_there_before_the_api_has_told_of_it()
         }
     }
 }
+
+#[tokio::test]
+async fn a_stranger_that_several_interrupted_looks_show_is_removed_and_counted_once() {
+    let mut bed = Bed::of_many(1);
+    bed.tick(5).await;
+    for n in 50..55 {
+        let stranger = culvert_wireguard::DesiredPeer {
+            public_key: key(n),
+            allowed_ips: culvert_wireguard::AllowedIps::new(),
+        };
+        let change = DeviceChange::of_peers([PeerChange::Set(stranger)]);
+        bed.kernel.set(NAME, &change);
+    }
+    bed.interrupt_looks();
+    // Half of what there is: the peer, and two of them.
+    let gone = [50, 51].map(|n| PeerChange::Remove(key(n)));
+    assert_eq!(bed.tick(5).await, [Call::Change(gone.into())]);
+    assert_eq!(
+        bed.counted("culvert_agent_repaired_total{drift=\"peer_surplus\"}"),
+        2
+    );
+}
