@@ -251,31 +251,6 @@ async fn a_pool_whose_traffic_another_route_takes_has_no_address_and_the_others_
 }
 
 #[tokio::test]
-async fn a_client_that_falls_silent_is_forgotten_and_later_leaves_no_trace() {
-    let mut bed = Bed::new(2);
-    bed.tick(5).await;
-    // Long enough for ages to be beyond doubt.
-    for _ in 0..40 {
-        assert_eq!(bed.tick(5).await, []);
-    }
-    bed.shake_hands(1);
-    for _ in 0..35 {
-        assert_eq!(bed.tick(5).await, []);
-    }
-    assert_eq!(
-        bed.tick(5).await,
-        [Call::Change(vec![PeerChange::Forget(key(1))])]
-    );
-    assert!(bed.kernel.has_session(NAME, &key(1)));
-    assert_eq!(bed.tick(5).await, []);
-    assert_eq!(bed.tick(5).await.len(), 1);
-    let silent = bed.kernel.device(NAME).peers.pop().unwrap();
-    assert!(silent.public_key == key(1));
-    assert!(silent.endpoint.is_none() && silent.last_handshake.is_none());
-    assert_eq!(bed.tick(5).await, []);
-}
-
-#[tokio::test]
 async fn a_pool_that_is_not_there_takes_nobody_away() {
     let mut bed = Bed::new(3);
     bed.tick(5).await;

@@ -2,6 +2,31 @@
 
 use super::*;
 
+#[tokio::test]
+async fn a_client_that_falls_silent_is_forgotten_and_later_leaves_no_trace() {
+    let mut bed = Bed::new(2);
+    bed.tick(5).await;
+    // Long enough for ages to be beyond doubt.
+    for _ in 0..40 {
+        assert_eq!(bed.tick(5).await, []);
+    }
+    bed.shake_hands(1);
+    for _ in 0..35 {
+        assert_eq!(bed.tick(5).await, []);
+    }
+    assert_eq!(
+        bed.tick(5).await,
+        [Call::Change(vec![PeerChange::Forget(key(1))])]
+    );
+    assert!(bed.kernel.has_session(NAME, &key(1)));
+    assert_eq!(bed.tick(5).await, []);
+    assert_eq!(bed.tick(5).await.len(), 1);
+    let silent = bed.kernel.device(NAME).peers.pop().unwrap();
+    assert!(silent.public_key == key(1));
+    assert!(silent.endpoint.is_none() && silent.last_handshake.is_none());
+    assert_eq!(bed.tick(5).await, []);
+}
+
 /// Clients that have been silent for so long that their peers are being made anew, and one of those that still wait.
 async fn amid_reinstating() -> (Bed, PublicKey) {
     let mut bed = Bed::of_many(100);
