@@ -3,7 +3,7 @@
 
 pub mod pace;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use culvert_wireguard::PublicKey;
 
@@ -70,6 +70,42 @@ impl Queue {
     }
 }
 
+/// Public keys that the API does not know, in order, each once.
+#[derive(Debug, Default)]
+pub struct Strangers {
+    order: VecDeque<PublicKey>,
+    queued: HashSet<PublicKey>,
+}
+
+impl Strangers {
+    /// Puts a public key at the end; whether it was not in it.
+    pub fn push(&mut self, public_key: PublicKey) -> bool {
+        let is_new = self.queued.insert(public_key);
+        if is_new {
+            self.order.push_back(public_key);
+        }
+        is_new
+    }
+
+    /// Takes up to so many from the front.
+    pub fn take(&mut self, most: usize) -> Vec<PublicKey> {
+        let keys: Vec<PublicKey> = self.order.drain(..most.min(self.order.len())).collect();
+        for key in &keys {
+            self.queued.remove(key);
+        }
+        if self.order.is_empty() {
+            // There are hardly ever any.
+            *self = Self::default();
+        }
+        keys
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+}
+
 /// What is to be done.
 #[derive(Debug, Default)]
 pub struct Work {
@@ -80,7 +116,7 @@ pub struct Work {
     /// Peers that should not be there.
     pub remove: Queue,
     /// The same, of peers that the API does not know.
-    pub surplus: VecDeque<PublicKey>,
+    pub surplus: Strangers,
     /// Peers that are missing or wrong.
     pub put: Queue,
     /// Peers to be removed and added again.

@@ -357,12 +357,17 @@ impl Gateway {
             // The look finds what is missing. Who was told to go, goes.
             &news.off
         };
-        let queue = if slots.len() > BULK {
-            &mut self.work.put
+        // Who goes, goes first: an address that moves is free before another peer takes it.
+        let Work {
+            urgent, remove, put, ..
+        } = &mut self.work;
+        if slots.len() > BULK {
+            news.off.iter().for_each(|slot| remove.push(*slot));
+            let rest = slots.iter().filter(|slot| !remove.contains(**slot));
+            rest.for_each(|slot| put.push(*slot));
         } else {
-            &mut self.work.urgent
-        };
-        slots.iter().for_each(|slot| queue.push(*slot));
+            news.off.iter().chain(slots).for_each(|slot| urgent.push(*slot));
+        }
     }
 
     /// Finds or makes the interface, and has it looked at: for a tick, also at ages. To be called every few seconds, and

@@ -226,6 +226,68 @@ fn of_two_keys_with_one_public_key_the_older_claim_wins() {
 }
 
 #[test]
+fn of_two_claims_as_old_as_each_other_the_one_with_the_lower_uid_wins() {
+    for order in [[8, 9], [9, 8]] {
+        let mut desired = filled(0);
+        for n in order {
+            // The uid of the key has no say.
+            let claim = peer(5, 100 - n, 1, &format!("10.64.0.{n}"));
+            desired.apply(uid(n), Some(claim));
+        }
+        let wanted = wanted(&mut desired);
+        let prefixes = wanted.peers[&nth(1).public_key].allowed_ips.as_slice();
+        assert_eq!(prefixes, ["10.64.0.8/32".parse().unwrap()], "{order:?}");
+        assert_eq!(wanted.refused, [uid(9)], "{order:?}");
+    }
+}
+
+/// How a claim ends.
+type End = fn(&mut Desired, Peer, u128);
+
+#[test]
+fn all_claims_of_the_key_that_wins_are_served_and_when_they_go_the_next_key_wins() {
+    let served = |desired: &mut Desired| {
+        let wanted = wanted(desired);
+        let prefixes = wanted.peers[&nth(1).public_key].allowed_ips.as_slice();
+        let hosts: Vec<String> = prefixes.iter().map(|net| net.addr().to_string()).collect();
+        (hosts.join(" "), wanted.refused)
+    };
+    let ends: [End; 2] = [
+        |desired, _, n| desired.delete(20, uid(n)),
+        |desired, claim, n| {
+            let released = Peer {
+                version: 20,
+                released: true,
+                ..claim
+            };
+            desired.apply(uid(n), Some(released));
+        },
+    ];
+    for end in ends {
+        // The first key's second claim is younger than that of another key.
+        let between = Peer {
+            created: 5,
+            ..peer(8, 8, 1, "10.64.0.66")
+        };
+        let mut desired = filled(1);
+        desired.apply(uid(9), Some(later_claim(1)));
+        desired.apply(uid(8), Some(between.clone()));
+        assert_eq!(
+            served(&mut desired),
+            ("10.64.0.2 10.64.0.77".into(), vec![uid(8)])
+        );
+        desired.news();
+        end(&mut desired, nth(1), 1);
+        assert_eq!(served(&mut desired), ("10.64.0.66".into(), vec![uid(9)]));
+        end(&mut desired, between, 8);
+        assert_eq!(served(&mut desired), ("10.64.0.77".into(), Vec::new()));
+        // Whoever asks hears that the key is another's, and not that it is nobody's.
+        let news = desired.news();
+        assert_eq!((news.slots.len(), news.off.len()), (1, 0));
+    }
+}
+
+#[test]
 fn of_two_claims_with_one_address_the_older_has_it() {
     let both = |created, mut peer: Peer| {
         peer.created = created;

@@ -168,8 +168,7 @@ impl Gateway {
                     self.work.remove.push(slot);
                 }
                 (Verdict::Surplus, None) => {
-                    picture.added += 1;
-                    self.work.surplus.push_back(*seen.public_key);
+                    picture.added += usize::from(self.work.surplus.push(*seen.public_key));
                 }
                 _ => {}
             }
@@ -243,9 +242,12 @@ impl Gateway {
             on.metrics.met_activity(picture.met);
             self.reinstated.clear();
         }
-        if coherent {
-            self.foreign = picture.foreign;
-        }
+        self.foreign = if coherent {
+            picture.foreign
+        } else {
+            // So many are there at least.
+            self.foreign.max(picture.foreign)
+        };
         if self.round.forgets_only {
             return;
         }

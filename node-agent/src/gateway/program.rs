@@ -136,8 +136,7 @@ impl Gateway {
         on: &mut Ground<'_, K>,
         interface: &Managed,
     ) -> Result<(), PassError> {
-        let number = self.pace.size(Kind::Put).min(self.work.surplus.len());
-        let keys: Vec<_> = self.work.surplus.drain(..number).collect();
+        let keys = self.work.surplus.take(self.pace.size(Kind::Put));
         // Somebody may have come to know them since.
         let changes: Vec<PeerChange> = {
             let table = on.desired.lock();

@@ -15,8 +15,16 @@ use crate::plan::link::Shape;
 use crate::report::Report;
 use crate::run::look_through;
 
+mod drift;
 mod engine;
 mod faults;
+mod looks;
+mod many;
+mod messages;
+mod purge;
+mod room;
+
+use many::{messages, nth, nth_key, nth_uid, size};
 
 const NAME: &str = "cv0";
 
@@ -29,6 +37,10 @@ struct Bed {
     gateway: Gateway,
     metrics: Metrics,
     boot: u64,
+    /// How far the wall clock is ahead of boot time, in seconds.
+    ahead: i64,
+    /// How long the kernel takes for one peer of a message.
+    cost: Duration,
     _folder: TempDir,
 }
 
@@ -89,19 +101,30 @@ impl Bed {
             gateway: Gateway::new(mark),
             metrics: Metrics::new(""),
             boot: 10_000,
+            ahead: 0,
+            cost: Duration::ZERO,
             _folder: folder,
         }
     }
 
     fn clocks(&self) -> Clocks {
-        let boot = Duration::from_secs(self.boot);
-        Clocks {
-            boot,
-            mono: boot,
-            wall: WallTime {
-                seconds: i64::try_from(self.boot).unwrap(),
-                nanoseconds: 0,
-            },
+        self.clock()()
+    }
+
+    /// A clock that goes on with what the kernel is asked.
+    fn clock(&self) -> impl Fn() -> Clocks + Sync + use<> {
+        let kernel = self.kernel.clone();
+        let (begun, ahead, cost) = (Duration::from_secs(self.boot), self.ahead, self.cost);
+        move || {
+            let boot = begun + cost * u32::try_from(kernel.asked()).unwrap();
+            Clocks {
+                boot,
+                mono: boot,
+                wall: WallTime {
+                    seconds: i64::try_from(boot.as_secs()).unwrap() + ahead,
+                    nanoseconds: boot.subsec_nanos(),
+                },
+            }
         }
     }
 
@@ -110,13 +133,13 @@ impl Bed {
         &mut self,
         act: impl AsyncFnOnce(&mut Gateway, &mut Ground<'_, Fake>, &Assignment) -> T,
     ) -> T {
-        let now = self.clocks();
+        let clock = self.clock();
         let mut on = Ground {
             kernel: &mut self.kernel,
             keystore: &self.keystore,
             desired: &self.desired,
             metrics: &self.metrics,
-            clock: &move || now,
+            clock: &clock,
         };
         act(&mut self.gateway, &mut on, &self.assignment).await
     }
@@ -172,6 +195,12 @@ impl Bed {
     }
 }
 
+/// Numbers of the peers that the kernel has.
+fn served(bed: &Bed) -> Vec<u8> {
+    let peers = bed.kernel.device(NAME).peers;
+    peers.iter().map(|peer| peer.public_key.as_bytes()[0]).collect()
+}
+
 #[tokio::test]
 async fn a_gateway_comes_to_what_is_asked_and_then_changes_nothing() {
     let mut bed = Bed::new(3);
@@ -219,31 +248,6 @@ async fn a_pool_whose_traffic_another_route_takes_has_no_address_and_the_others_
     bed.kernel.shape_by_hand("eth0", Shape::Add(part));
     assert_eq!(bed.tick(5).await, []);
     assert_eq!(bed.gateway.state().failure, None);
-}
-
-#[tokio::test]
-async fn a_client_that_falls_silent_is_forgotten_and_later_leaves_no_trace() {
-    let mut bed = Bed::new(2);
-    bed.tick(5).await;
-    // Long enough for ages to be beyond doubt.
-    for _ in 0..40 {
-        assert_eq!(bed.tick(5).await, []);
-    }
-    bed.shake_hands(1);
-    for _ in 0..35 {
-        assert_eq!(bed.tick(5).await, []);
-    }
-    assert_eq!(
-        bed.tick(5).await,
-        [Call::Change(vec![PeerChange::Forget(key(1))])]
-    );
-    assert!(bed.kernel.has_session(NAME, &key(1)));
-    assert_eq!(bed.tick(5).await, []);
-    assert_eq!(bed.tick(5).await.len(), 1);
-    let silent = bed.kernel.device(NAME).peers.pop().unwrap();
-    assert!(silent.public_key == key(1));
-    assert!(silent.endpoint.is_none() && silent.last_handshake.is_none());
-    assert_eq!(bed.tick(5).await, []);
 }
 
 #[tokio::test]
@@ -523,123 +527,6 @@ async fn a_mark_on_packets_set_by_hand_is_taken_off() {
     assert_eq!(bed.kernel.device(NAME).settings.fwmark, 0);
     assert!(bed.kernel.has_session(NAME, &key(1)));
     assert_eq!(bed.tick(5).await, []);
-}
-
-/// A gateway that wants five peers on a kernel that takes three.
-async fn crowded() -> Bed {
-    let mut bed = Bed::new(5);
-    bed.kernel.set_most_peers(3);
-    let error = bed.try_tick(5).await.unwrap_err();
-    assert!(matches!(error, PassError::TooManyPeers), "{error:?}");
-    bed
-}
-
-/// Numbers of the peers that the kernel has.
-fn served(bed: &Bed) -> Vec<u8> {
-    let peers = bed.kernel.device(NAME).peers;
-    peers.iter().map(|peer| peer.public_key.as_bytes()[0]).collect()
-}
-
-#[tokio::test]
-async fn peers_beyond_what_the_kernel_takes_are_refused_and_tried_once_a_minute() {
-    let mut bed = crowded().await;
-    let state = bed.gateway.state().clone();
-    assert_eq!(state.failure, Some(Reason::TooManyPeers));
-    assert_eq!(state.applied, Some(5));
-    let served = served(&bed);
-    assert_eq!(served.len(), 3);
-    let missing = (1..=5)
-        .filter(|n| !served.contains(n))
-        .map(|n| uid(n).to_string());
-    let refused = Refused {
-        uids: missing.collect(),
-        count: 2,
-    };
-    assert_eq!(state.refused, Some(refused));
-    for minute in 0..2 {
-        for tick in 0..11 {
-            let before = bed.kernel.calls().len();
-            bed.try_tick(5).await.unwrap_err();
-            let calls = bed.kernel.calls().split_off(before);
-            let change = calls.iter().any(|call| matches!(call, Call::Change(_)));
-            assert!(!change, "{minute} {tick}");
-        }
-        let before = bed.kernel.calls().len();
-        bed.try_tick(5).await.unwrap_err();
-        let calls = bed.kernel.calls().split_off(before);
-        let changes: Vec<_> = calls
-            .iter()
-            .filter_map(|call| match call {
-                Call::Change(changes) => Some(changes.len()),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(changes, [1]);
-    }
-    assert_eq!(bed.gateway.state(), &state);
-    bed.kernel.set_most_peers(10);
-    for _ in 0..11 {
-        bed.try_tick(5).await.unwrap_err();
-    }
-    bed.tick(5).await;
-    let state = bed.gateway.state();
-    assert_eq!((state.failure, &state.refused), (None, &None));
-    assert_eq!(bed.tick(5).await, []);
-}
-
-#[tokio::test]
-async fn a_peer_that_goes_makes_room_for_one_that_waits() {
-    let mut bed = crowded().await;
-    let goes = served(&bed)[0];
-    bed.release(goes);
-    let before = bed.kernel.calls().len();
-    // At once, not at a tick.
-    assert!(matches!(bed.pass(false).await, Err(PassError::TooManyPeers)));
-    let calls = bed.kernel.calls().split_off(before);
-    let changes: Vec<_> = calls
-        .iter()
-        .filter(|call| matches!(call, Call::Change(_)))
-        .collect();
-    let remove = Call::Change(vec![PeerChange::Remove(key(goes))]);
-    assert!(matches!(&changes[..], [first, Call::Change(second)] if **first == remove && second.len() == 1));
-    assert_eq!(served(&bed).len(), 3);
-    assert_eq!(bed.gateway.state().refused.as_ref().unwrap().count, 1);
-    // One that waited goes: nobody is missing any more.
-    let waits = (1..=5).find(|n| *n != goes && !served(&bed).contains(n)).unwrap();
-    bed.release(waits);
-    assert_eq!(bed.tick(5).await, []);
-    assert_eq!(bed.gateway.state().failure, None);
-    // What was full is not held against the next one.
-    bed.kernel.set_most_peers(10);
-    bed.desired.lock().apply(uid(9), Some(peer(9)));
-    bed.pass(false).await.unwrap();
-    assert_eq!(served(&bed).len(), 4);
-}
-
-#[tokio::test]
-async fn a_full_interface_forgets_who_falls_silent() {
-    let mut bed = crowded().await;
-    let silent = served(&bed)[1];
-    bed.shake_hands(silent);
-    bed.try_tick(180).await.unwrap_err();
-    let peers = bed.kernel.device(NAME).peers;
-    assert!(peers[1].endpoint.unwrap().is_forgotten());
-}
-
-#[tokio::test]
-async fn memory_that_ends_for_a_moment_is_no_lack_of_room() {
-    let is_change = |call: &Call| matches!(call, Call::Change(_));
-    let mut bed = Bed::new(5);
-    bed.tick(5).await;
-    let at = bed.kernel.calls().iter().position(is_change).unwrap();
-    for failure in [Failure::HalfDone, Failure::Enomem] {
-        let mut bed = Bed::new(5);
-        bed.kernel.fail(at, failure);
-        bed.tick(5).await;
-        assert_eq!(served(&bed).len(), 5, "{failure:?}");
-        let state = bed.gateway.state();
-        assert_eq!((state.failure, &state.refused), (None, &None));
-    }
 }
 
 #[tokio::test]

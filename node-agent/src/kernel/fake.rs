@@ -77,6 +77,18 @@ impl Fake {
         self.lock().lasting = Some((call, failure));
     }
 
+    /// Nothing fails any more.
+    pub fn fail_no_more(&self) {
+        let mut world = self.lock();
+        world.failures.clear();
+        world.lasting = None;
+    }
+
+    /// How many changes of peers were asked for so far: a clock may go by it.
+    pub fn asked(&self) -> usize {
+        self.lock().asked
+    }
+
     /// How many calls there were so far.
     pub fn made(&self) -> usize {
         self.lock().calls.len()
@@ -366,7 +378,9 @@ impl Kernel for Fake {
         let look = self.look_call(Call::Begin, Some(ifindex), |world, interrupted| {
             let device = world.get(ifindex).ok().map(|interface| &interface.device);
             let mut look = Look::begin(ifindex, device, world.room);
-            look.coherent &= !interrupted;
+            if interrupted {
+                look.interrupt();
+            }
             Ok(look)
         })?;
         self.looks.insert(ifindex, look);
@@ -380,7 +394,9 @@ impl Kernel for Fake {
             let Some(mut look) = look else {
                 return Ok(None);
             };
-            look.coherent &= !interrupted;
+            if interrupted {
+                look.interrupt();
+            }
             let found = world.get(look.ifindex).ok();
             let device = found.map(|interface| &interface.device);
             look.next(device, world.room).map(Some)

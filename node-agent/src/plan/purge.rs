@@ -67,6 +67,8 @@ mod tests {
     struct Bed {
         ages: Ages,
         boot: u64,
+        /// How far the wall clock is ahead of boot time, in seconds.
+        ahead: i64,
         peer: Peer,
         is_wanted: bool,
     }
@@ -85,6 +87,7 @@ mod tests {
             let mut bed = Self {
                 ages: Ages::default(),
                 boot: 10_000,
+                ahead: 1_000_000,
                 peer: Peer::default(),
                 is_wanted: true,
             };
@@ -96,7 +99,7 @@ mod tests {
 
         fn clocks(&self) -> Clocks {
             let boot = Duration::from_secs(self.boot);
-            let seconds = i64::try_from(self.boot).unwrap() + 1_000_000;
+            let seconds = i64::try_from(self.boot).unwrap() + self.ahead;
             Clocks {
                 boot,
                 mono: boot,
@@ -117,10 +120,6 @@ mod tests {
         fn tick(&mut self, seconds: u64) -> Purge {
             self.boot += seconds;
             let clocks = self.clocks();
-            self.tick_at(clocks)
-        }
-
-        fn tick_at(&mut self, clocks: Clocks) -> Purge {
             let who = Who {
                 public_key: &KEY,
                 slot: Some(Slot(3)),
@@ -223,10 +222,25 @@ mod tests {
         let mut bed = Bed::new();
         bed.handshake();
         bed.tick(5);
-        bed.boot += 5;
-        let mut stepped = bed.clocks();
-        stepped.wall.seconds += 86_400;
-        assert!(is_forget(bed.tick_at(stepped)));
+        bed.ahead += 86_400;
+        assert!(is_forget(bed.tick(5)));
+    }
+
+    #[test]
+    fn for_one_window_after_a_jump_of_the_clock_no_peer_is_removed() {
+        for step in [86_400, -86_400] {
+            let mut bed = Bed::new();
+            bed.handshake();
+            for _ in 0..35 {
+                assert_eq!(bed.tick(5), Purge::Keep);
+            }
+            bed.ahead += step;
+            assert!(is_forget(bed.tick(5)));
+            for second in (5..180).step_by(5) {
+                assert_eq!(bed.tick(5), Purge::Keep, "{second} s after a step of {step}");
+            }
+            assert!(is_reinstate(bed.tick(5)), "a step of {step}");
+        }
     }
 
     #[test]

@@ -96,6 +96,11 @@ mod tests {
     }
 
     #[test]
+    fn a_program_is_given_fewer_peers_than_the_kernel() {
+        assert_eq!([Backend::Userspace, Backend::Kernel].map(most), [10_000, 1 << 20]);
+    }
+
+    #[test]
     fn a_refusal_of_many_is_doubted_and_one_of_one_is_believed() {
         let mut room = Room::default();
         room.refused(9, 3, Some(at(10)));

@@ -19,7 +19,7 @@ pub(super) struct Look {
     rest: Option<Rest>,
     /// The interface's generation when the last datagram was written.
     generation: u64,
-    pub(super) coherent: bool,
+    coherent: bool,
     written: Result<Datagram, Refusal>,
 }
 
@@ -84,6 +84,15 @@ impl Look {
             look.written = Ok(look.write(device, room));
         }
         look
+    }
+
+    /// Somebody's change ends it early: of the datagram that is written half is left out, and all that would come after.
+    pub(super) fn interrupt(&mut self) {
+        self.coherent = false;
+        if let Ok(datagram) = &mut self.written {
+            datagram.parts.truncate(datagram.parts.len() / 2);
+            datagram.last = true;
+        }
     }
 
     /// Takes the datagram that is written, and has the next one written. Without a look it was the last.

@@ -43,7 +43,7 @@ pub enum Call {
 pub enum Failure {
     /// The receive queue overflows: done, and the answer lost.
     Enobufs,
-    /// Somebody changes what is listed or looked at. Nothing happens to other calls.
+    /// Somebody changes what is listed or looked at: a look leaves out the rest. Nothing happens to other calls.
     DumpInterrupted,
     /// No memory; nothing is done.
     Enomem,

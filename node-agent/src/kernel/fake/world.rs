@@ -40,6 +40,8 @@ pub(super) struct World {
     /// Peers and prefixes in a datagram.
     pub(super) room: usize,
     pub(super) calls: Vec<Call>,
+    /// Changes of peers that were asked for.
+    pub(super) asked: usize,
     pub(super) failures: HashMap<usize, Failure>,
     /// A call that fails whenever it is made.
     pub(super) lasting: Option<(Call, Failure)>,
@@ -57,6 +59,7 @@ impl Default for World {
             most: 1 << 20,
             room: 200,
             calls: Vec::new(),
+            asked: 0,
             failures: HashMap::new(),
             lasting: None,
         }
@@ -222,6 +225,7 @@ impl World {
 
     pub(super) fn change(&mut self, ifindex: u32, changes: &[PeerChange]) -> Result<(), Refusal> {
         let most = self.most;
+        self.asked += changes.len();
         let device = &mut self.get_mut(ifindex)?.device;
         device.generation += 1;
         device.change(changes, most)
