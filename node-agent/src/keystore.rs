@@ -102,11 +102,14 @@ impl Keystore {
         storage: KeyStorage,
         in_use: Option<PrivateKey>,
     ) -> Result<PrivateKey, KeystoreError> {
-        if storage == KeyStorage::Memory {
-            self.forget(gateway)?;
-            return in_use.map_or_else(|| PrivateKey::generate().map_err(KeystoreError::Generate), Ok);
-        }
         let path = self.path(gateway);
+        if storage == KeyStorage::Memory {
+            // A file from before, where nobody else has the key, has the one that clients know.
+            let known = in_use.or_else(|| read(&path).ok().flatten());
+            let key = known.map_or_else(PrivateKey::generate, Ok);
+            self.forget(gateway)?;
+            return key.map_err(KeystoreError::Generate);
+        }
         let stored = read(&path);
         let key = match (in_use, stored) {
             (Some(used), Ok(Some(file))) if used == file => return Ok(used),
@@ -256,6 +259,14 @@ mod tests {
         store.key("gw", KeyStorage::Node, None).unwrap();
         fs::write(store.folder.join("gw.new"), "half").unwrap();
         store.key("gw", KeyStorage::Memory, None).unwrap();
+        assert_eq!(files(&store), [""; 0]);
+    }
+
+    #[test]
+    fn a_key_that_only_its_file_has_goes_on_without_it() {
+        let (_folder, store) = store();
+        let made = store.key("gw", KeyStorage::Node, None).unwrap();
+        assert!(store.key("gw", KeyStorage::Memory, None).unwrap() == made);
         assert_eq!(files(&store), [""; 0]);
     }
 

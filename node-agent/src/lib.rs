@@ -16,6 +16,8 @@
 
 pub mod absence;
 pub mod ages;
+#[cfg(test)]
+mod apiserver;
 pub mod args;
 pub mod assign;
 pub mod assignment;

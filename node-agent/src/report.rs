@@ -136,8 +136,8 @@ pub async fn run(
                 continue;
             }
         }
-        let renewal = sleep(RENEWAL.mul_f64(UnwrapErr(SysRng).random_range(0.9..1.1)));
-        let mut renewal = std::pin::pin!(renewal);
+        let renewal = RENEWAL.mul_f64(UnwrapErr(SysRng).random_range(0.9..1.1));
+        let mut renewal = std::pin::pin!(sleep(renewal.saturating_sub(report.pause())));
         loop {
             let is_news = reports
                 .borrow_and_update()

@@ -118,6 +118,8 @@ fn brief(query: &str) -> String {
     if value("watch").is_some() {
         return format!("watch {}", value("resourceVersion").unwrap());
     }
+    // From a quorum: a list of any version may be older than what was seen.
+    assert!(!query.contains("resourceVersion"), "{query}");
     match (value("limit").unwrap().as_str(), value("continue")) {
         ("1", None) => "one".to_owned(),
         ("2", None) => "list".to_owned(),
@@ -125,6 +127,9 @@ fn brief(query: &str) -> String {
         odd => panic!("{odd:?}"),
     }
 }
+
+/// How long a list that is worth nothing has to wait for the next.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Writes down what it hears.
 #[derive(Default)]
@@ -172,7 +177,7 @@ impl Listener for Ear {
             return Ok(Next::Watch);
         }
         self.doubts -= 1;
-        Ok(Next::ListAgain(Duration::from_millis(50)))
+        Ok(Next::ListAgain(AGAIN))
     }
 
     async fn rewound(&mut self) -> Told {
@@ -429,6 +434,22 @@ async fn a_list_that_is_doubted_is_asked_for_again_and_watched_meanwhile() {
         ]
     );
     assert_eq!(asked, ["list", "watch 9", "list", "watch 10", "list", "watch 11"]);
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the clock stands still")]
+async fn a_second_list_waits_for_its_time_also_when_the_watch_has_ended_before() {
+    for watch in [Answer::Say(410, refusal(410)), Answer::Hang(bookmark(9))] {
+        let server = Server::new([page(9, "", &[]), watch, page(10, "", &[])]);
+        let ear = Ear {
+            doubts: 1,
+            ..Ear::default()
+        };
+        let begun = tokio::time::Instant::now();
+        let (_, asked) = server.follow(ear).await;
+        assert_eq!(asked, ["list", "watch 9", "list", "watch 10"]);
+        assert!(begun.elapsed() >= AGAIN, "{:?}", begun.elapsed());
+    }
 }
 
 #[tokio::test]

@@ -188,6 +188,29 @@ fn a_list_that_removes_little_is_believed_at_once() {
 }
 
 #[test]
+fn a_list_is_doubted_that_removes_more_than_ten_peers_and_more_than_a_fifth() {
+    for (all, gone, verdict) in [
+        (12, 10, Verdict::Believed),
+        (12, 11, Verdict::ListAgain),
+        (54, 11, Verdict::ListAgain),
+        (55, 11, Verdict::Believed),
+        (56, 12, Verdict::ListAgain),
+        (60, 12, Verdict::Believed),
+    ] {
+        let named = 1..=all - gone;
+        let mut desired = filled(all);
+        assert_eq!(list(&mut desired, 100, named.clone()), verdict, "{gone} of {all}");
+        let mut desired = Desired::default();
+        desired.expect(all.into());
+        assert_eq!(
+            list(&mut desired, 100, named),
+            verdict,
+            "{gone} of {all} that stand"
+        );
+    }
+}
+
+#[test]
 fn a_list_older_than_what_was_seen_removes_nothing() {
     let mut desired = filled(5);
     assert_eq!(list(&mut desired, 4, []), Verdict::TooOld);

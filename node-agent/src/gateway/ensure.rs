@@ -6,6 +6,7 @@
 //!
 //! One of the other sort, on a node whose back end has been changed, gives its key to the one that takes its place.
 
+use culvert_crds::gateway::KeyStorage;
 use culvert_wireguard::Refusal;
 
 use super::{Gateway, Ground, PassError};
@@ -46,7 +47,7 @@ impl Gateway {
             .into_iter()
             .partition(|found| found.backend() == kernel.backend());
         for unfit in unfit {
-            self.replace(kernel, unfit).await?;
+            self.replace(kernel, unfit, assignment.key_storage).await?;
         }
         let known = self.interface.as_ref().map(|known| known.link.ifindex);
         // One that the agent has never seen is not the one it has lost.
@@ -98,11 +99,20 @@ impl Gateway {
 
     /// Deletes an interface of the other sort and keeps its key. As long as it is there, it is the gateway's: whoever
     /// falls silent is forgotten there, too.
-    async fn replace(&mut self, kernel: &mut impl Kernel, unfit: Managed) -> Result<(), PassError> {
+    async fn replace(
+        &mut self,
+        kernel: &mut impl Kernel,
+        unfit: Managed,
+        storage: KeyStorage,
+    ) -> Result<(), PassError> {
         self.interface = Some(unfit.clone());
-        // A program that has ended has taken its key with it.
-        if let Ok(mut observed) = kernel::whole(kernel, &unfit) {
-            self.key = self.key.take().or(self.trusted(&mut observed.settings));
+        match kernel::whole(kernel, &unfit) {
+            Ok(mut observed) => self.key = self.key.take().or(self.trusted(&mut observed.settings)),
+            // A program that has ended has taken its key with it.
+            Err(error) if error.refusal() == Some(Refusal::NotFound) => {}
+            // Nobody else has the key: the next tick looks again.
+            Err(error) if self.key.is_none() && storage == KeyStorage::Memory => return Err(error.into()),
+            Err(_) => {}
         }
         kernel.delete(&unfit).await?;
         let interface = unfit.link.name;

@@ -16,7 +16,7 @@ pub use script::{Call, FAILURES, Failure};
 
 use std::collections::HashMap;
 use std::future::{Future, pending, ready};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::netlink::{LinkInfo, RouteInfo};
@@ -37,6 +37,7 @@ use world::{Interface, World};
 #[derive(Default)]
 pub struct Fake {
     world: Arc<Mutex<World>>,
+    gate: Arc<(Mutex<Gate>, Condvar)>,
     /// By the interface's number.
     looks: HashMap<u32, Look>,
 }
@@ -45,13 +46,36 @@ impl Clone for Fake {
     fn clone(&self) -> Self {
         Self {
             world: self.world.clone(),
+            gate: self.gate.clone(),
             looks: HashMap::new(),
         }
     }
 }
 
+/// What messages about peers have to pass.
+#[derive(Default)]
+struct Gate {
+    is_shut: bool,
+    waiting: usize,
+}
+
 /// What tests set and see.
 impl Fake {
+    /// From now on messages about peers wait, and whoever sends them.
+    pub fn hold(&self) {
+        self.at_the_gate(|gate| gate.is_shut = true);
+    }
+
+    /// Whether a message waits.
+    pub fn is_waited_for(&self) -> bool {
+        self.at_the_gate(|gate| gate.waiting > 0)
+    }
+
+    /// Lets messages pass again.
+    pub fn let_go(&self) {
+        self.at_the_gate(|gate| gate.is_shut = false);
+    }
+
     /// From now on an interface takes so many peers.
     pub fn set_most_peers(&self, most: usize) {
         self.lock().most = most;
@@ -227,6 +251,23 @@ impl Fake {
     fn lock(&self) -> MutexGuard<'_, World> {
         // A test that has failed says more than the lock it held.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at_the_gate<T>(&self, act: impl FnOnce(&mut Gate) -> T) -> T {
+        let (gate, moved) = &*self.gate;
+        let done = act(&mut gate.lock().unwrap_or_else(PoisonError::into_inner));
+        moved.notify_all();
+        done
+    }
+
+    fn pass_the_gate(&self) {
+        let (gate, moved) = &*self.gate;
+        let mut gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        gate.waiting += 1;
+        while gate.is_shut {
+            gate = moved.wait(gate).unwrap_or_else(PoisonError::into_inner);
+        }
+        gate.waiting -= 1;
     }
 
     fn of<T>(&self, name: &str, act: impl FnOnce(&mut Interface) -> T) -> T {
@@ -421,6 +462,7 @@ impl Kernel for Fake {
 
     fn change(&mut self, interface: &Managed, changes: &[PeerChange]) -> Result<(), Error> {
         let ifindex = interface.link.ifindex;
+        self.pass_the_gate();
         self.call(Call::Change(changes.to_vec()), Some(ifindex), |world| {
             world.change(ifindex, changes)
         })

@@ -1,4 +1,8 @@
+use culvert_crds::gateway_node::Refused;
+use tokio::time::Instant;
+
 use super::*;
+use crate::apiserver::{Apiserver, NODES};
 
 fn report(applied: Option<u64>, news: u64) -> Report {
     Report {
@@ -109,4 +113,139 @@ fn what_the_node_writes_down_is_said_and_turns_nobody_away() {
         Some(("False", "NothingFound"))
     );
     assert_eq!(degraded(&status_of(&report, Finding::Unknown)), None);
+}
+
+#[test]
+fn whoever_is_refused_is_said() {
+    let mut report = report(Some(9), 5);
+    let refused = Refused {
+        uids: vec!["a".into()],
+        count: 70,
+    };
+    report.state.refused = Some(refused.clone());
+    assert_eq!(status_of(&report, Finding::Unknown).refused, Some(refused));
+}
+
+/// A gateway's node that is reported on, by a clock that stands still.
+struct Desk {
+    api: Apiserver,
+    reports: watch::Sender<Option<Report>>,
+    privacy: watch::Sender<Finding>,
+}
+
+impl Desk {
+    /// Begins with a report, which is written at once.
+    async fn open(first: Report) -> Self {
+        let api = Apiserver::default();
+        let gateway = json!({ "name": "gw", "uid": "one" });
+        api.put(
+            NODES,
+            json!({
+                "apiVersion": "culvert.dev/v1alpha1",
+                "kind": "GatewayNode",
+                "metadata": { "name": "gw.a", "uid": "two" },
+                "spec": { "gatewayRef": gateway, "nodeName": "a" },
+            }),
+        );
+        let (reports, receiver) = watch::channel(Some(first));
+        let (privacy, findings) = watch::channel(Finding::Nothing);
+        tokio::spawn(run(api.client(), "gw.a".into(), receiver, findings));
+        let desk = Self {
+            api,
+            reports,
+            privacy,
+        };
+        desk.pass(AT_ONCE).await;
+        assert_eq!(desk.written().len(), 1);
+        desk
+    }
+
+    async fn pass(&self, time: Duration) {
+        sleep(time).await;
+    }
+
+    fn hand_in(&self, report: Report) {
+        self.reports.send_replace(Some(report));
+    }
+
+    /// When each report was written.
+    fn written(&self) -> Vec<Instant> {
+        let asked = self.api.asked();
+        let written = asked.iter().filter(|asked| asked.method == http::Method::PUT);
+        written.map(|asked| asked.at).collect()
+    }
+
+    /// The times between two reports.
+    fn gaps(&self) -> Vec<Duration> {
+        self.written()
+            .windows(2)
+            .map(|two| two[1].duration_since(two[0]))
+            .collect()
+    }
+}
+
+/// More than timers are wrong by, and less than any pause.
+const AT_ONCE: Duration = Duration::from_millis(20);
+
+#[tokio::test(start_paused = true)]
+async fn news_is_written_at_once_where_nothing_was_before() {
+    let desk = Desk::open(report(Some(8), 5)).await;
+    for seconds in [1, 10, 20] {
+        desk.pass(Duration::from_secs(seconds)).await;
+        let before = desk.written().len();
+        desk.hand_in(report(Some(9), 5 + seconds));
+        desk.pass(AT_ONCE).await;
+        assert_eq!(desk.written().len(), before + 1, "{seconds}");
+    }
+    desk.pass(Duration::from_secs(1)).await;
+    let before = desk.written().len();
+    desk.privacy.send_replace(Finding::Degraded(Reason::PlainSwap));
+    desk.pass(AT_ONCE).await;
+    assert_eq!(desk.written().len(), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_after_news_waits_for_the_pause() {
+    for (nodes, pause) in [(1, 200), (200, 1_000)] {
+        let with = |news| Report {
+            nodes,
+            ..report(Some(8), news)
+        };
+        let desk = Desk::open(with(5)).await;
+        for news in 6..1_000 {
+            desk.hand_in(with(news));
+            desk.pass(Duration::from_millis(10)).await;
+        }
+        let pause = Duration::from_millis(pause);
+        let gaps = desk.gaps();
+        assert!(gaps.len() > 8);
+        for gap in gaps {
+            assert!((pause..pause + AT_ONCE).contains(&gap), "{gap:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_without_news_is_renewed_within_33_seconds_each_time_after_another_time() {
+    for nodes in [1, 200] {
+        let with = |applied| Report {
+            nodes,
+            ..report(Some(applied), 5)
+        };
+        let desk = Desk::open(with(8)).await;
+        // The watermark moves all the time, and nobody waits for it.
+        for second in 0..3_000 {
+            desk.hand_in(with(8 + second));
+            desk.pass(Duration::from_secs(1)).await;
+        }
+        let gaps = desk.gaps();
+        let (least, most) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
+        assert!(*least >= Duration::from_secs(27), "{least:?}");
+        assert!(*most <= Duration::from_secs(33) + AT_ONCE, "{most:?}");
+        // Nodes that began together do not stay together.
+        assert!(
+            most.abs_diff(*least) > Duration::from_secs(3),
+            "{least:?} to {most:?}"
+        );
+    }
 }

@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
+use culvert_crds::gateway::KeyStorage;
+use culvert_crds::gateway_node::Backend;
 use culvert_node_agent::interface::Mark;
+use culvert_node_agent::kernel::Kernel;
 use culvert_node_agent::kernel::fake::{Call, Failure};
 use culvert_wireguard::netlink::LinkInfo;
-use culvert_wireguard::{DesiredPeer, PeerChange, PublicKey};
+use culvert_wireguard::{DesiredPeer, Endpoint, PeerChange, PublicKey};
+use ipnet::IpNet;
 
 use super::Plan;
 use super::course::Course;
 use super::node::{FOREIGN, NAME, Node, Report, WINDOW, key};
+
+/// How long after the window a client may be remembered, in seconds.
+const GRACE: u64 = 10;
 
 /// Whether a call is to change something.
 pub fn changes(call: &Call) -> bool {
@@ -26,6 +33,9 @@ pub struct Before {
     foreign: (Option<LinkInfo>, Vec<PublicKey>),
     sessions: Vec<u8>,
     has_interface: bool,
+    /// It is of another sort than the node makes now.
+    is_unfit: bool,
+    is_purging: bool,
 }
 
 impl Before {
@@ -36,6 +46,8 @@ impl Before {
             foreign: foreign(node),
             sessions: sessions(node),
             has_interface: node.interface().is_some(),
+            is_unfit: node.is_unfit(),
+            is_purging: node.is_purging(),
         }
     }
 
@@ -43,10 +55,12 @@ impl Before {
     pub fn judge(self, node: &Node, course: &Course, failures: &Plan, calls: &[Call]) -> Result<(), String> {
         let met = |failure| failures.iter().any(|(_, met)| *met == failure);
         // A link that cannot be renamed while it is up is made anew, on old kernels.
-        let is_made_anew = met(Failure::Ebusy) && calls.contains(&Call::Rename);
+        let is_made_anew = self.is_unfit || met(Failure::Ebusy) && calls.contains(&Call::Rename);
         for call in calls {
             match call {
-                Call::Change(changes) => changes.iter().try_for_each(|change| allowed(node, change))?,
+                Call::Change(changes) => changes
+                    .iter()
+                    .try_for_each(|change| allowed(node, self.is_purging, change))?,
                 Call::Delete if !node.leaving && !is_made_anew => {
                     return Err("an interface that is wanted was to be deleted".into());
                 }
@@ -59,7 +73,7 @@ impl Before {
         if foreign(node) != self.foreign {
             return Err("somebody else's interface was changed".into());
         }
-        if !course.cuts && !met(Failure::NoDevice) && !is_made_anew {
+        if !course.cuts && !self.is_purging && !met(Failure::NoDevice) && !is_made_anew {
             let now = sessions(node);
             let cut = self.sessions.iter().find(|number| !now.contains(number));
             if let Some(number) = cut.filter(|number| node.speaking.contains(number)) {
@@ -77,6 +91,10 @@ impl Before {
         {
             return Err("the gateway has another key".into());
         }
+        remembered(node)?;
+        if self.is_purging && !node.is_purging() && node.interface().as_deref() == Some(NAME) {
+            traces(node).map_err(|wrong| format!("the purge was said to be over, and {wrong}"))?;
+        }
         let has_moved = report.applied.is_some() && report.applied != self.report.applied;
         if has_moved && !met(Failure::NoDevice) {
             peers(node, report.refused).map_err(|wrong| format!("programmed was said, and {wrong}"))?;
@@ -85,7 +103,7 @@ impl Before {
     }
 }
 
-fn allowed(node: &Node, change: &PeerChange) -> Result<(), String> {
+fn allowed(node: &Node, is_purging: bool, change: &PeerChange) -> Result<(), String> {
     let number = change.public_key().as_bytes()[0];
     let wanted = node.wanted.get(&number);
     match change {
@@ -93,7 +111,7 @@ fn allowed(node: &Node, change: &PeerChange) -> Result<(), String> {
         PeerChange::Remove(_) if !node.listed => {
             Err(format!("{number} was to be removed before a whole list"))
         }
-        PeerChange::Reinstate(_) if node.speaking.contains(&number) => {
+        PeerChange::Reinstate(_) if node.speaking.contains(&number) && !is_purging => {
             Err(format!("{number} is there and was to be cut"))
         }
         PeerChange::Set(DesiredPeer { allowed_ips, .. })
@@ -126,21 +144,34 @@ pub fn whole(node: &Node) -> Result<(), String> {
         gateway: "uid".into(),
         window: Duration::from_secs(WINDOW),
     };
-    if (link.mtu, link.up, &link.alias) != (1_380, true, &Some(mark.alias())) {
+    let alias = link.alias.as_deref().unwrap_or_default();
+    let is_marked = match node.kernel.backend() {
+        Backend::Kernel => alias == mark.alias(),
+        // The name of the program's socket follows.
+        Backend::Userspace => alias.starts_with(&format!("{}/", mark.alias())),
+    };
+    if (link.mtu, link.up, is_marked) != (node.assignment.mtu, true, true) || node.is_unfit() {
         return wrong("the link is not as asked");
     }
-    if node.kernel.addresses_of(NAME) != ["10.64.0.1/24", "fd64::1/64"].map(|text| text.parse().unwrap()) {
+    let addresses: Vec<IpNet> = node.addresses.iter().map(|text| text.parse().unwrap()).collect();
+    if node.kernel.addresses_of(NAME) != addresses {
         return wrong("the addresses are not as asked");
     }
     let settings = node.kernel.device(NAME).settings;
-    if (settings.listen_port, settings.fwmark) != (51_820, 0) {
+    if (settings.listen_port, settings.fwmark) != (node.assignment.listen_port, 0) {
         return wrong("port or mark are not as asked");
+    }
+    if node.has_key_file() != (node.assignment.key_storage == KeyStorage::Node) {
+        return wrong("the key is not kept as asked");
     }
     if settings.public_key.is_none() || settings.public_key != report.public_key {
         return wrong("the key is not the one that is reported");
     }
     peers(node, 0)?;
     let applied = node.listed.then_some(node.version());
+    if report.purged != node.purge.0 {
+        return wrong("the purge is not over");
+    }
     if report.applied != applied || report.refused != 0 || report.is_troubled || report.is_drained {
         return Err(format!("it reports {report:?}"));
     }
@@ -180,10 +211,30 @@ fn traces(node: &Node) -> Result<(), String> {
     for peer in node.kernel.device(NAME).peers {
         let number = peer.public_key.as_bytes()[0];
         let heard = node.heard.get(&number).copied().unwrap_or_default();
-        let is_silent = node.boot() - heard >= WINDOW;
+        let is_silent = node.boot() - heard >= WINDOW || heard < node.purge.1;
         let has_trace = peer.endpoint.is_some() || peer.last_handshake.is_some() || peer.rx_bytes != 0;
         if is_silent && has_trace {
             return Err(format!("{number} left a trace"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether nobody is remembered for longer than the window and two ticks, whatever has failed.
+fn remembered(node: &Node) -> Result<(), String> {
+    let Some(name) = node.interface() else {
+        return Ok(());
+    };
+    for peer in node.kernel.device(&name).peers {
+        let number = peer.public_key.as_bytes()[0];
+        let heard = node.heard.get(&number).copied().unwrap_or_default();
+        let is_due = node.boot() > (heard + WINDOW).max(node.awake) + GRACE;
+        if is_due
+            && peer
+                .endpoint
+                .is_some_and(|endpoint| endpoint != Endpoint::FORGOTTEN)
+        {
+            return Err(format!("{number} is remembered {} s later", node.boot() - heard));
         }
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! What happens on a node: each course begins when all is well, and has steps after each of which it is to be so again.
 
+use culvert_crds::gateway::KeyStorage;
+use culvert_crds::gateway_node::Backend;
 use culvert_node_agent::plan::link::Shape;
 use culvert_wireguard::{DeviceChange, PeerChange, PrivateKey};
 
@@ -16,7 +18,7 @@ pub struct Course {
 }
 
 /// Every course.
-pub const COURSES: [Course; 10] = [
+pub const COURSES: [Course; 14] = [
     Course {
         name: "start",
         // The node has an agent without a gateway.
@@ -115,6 +117,74 @@ pub const COURSES: [Course; 10] = [
         prepare: |node| serve(node, 20),
         steps: &[|node| node.kernel.unmake(NAME)],
         cuts: true,
+    },
+    Course {
+        name: "purge of everybody",
+        prepare: |node| {
+            serve(node, 20);
+            node.speaking = vec![3, 4];
+        },
+        steps: &[
+            |node| {
+                node.speaking = vec![4];
+                node.ask_to_purge();
+            },
+            // Whoever comes back after it is let alone.
+            |node| node.speaking = vec![3, 4],
+        ],
+        cuts: false,
+    },
+    Course {
+        name: "another gateway spec",
+        prepare: |node| serve(node, 20),
+        steps: &[
+            |node| {
+                let asked = &mut node.assignment;
+                (asked.listen_port, asked.mtu, asked.generation) = (1_194, 1_420, 2);
+                asked.key_storage = KeyStorage::Node;
+                let other = vec!["10.65.0.0/24".parse().unwrap()];
+                asked.ranges.insert("other".into(), other);
+                node.addresses = vec!["10.64.0.1/24", "10.65.0.1/24", "fd64::1/64"];
+                node.claim(21);
+            },
+            |node| {
+                node.assignment.ranges.remove("other");
+                node.assignment.key_storage = KeyStorage::Memory;
+                node.addresses = vec!["10.64.0.1/24", "fd64::1/64"];
+            },
+        ],
+        cuts: false,
+    },
+    Course {
+        name: "another back end",
+        prepare: |node| serve(node, 5),
+        steps: &[
+            |node| {
+                node.kernel.set_backend(Backend::Userspace);
+                (6..=10).for_each(|number| node.claim(number));
+                node.release(1);
+            },
+            |node| {
+                node.restart();
+                node.kernel.set_backend(Backend::Kernel);
+            },
+            Node::list_the_rest,
+        ],
+        cuts: false,
+    },
+    Course {
+        name: "clients of a program",
+        prepare: |node| {
+            node.kernel.set_backend(Backend::Userspace);
+            serve(node, 5);
+            node.speaking = vec![3, 4];
+        },
+        steps: &[
+            |node| node.wait(WINDOW),
+            |node| node.speaking = vec![4],
+            |node| node.wait(WINDOW - 10),
+        ],
+        cuts: false,
     },
     Course {
         name: "drain",

@@ -1,17 +1,19 @@
 //! A gateway on a kernel in memory, its API and its ticks. Nothing else in this test calls a gateway.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use culvert_crds::gateway::KeyStorage;
+use culvert_crds::gateway_node::Backend;
 use culvert_node_agent::assignment::{Assignment, Departure};
 use culvert_node_agent::clock::Clocks;
 use culvert_node_agent::desired::Shared;
 use culvert_node_agent::desired::parse::{Peer, Uid};
 use culvert_node_agent::gateway::{Gateway, Ground, PassError, Step};
 use culvert_node_agent::interface::Mark;
+use culvert_node_agent::kernel::Kernel;
 use culvert_node_agent::kernel::fake::Fake;
 use culvert_node_agent::keystore::Keystore;
 use culvert_node_agent::metrics::Metrics;
@@ -46,7 +48,14 @@ pub struct Node {
     pub heard: BTreeMap<u8, u64>,
     /// The gateway's key, as the agent before this one has reported it.
     pub own: Option<PublicKey>,
+    /// The interface's own addresses, as the API asks.
+    pub addresses: Vec<&'static str>,
+    /// The purge that the API asks for, and when, in seconds since boot.
+    pub purge: (i64, u64),
+    /// Since when the agent has had its ticks in time, in seconds since boot.
+    pub awake: u64,
     desired: Shared,
+    folder: PathBuf,
     keystore: Keystore,
     gateway: Gateway,
     metrics: Metrics,
@@ -62,6 +71,7 @@ pub struct Report {
     pub refused: i64,
     pub is_troubled: bool,
     pub is_drained: bool,
+    pub purged: i64,
 }
 
 impl Node {
@@ -102,7 +112,11 @@ impl Node {
             speaking: Vec::new(),
             heard: BTreeMap::new(),
             own: None,
+            addresses: vec!["10.64.0.1/24", "fd64::1/64"],
+            purge: (0, 0),
+            awake: 0,
             desired: Shared::default(),
+            folder: folder.join("keys"),
             keystore: Keystore::new(folder.join("keys")),
             gateway: Gateway::new(mark),
             metrics: Metrics::new(""),
@@ -175,9 +189,26 @@ impl Node {
         self.list();
     }
 
+    /// The API asks that every client be forgotten.
+    pub fn ask_to_purge(&mut self) {
+        self.purge = (self.purge.0 + 1, self.boot);
+        self.assignment.purge_generation = self.purge.0;
+    }
+
+    /// Whether that was asked and is not reported done.
+    pub fn is_purging(&self) -> bool {
+        self.gateway.state().purged < self.purge.0
+    }
+
+    /// Whether the gateway's key has a file.
+    pub fn has_key_file(&self) -> bool {
+        self.folder.join("uid.key").exists()
+    }
+
     /// Time in which the agent does nothing.
     pub fn wait(&mut self, seconds: u64) {
         self.boot += seconds;
+        self.awake = self.boot;
     }
 
     /// The client of a peer completes a handshake, if the kernel knows the peer.
@@ -202,6 +233,18 @@ impl Node {
         self.kernel.links().into_iter().find(ours).map(|link| link.name)
     }
 
+    /// Whether the interface is of another sort than the node makes now.
+    pub fn is_unfit(&self) -> bool {
+        let kind = match self.kernel.backend() {
+            Backend::Kernel => "wireguard",
+            Backend::Userspace => "tun",
+        };
+        let name = self.interface();
+        let mut links = self.kernel.links().into_iter();
+        let link = name.and_then(|name| links.find(|link| link.name == name));
+        link.is_some_and(|link| link.kind.as_deref() != Some(kind))
+    }
+
     /// The version up to which the API has told everything.
     pub fn version(&self) -> u64 {
         self.version
@@ -217,7 +260,7 @@ impl Node {
         for number in self.speaking.clone() {
             self.speak(number);
         }
-        self.wait(5);
+        self.boot += 5;
         if self.leaving && self.gateway.has_left(Departure::ForGood) {
             return Ok(());
         }
@@ -266,6 +309,7 @@ impl Node {
             refused: state.refused.as_ref().map_or(0, |refused| refused.count),
             is_troubled: state.failure.is_some(),
             is_drained: state.drained,
+            purged: state.purged,
         }
     }
 }
