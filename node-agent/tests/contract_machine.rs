@@ -11,7 +11,6 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use culvert_node_agent::kernel::{Kernel, Netlink};
 use culvert_wireguard::{Error, PrivateKey, Progress, PublicKey};
@@ -171,15 +170,11 @@ fn peers_go_before_their_interface() {
         let deleted = interface.clone();
         let deleting = thread::spawn(move || runtime().block_on(kernel.delete(&deleted)));
         let name = &interface.link.name;
-        while Command::new("ip")
-            .args(["link", "show", name])
-            .output()
-            .unwrap()
-            .status
-            .success()
-        {
-            thread::sleep(Duration::from_millis(10));
-        }
+        let is_there = || {
+            let shown = Command::new("ip").args(["link", "show", name]).output();
+            shown.unwrap().status.success()
+        };
+        while is_there() {}
         let mut left = 0;
         while onlooker
             .next(&interface, &mut |part| left += u32::from(part.begins))

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -23,6 +23,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use rustix::thread::{Pid, gettid};
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -58,6 +59,8 @@ pub struct Api {
     news: watch::Sender<u64>,
     /// Where it is.
     pub address: SocketAddr,
+    /// The thread that serves.
+    pub thread: Pid,
 }
 
 impl Api {
@@ -75,21 +78,27 @@ impl Api {
         kinds.entry("wireguardpeers".to_owned()).or_default();
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to listen")?;
         listener.set_nonblocking(true)?;
-        let api = Self {
-            state: Arc::new(Mutex::new(State { kinds, version: 10 })),
-            news: watch::Sender::new(10),
-            address: listener.local_addr()?,
-        };
-        let serving = api.clone();
+        let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("failed to start a runtime")?;
+        let (begun, api) = mpsc::channel();
         thread::Builder::new()
             .name("api".to_owned())
-            .spawn(move || runtime.block_on(serving.serve(listener)))
+            .spawn(move || {
+                let api = Self {
+                    state: Arc::new(Mutex::new(State { kinds, version: 10 })),
+                    news: watch::Sender::new(10),
+                    address,
+                    thread: gettid(),
+                };
+                // Whoever started it may have ended.
+                let _ = begun.send(api.clone());
+                runtime.block_on(api.serve(listener));
+            })
             .context("failed to start a thread")?;
-        Ok(api)
+        api.recv().context("the API's thread has ended")
     }
 
     /// Adds peers that no watch is told of: for whoever lists afterwards.

@@ -25,6 +25,7 @@ mod forget;
 mod lock;
 mod memory;
 mod objects;
+mod outside;
 mod probe;
 mod single;
 mod stage;

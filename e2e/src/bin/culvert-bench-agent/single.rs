@@ -10,6 +10,7 @@ use culvert_e2e::{
 
 use crate::{
     objects::public_key,
+    outside::First,
     probe::Probe,
     stage::{LONG, Stage},
 };
@@ -64,6 +65,7 @@ pub async fn measure(stage: &mut Stage, peers: u32, figures: &mut Figures) -> Re
 
 async fn added(stage: &mut Stage, peers: u32) -> Result<Vec<f64>> {
     let probe = stage.have(peers).await?;
+    let first = First::with(stage.api.thread)?;
     probe.reset();
     eprintln!("adding {ADDS} peers, one by one …");
     for number in NUMBERS {
@@ -71,6 +73,7 @@ async fn added(stage: &mut Stage, peers: u32) -> Result<Vec<f64>> {
         acknowledged(&probe).await?;
         wait::pass(APART).await;
     }
+    drop(first);
     let times = times(&probe);
     ensure!(times.len() == NUMBERS.len(), "{} were acknowledged", times.len());
     leave(stage, &probe, NUMBERS).await?;
@@ -92,6 +95,7 @@ pub async fn during_resync(stage: &mut Stage, peers: u32, figures: &mut Figures)
     })
     .await?;
     let mut numbers = FURTHER;
+    let first = First::with(stage.api.thread)?;
     // Those of the last moments would meet an agent that is done.
     while probe.record().sets.count < all / 100 * 97
         && let Some(number) = numbers.next()
@@ -100,6 +104,7 @@ pub async fn during_resync(stage: &mut Stage, peers: u32, figures: &mut Figures)
         wait::pass(DURING).await;
     }
     acknowledged(&probe).await?;
+    drop(first);
     let times = times(&probe);
     ensure!(!times.is_empty(), "nothing was added meanwhile");
     figures.add(
