@@ -124,7 +124,7 @@ reasons! {
     /// The interface name belongs to somebody else.
     InterfaceConflict => "an interface of this name exists and is not Culvert's; choose another spec.interface",
     /// The kernel has no WireGuard.
-    Unsupported => "the node's kernel has no WireGuard; load the module `wireguard`",
+    Unsupported => "the node has no WireGuard; load the kernel's module `wireguard`, or install `wireguard-go`",
     /// The kernel refused a request.
     KernelError => "the node's kernel refused a request; the agent's log has the error",
     /// The kernel takes no further peer.

@@ -40,12 +40,23 @@ pub const MAX_REFUSED: usize = 64;
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].status"
     ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
     printcolumn(name = "Heard", type_ = "date", json_path = ".status.renewTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Backend",
         type_ = "string",
         json_path = ".status.backend",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Privacy-Degraded",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='PrivacyDegraded')].reason",
         priority = "1"
     )
 )]

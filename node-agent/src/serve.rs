@@ -29,6 +29,6 @@ impl Program for Agent {
     }
 
     fn unready(&self) -> &'static str {
-        "a gateway of this node has not caught up yet; the log and `kubectl get wgn` say which"
+        "not everything has been listed yet, or a gateway of this node has not caught up; the log says which"
     }
 }

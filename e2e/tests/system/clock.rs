@@ -48,7 +48,8 @@ async fn stepped(bed: &Bed, idle: &Client, busy: &Client, by: i64) -> Result<()>
     let since = Stopwatch::start();
     idle.ping(5)?;
     busy.ping(5)?;
-    let pings = if by > 0 { 260 } else { 110 };
+    // Where it goes back, also the keepalive 10 s after the last must come before a session is renewed, at 120 s.
+    let pings = if by > 0 { 260 } else { 100 };
     let pinging = busy.start_pinging("1", pings)?;
     wait::pass(Duration::from_secs(5)).await;
     step(by)?;

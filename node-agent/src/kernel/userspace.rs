@@ -173,9 +173,17 @@ impl Kernel for Userspace {
         }
         let number: u32 = UnwrapErr(SysRng).random();
         let socket = format!("{SOCKET_PREFIX}{number:08x}");
-        let daemon = Daemon::start(&self.program, &socket).map_err(|source| Error::Connect {
-            object: named(name),
-            source,
+        let daemon = Daemon::start(&self.program, &socket).map_err(|source| match source.kind() {
+            // Neither the kernel nor a program moves packets here.
+            io::ErrorKind::NotFound => Error::Refused {
+                action: "run",
+                object: self.program.display().to_string(),
+                refusal: Refusal::NotSupported,
+            },
+            _ => Error::Connect {
+                object: named(name),
+                source,
+            },
         })?;
         self.daemons.insert(socket.clone(), daemon);
         let settled = self.settle(&socket, name, mark, mtu).await;

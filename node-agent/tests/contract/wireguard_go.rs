@@ -287,3 +287,15 @@ fn userspace_socket_is_waited_for_by_connecting() {
         fs::remove_file(socket(&interface)).unwrap();
     });
 }
+
+#[test]
+fn userspace_without_its_program_is_not_supported() {
+    runtime().block_on(async {
+        let mut kernel = Userspace::open("/none/wireguard-go".as_ref()).unwrap();
+        let error = kernel
+            .create(&name(), &facts::mark(), facts::MTU)
+            .await
+            .unwrap_err();
+        assert_eq!(error.refusal(), Some(Refusal::NotSupported));
+    });
+}
