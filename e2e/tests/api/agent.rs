@@ -75,6 +75,13 @@ impl Site {
             api.kubectl(&["apply", "-f", &format!("{}/{file}", examples())], None)
                 .await?;
         }
+        // Sessions here make no handshakes, and a slow machine may take longer than a session lives.
+        let patient = r#"{"spec":{"purge":{"handshakeWindow":"24h"}}}"#;
+        api.kubectl(
+            &["patch", "wireguardgateway/default", "--type=merge", "-p", patient],
+            None,
+        )
+        .await?;
         let client = api.plane.client().await?;
         let gateways: Kind<WireGuardGateway> = Kind::all(client.clone());
         let gateway = gateways.get("default").await?;
