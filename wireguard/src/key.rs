@@ -8,6 +8,7 @@
 //! wipes itself, compares in constant time and has no printing `Debug`. No key has `Display`: whoever wants the
 //! text asks for it by name. Everything that fails here fails closed, with an error that repeats no input.
 
+use std::convert::Infallible;
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -143,9 +144,10 @@ impl PrivateKey {
     ///
     /// The caller wipes its own copy.
     pub fn from_bytes(bytes: &[u8; KEY_BYTES]) -> Self {
-        let mut key = Self(Box::new([0; KEY_BYTES]));
-        key.0.copy_from_slice(bytes);
-        key.clamp();
+        let Ok(key) = Self::fill(|key| {
+            key.copy_from_slice(bytes);
+            Ok::<_, Infallible>(())
+        });
         key
     }
 
@@ -153,13 +155,9 @@ impl PrivateKey {
     pub(crate) fn fill<E>(write: impl FnOnce(&mut [u8; KEY_BYTES]) -> Result<(), E>) -> Result<Self, E> {
         let mut key = Self(Box::new([0; KEY_BYTES]));
         write(&mut key.0)?;
-        key.clamp();
+        key.0[0] &= 0xf8;
+        key.0[31] = (key.0[31] & 0x7f) | 0x40;
         Ok(key)
-    }
-
-    fn clamp(&mut self) {
-        self.0[0] &= 0xf8;
-        self.0[31] = (self.0[31] & 0x7f) | 0x40;
     }
 
     /// The key's clamped bytes.

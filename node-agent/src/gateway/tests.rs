@@ -24,7 +24,7 @@ mod messages;
 mod purge;
 mod room;
 
-use many::{messages, nth, nth_key, nth_uid, size};
+use many::{give, messages, nth, nth_key, nth_uid, size};
 
 const NAME: &str = "cv0";
 

@@ -63,13 +63,7 @@ pub const COURSES: [Course; 14] = [
             serve(node, 20);
             node.speaking = vec![3, 4];
         },
-        steps: &[
-            // Ages are beyond doubt by now.
-            |node| node.wait(WINDOW),
-            // One falls silent.
-            |node| node.speaking = vec![4],
-            |node| node.wait(WINDOW - 10),
-        ],
+        steps: &ONE_FALLS_SILENT,
         cuts: false,
     },
     Course {
@@ -179,11 +173,7 @@ pub const COURSES: [Course; 14] = [
             serve(node, 5);
             node.speaking = vec![3, 4];
         },
-        steps: &[
-            |node| node.wait(WINDOW),
-            |node| node.speaking = vec![4],
-            |node| node.wait(WINDOW - 10),
-        ],
+        steps: &ONE_FALLS_SILENT,
         cuts: false,
     },
     Course {
@@ -195,6 +185,14 @@ pub const COURSES: [Course; 14] = [
         }],
         cuts: true,
     },
+];
+
+/// Of the clients 3 and 4.
+const ONE_FALLS_SILENT: [fn(&mut Node); 3] = [
+    // Ages are beyond doubt by now.
+    |node| node.wait(WINDOW),
+    |node| node.speaking = vec![4],
+    |node| node.wait(WINDOW - 10),
 ];
 
 /// So many peers are asked for, and the client of one of them is there.

@@ -72,7 +72,7 @@ async fn what_is_put_during_a_look_is_not_missing_in_it() {
     assert!(calls.iter().all(|call| size(call).is_none()), "{calls:?}");
     assert!(bed.has(100) && !bed.has(20));
     assert_eq!(bed.gateway.state().applied, Some(bed.desired.lock().version()));
-    assert!(!Drift::ALL.into_iter().any(|drift| bed.repaired(drift)));
+    assert!(!bed.has_repaired());
 }
 
 #[tokio::test]
@@ -127,10 +127,6 @@ impl Bed {
     /// From now on every look ends early: it shows the first half of the peers.
     fn interrupt_looks(&self) {
         self.kernel.fail_every(Call::Next, Failure::DumpInterrupted);
-    }
-
-    fn has_repaired(&self) -> bool {
-        Drift::ALL.into_iter().any(|drift| self.repaired(drift))
     }
 }
 
@@ -262,12 +258,7 @@ async fn a_stranger_that_several_interrupted_looks_show_is_removed_and_counted_o
     let mut bed = Bed::of_many(1);
     bed.tick(5).await;
     for n in 50..55 {
-        let stranger = culvert_wireguard::DesiredPeer {
-            public_key: key(n),
-            allowed_ips: culvert_wireguard::AllowedIps::new(),
-        };
-        let change = DeviceChange::of_peers([PeerChange::Set(stranger)]);
-        bed.kernel.set(NAME, &change);
+        give(&bed, key(n), []);
     }
     bed.interrupt_looks();
     // Half of what there is: the peer, and two of them.

@@ -26,6 +26,17 @@ pub(super) fn nth_uid(n: u32) -> Uid {
     Uid::from_u128(n.into())
 }
 
+/// `wg set` of a peer's allowed IPs, to those of these peers of ours.
+pub(super) fn give(bed: &Bed, public_key: PublicKey, numbers: impl IntoIterator<Item = u32>) {
+    let addresses = numbers.into_iter().map(|n| IpNet::from(nth(n).addresses[0]));
+    let peer = culvert_wireguard::DesiredPeer {
+        public_key,
+        allowed_ips: addresses.collect(),
+    };
+    bed.kernel
+        .set(NAME, &DeviceChange::of_peers([PeerChange::Set(peer)]));
+}
+
 /// The numbers of changes in a message.
 pub(super) fn size(call: &Call) -> Option<usize> {
     match call {
@@ -110,6 +121,10 @@ impl Bed {
     pub(super) fn repaired(&self, drift: Drift) -> bool {
         let text = self.metrics.encode().unwrap();
         !text.contains(&format!("repaired_total{{drift=\"{}\"}} 0\n", drift.as_str()))
+    }
+
+    pub(super) fn has_repaired(&self) -> bool {
+        Drift::ALL.into_iter().any(|drift| self.repaired(drift))
     }
 
     /// Steps until nothing is left to do at once.

@@ -65,12 +65,7 @@ async fn bulks(count: u32, cost: Duration) -> Vec<Sent> {
     take("made anew", bed.tick_to_rest(5).await, is_reinstate, count);
     let is_remove = |change: &PeerChange| matches!(change, PeerChange::Remove(_));
     for n in 0..300 {
-        let stranger = culvert_wireguard::DesiredPeer {
-            public_key: nth_key(1_000_000 + n),
-            allowed_ips: culvert_wireguard::AllowedIps::new(),
-        };
-        let change = DeviceChange::of_peers([PeerChange::Set(stranger)]);
-        bed.kernel.set(NAME, &change);
+        give(&bed, nth_key(1_000_000 + n), []);
     }
     take("strangers", bed.tick_to_rest(5).await, is_remove, 300);
     (0..300).for_each(|n| bed.remove(n));

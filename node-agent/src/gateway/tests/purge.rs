@@ -32,11 +32,7 @@ async fn amid_reinstating() -> (Bed, PublicKey) {
     let mut bed = Bed::of_many(100);
     bed.tick(5).await;
     bed.tick(600).await;
-    let endpoint = Endpoint::new("192.0.2.1:4711".parse().unwrap());
-    for n in 0..100 {
-        bed.kernel
-            .handshake(NAME, &nth_key(n), endpoint, bed.clocks().wall);
-    }
+    bed.shake_hands_of(0..100);
     bed.tick(5).await;
     bed.tick(180).await;
     bed.tick(5).await;
