@@ -29,9 +29,14 @@ pub enum ConditionType {
     Expiring,
     /// Something on the node can write down where clients are. No part of `Ready`: who is served is served.
     ///
-    /// True: `DebugMessages`, `CoreDumps`, `PlainSwap`, the first of these that is found. False: `NothingFound`. The
-    /// condition is absent where nothing was found and not everything could be looked at.
+    /// True: `DebugMessages`, `CoreDumps`, `PlainSwap`, `PacketSockets`, `ConnectionTracking`, the first of these that is
+    /// found. False: `NothingFound`. The condition is absent where nothing was found and not everything could be looked at.
     PrivacyDegraded,
+    /// What clients send to the internet gets there. No part of `Ready`: what it lacks is the node's own to change.
+    ///
+    /// True: `Ready`. False: `FirewallError`, `ForwardingDisabled`, `RouterAdvertisements`, `SourceAddressMissing`,
+    /// `OtherFirewall`, the first of these that is found.
+    EgressReady,
 }
 
 impl ConditionType {
@@ -43,6 +48,7 @@ impl ConditionType {
             Self::Ready => "Ready",
             Self::Expiring => "Expiring",
             Self::PrivacyDegraded => "PrivacyDegraded",
+            Self::EgressReady => "EgressReady",
         }
     }
 }
@@ -135,8 +141,22 @@ reasons! {
     CoreDumps => "a crash of the agent or of wireguard-go could be stored on the node with its memory; see the page of this reason for what has to be changed",
     /// Memory could be written to a disk in the clear.
     PlainSwap => "the node swaps to a disk without encryption, so memory that tells where clients are may end there; use zram, an encrypted device, or no swap",
+    /// Somebody looks at every packet.
+    PacketSockets => "a program on the node reads packets of the interface that clients arrive at (a capture, or a packet socket); end it, or make sure that it keeps nothing",
+    /// Connection tracking remembers outer addresses.
+    ConnectionTracking => "the node's connection tracking holds entries of the gateway's own port, and in them where clients are; see the page of this reason for what tracks them",
     /// The node keeps nothing.
     NothingFound => "nothing was found on the node that could write down where clients are",
+    /// The gateway's table could not be set.
+    FirewallError => "the node's nftables refused the gateway's table, or the program `nft` is missing; a new gateway stays down until it has its table; the agent's log has the error",
+    /// The node does not forward.
+    ForwardingDisabled => "the node does not forward packets, so clients reach nothing; set the sysctls that the page of this reason names",
+    /// IPv6 forwarding ends the node's own default route.
+    RouterAdvertisements => "the node has its IPv6 default route from router advertisements, which end to count where it forwards; set net.ipv6.conf.<uplink>.accept_ra to 2",
+    /// None of the addresses that traffic is to leave under is the node's.
+    SourceAddressMissing => "the node has none of spec.egress.sourceAddresses of a family that the gateway serves, so nothing of that family leaves; give the node one of them, or list one that it has",
+    /// Another table drops what the gateway's lets pass.
+    OtherFirewall => "another firewall of the node drops forwarded packets by default; let it accept those of the gateway's interface",
     /// The node is leaving the gateway.
     Draining => "the gateway is leaving this node",
 }

@@ -76,6 +76,18 @@ pub struct WireGuardGatewaySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<GatewayEndpoint>,
 
+    /// Resolvers for the configurations of clients. With `egress.dnsForward` and none here, it is the gateway's own address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4), inner(length(max = 45)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(
+        validation = Rule::new("self.all(a, isIP(a))").message("dns must hold addresses of resolvers, for instance 9.9.9.9")
+    )]
+    pub dns: Vec<String>,
+
+    /// Where clients' traffic may go, and as whose.
+    #[serde(default)]
+    pub egress: Egress,
+
     /// When clients are forgotten.
     #[serde(default)]
     pub purge: Purge,
@@ -108,6 +120,85 @@ pub struct GatewayEndpoint {
             .message("hostTemplate must be a DNS name in lower case, in which `{node}` stands for the node's name")
     )]
     pub host_template: String,
+}
+
+/// Where clients' traffic may go, and as whose. Without anything here: out to the internet under the node's own address,
+/// and nowhere else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = json!({})))]
+pub struct Egress {
+    /// Private ranges that clients may reach all the same. The cluster's own pods, services and nodes only when the entry lies within one of their ranges; metadata services never.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 49)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(
+        validation = Rule::new("self.all(r, isCIDR(r) && cidr(r) == cidr(r).masked())")
+            .message("allow must hold ranges without host bits, for instance 10.20.0.0/16 or 10.20.0.9/32")
+    )]
+    pub allow: Vec<String>,
+
+    /// Further ranges that clients never reach, whatever `allow` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 49)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(
+        validation = Rule::new("self.all(r, isCIDR(r) && cidr(r) == cidr(r).masked())")
+            .message("deny must hold ranges without host bits, for instance 203.0.113.0/24")
+    )]
+    pub deny: Vec<String>,
+
+    /// Resolvers, one of each family at most, to which questions to port 53 of the gateway's own address are passed on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2), inner(length(max = 45)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(
+        validation = Rule::new("self.all(a, isIP(a)) && self.filter(a, isIP(a) && ip(a).family() == 4).size() <= 1 && self.filter(a, isIP(a) && ip(a).family() == 6).size() <= 1")
+            .message("dnsForward must hold the address of a resolver, at most one of each family, for instance 9.9.9.9")
+    )]
+    pub dns_forward: Vec<String>,
+
+    /// Addresses that traffic leaves under: each node takes the first of each family that it has. Without any the one that its route chooses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 45)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(
+        validation = Rule::new("self.all(a, isIP(a))")
+            .message("sourceAddresses must hold addresses that the gateway's nodes have, for instance 203.0.113.7")
+    )]
+    pub source_addresses: Vec<String>,
+
+    /// What becomes of the tunnel's IPv6 addresses on the way out.
+    #[serde(default)]
+    pub ipv6: Ipv6Egress,
+
+    /// How many connections one client may have open at a time.
+    #[serde(default = "default_connections_per_client")]
+    #[schemars(range(min = 16, max = 65535), extend("format" = "int32"))]
+    pub connections_per_client: u32,
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self {
+            allow: Vec::new(),
+            deny: Vec::new(),
+            dns_forward: Vec::new(),
+            source_addresses: Vec::new(),
+            ipv6: Ipv6Egress::default(),
+            connections_per_client: default_connections_per_client(),
+        }
+    }
+}
+
+fn default_connections_per_client() -> u32 {
+    4096
+}
+
+/// What becomes of the tunnel's IPv6 addresses on the way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Ipv6Egress {
+    /// They are replaced by the node's, as in IPv4.
+    #[default]
+    Masquerade,
+    /// They stay: the pool's range is routed to the node, and whoever is spoken to sees each client's own address.
+    Routed,
 }
 
 /// When a client's endpoint is forgotten.
@@ -159,6 +250,11 @@ pub struct WireGuardGatewayStatus {
     /// Nodes that serve, of those selected, for instance `2/3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<String>,
+
+    /// The cluster's own ranges: pods, services, nodes and apiservers. Its agents keep clients out of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4096), inner(length(max = 49)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub cluster_ranges: Vec<String>,
 
     /// `Accepted` and `Ready`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
