@@ -17,7 +17,7 @@ pub enum ConditionType {
     /// Every serving gateway has the peer in its kernel (keys), or the node has all of them (nodes).
     ///
     /// True: `Programmed`. False: `NotAccepted`, `Pending`, `NoGateway`, `Refused`, `Suspended`, `Expired`,
-    /// `InterfaceConflict`, `Unsupported`, `KernelError`, `TooManyPeers`, `Draining`.
+    /// `InterfaceConflict`, `Unsupported`, `KernelError`, `FirewallError`, `TooManyPeers`, `Draining`.
     Programmed,
     /// The one condition to wait for: accepted and programmed.
     ///

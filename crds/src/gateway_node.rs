@@ -54,6 +54,12 @@ pub const MAX_REFUSED: usize = 64;
         priority = "1"
     ),
     printcolumn(
+        name = "Egress-Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='EgressReady')].reason",
+        priority = "1"
+    ),
+    printcolumn(
         name = "Privacy-Degraded",
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='PrivacyDegraded')].reason",
@@ -163,7 +169,7 @@ pub struct GatewayNodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_time: Option<MicroTime>,
 
-    /// `Programmed`, `Ready` and `PrivacyDegraded`; the last is absent while it is unknown.
+    /// `Programmed`, `Ready`, `EgressReady` and `PrivacyDegraded`; the last two are absent while they are unknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -32,6 +32,10 @@ pub struct Args {
     #[arg(long, env = "CULVERT_WIREGUARD_GO", default_value = "wireguard-go")]
     pub wireguard_go: PathBuf,
 
+    /// nftables' program, for the tables that keep clients where they belong; a bare name is looked for in PATH.
+    #[arg(long, env = "CULVERT_NFT", default_value = "nft")]
+    pub nft: PathBuf,
+
     /// Where to serve /livez, /readyz and /metrics, as in `0.0.0.0:8080` or `[::]:8080`. Nothing is served without it.
     #[arg(long, env = "CULVERT_LISTEN", value_name = "IP:PORT")]
     pub listen: Option<SocketAddr>,

@@ -10,6 +10,7 @@ use culvert_crds::{GatewayNode, IPPool, WireGuardGateway};
 use ipnet::IpNet;
 use kube::ResourceExt as _;
 
+use crate::egress::Egress;
 use crate::interface::{LONGEST_WINDOW, Mark, SHORTEST_WINDOW};
 
 /// One gateway on this node.
@@ -36,6 +37,8 @@ pub struct Assignment {
     pub absent: Vec<String>,
     /// Parts of the ranges that no key is given addresses of.
     pub excluded: Vec<IpNet>,
+    /// Where clients may go.
+    pub egress: Egress,
     /// Where clients connect, without port.
     pub endpoint_host: Option<String>,
     /// Raised to have every client forgotten at once.
@@ -136,6 +139,7 @@ impl Assignment {
             ranges,
             absent,
             excluded,
+            egress: Egress::read(gateway)?,
             endpoint_host: node.spec.endpoint_host.clone(),
             purge_generation: node.spec.purge_generation,
             purged_generation: node

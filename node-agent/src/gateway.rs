@@ -7,10 +7,11 @@
 //! one datagram of a look. So a bulk of peers keeps neither a single one waiting, nor forgetting, nor the end of the
 //! agent. A tick looks at the whole interface; what a single peer needs, needs no look before it.
 //!
-//! [`ensure`] finds the interface · [`look`] reads what it holds · [`settings`] gives it key, port and shape · [`scan`]
+//! [`ensure`] finds the interface · [`guard`] keeps its clients where they belong · [`look`] reads what it holds · [`settings`] gives it key, port and shape · [`scan`]
 //! finds what is missing · [`program`] sends messages · [`proof`] says how far all that has got.
 
 mod ensure;
+mod guard;
 mod look;
 mod program;
 mod proof;
@@ -35,11 +36,13 @@ use crate::clock::{Clocks, sleep};
 use crate::desired::{News, Shared, Slot, Slots, View};
 use crate::execute::Work;
 use crate::execute::pace::Pace;
+use crate::firewall::{Firewall as _, FirewallError, rules};
 use crate::interface::{Managed, Mark, SHORTEST_WINDOW};
 use crate::kernel::Kernel;
 use crate::keystore::{Keystore, KeystoreError};
 use crate::metrics::Metrics;
 use crate::plan::room::Room;
+use guard::Guard;
 use proof::Proof;
 use route::Withheld;
 use step::{Round, Stage};
@@ -66,6 +69,8 @@ pub struct State {
     pub purged: i64,
     /// What is wrong.
     pub failure: Option<Reason>,
+    /// Whether what clients send gets out: `Ready`, or what it lacks; `None` while that is unknown.
+    pub egress: Option<Reason>,
 }
 
 /// Why a step did not succeed.
@@ -90,6 +95,9 @@ pub enum PassError {
         /// What the other route leads to.
         other: IpNet,
     },
+    /// Its clients could go anywhere.
+    #[error("the gateway has no table that keeps its clients where they belong, so it stays down")]
+    Firewall(#[source] FirewallError),
     /// Some peers are missing.
     #[error("the kernel has no room for more peers on the interface")]
     TooManyPeers,
@@ -100,6 +108,7 @@ impl PassError {
         match self {
             Self::Foreign(_) => Reason::InterfaceConflict,
             Self::TooManyPeers => Reason::TooManyPeers,
+            Self::Firewall(_) => Reason::FirewallError,
             Self::Routed { .. } => Reason::Conflict,
             Self::Kernel(error) => match error.refusal() {
                 Some(Refusal::NotSupported) => Reason::Unsupported,
@@ -200,6 +209,7 @@ pub struct Gateway {
     told: State,
     /// How it has left the node, while it has.
     left: Option<Departure>,
+    guard: Guard,
     /// Pools that the gateway cannot serve, as the node has other routes to parts of them.
     withheld: Vec<Withheld>,
     /// The key, where the interface has the only other copy: it must outlive what others do to that.
@@ -236,6 +246,7 @@ impl Gateway {
             shaped: None,
             told: State::new(),
             left: None,
+            guard: Guard::default(),
             withheld: Vec::new(),
             state: State::new(),
             key: None,
@@ -404,6 +415,10 @@ impl Gateway {
         if ensured.is_ok() || self.interface.is_none() {
             self.assign(on, &self.served(assignment));
         }
+        let ensured = match ensured {
+            Ok(is_named) => self.guard(on).await.map(|()| is_named),
+            failed => failed,
+        };
         self.round.is_look_due = self.interface.is_some();
         match ensured {
             Ok(is_named) => {
@@ -492,6 +507,11 @@ impl Gateway {
                 tracing::info!(interface = interface.link.name, "interface drained and deleted");
             }
         }
+        on.kernel
+            .firewall()
+            .apply(&rules::deletion(&self.mark.gateway))
+            .await
+            .map_err(PassError::Firewall)?;
         if departure == Departure::ForGood {
             on.keystore.forget(&self.mark.gateway)?;
         }
@@ -569,6 +589,7 @@ impl Gateway {
         let old = std::mem::replace(self, new);
         self.state.failure = old.state.failure;
         self.state.purged = old.state.purged;
+        self.state.egress = old.state.egress;
         self.view = old.view;
         self.view.own = None;
         self.round = Round {
@@ -597,6 +618,7 @@ impl State {
             drained: false,
             purged: 0,
             failure: None,
+            egress: None,
         }
     }
 }

@@ -109,6 +109,7 @@ mod tests {
             kind: Some("wireguard".into()),
             alias: alias.map(str::to_owned),
             mtu: 1420,
+            forwards: true,
             up: true,
         }
     }

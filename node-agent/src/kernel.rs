@@ -21,8 +21,11 @@ pub use userspace::Userspace;
 use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::netlink::{LinkInfo, RouteInfo};
 use culvert_wireguard::{DeviceChange, Error, ObservedDevice, PeerChange, PeerPart, Progress, look};
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
+use crate::firewall::Firewall;
 use crate::interface::{Managed, Mark};
 use crate::plan::link::Shape;
 
@@ -34,6 +37,12 @@ const LOOKS: u32 = 8;
 /// All but names is known by the interface's number, so whoever renames an interface stops nothing; on one that is gone
 /// every call is refused with `NotFound`, unless it says otherwise.
 pub trait Kernel {
+    /// The node's packet filter.
+    type Firewall: Firewall;
+
+    /// The node's packet filter.
+    fn firewall(&mut self) -> &mut Self::Firewall;
+
     /// What moves the packets of an interface that is created.
     fn backend(&self) -> Backend;
 
@@ -59,6 +68,9 @@ pub trait Kernel {
 
     /// Every route that leads somewhere, whosever it is; that of an address is there while its link is up.
     fn routes(&mut self) -> impl Future<Output = Result<Vec<RouteInfo>, Error>>;
+
+    /// Every address of the node, on whichever link.
+    fn own_addresses(&mut self) -> impl Future<Output = Result<Vec<IpAddr>, Error>>;
 
     /// Changes one thing of the link. An address that is there is refused with `AlreadyExists`, one to remove that is
     /// not with `NotFound`, and to set up while somebody else has the UDP port with `PortInUse`.
@@ -88,9 +100,9 @@ pub trait Kernel {
     fn change(&mut self, interface: &Managed, changes: &[PeerChange]) -> Result<(), Error>;
 
     /// Waits until an interface has gone that nobody here has deleted: the program that moved its packets has ended, or
-    /// somebody has carried it to another network namespace, where it is deleted. May be dropped and asked again:
-    /// nothing is missed.
-    fn ended(&mut self) -> impl Future<Output = ()>;
+    /// somebody has carried it to another network namespace, where it is deleted. Also until somebody has changed a table
+    /// of ours. May be dropped and asked again: nothing is missed.
+    fn disturbed(&mut self) -> impl Future<Output = ()>;
 }
 
 /// A whole look. One that somebody's change interrupts is begun again, a few times.

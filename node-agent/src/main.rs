@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use culvert_node_agent::args::Args;
 use culvert_node_agent::clock::Clocks;
+use culvert_node_agent::firewall::Nft;
 use culvert_node_agent::harden::harden;
 use culvert_node_agent::kernel::{Both, Kernel, Userspace};
 use culvert_node_agent::keystore::Keystore;
@@ -52,7 +53,7 @@ fn start() -> anyhow::Result<()> {
 async fn open(args: Args) -> anyhow::Result<()> {
     let stop = Stop::listen().context("failed to listen for signals")?;
     let programs = Userspace::open(&args.wireguard_go).context("failed to reach the node's links")?;
-    let kernel = Both::open(args.backend, programs).context(
+    let kernel = Both::open(args.backend, programs, Nft::new(&args.nft)).context(
         "failed to reach WireGuard in the node's kernel; is the module loaded? try `modprobe wireguard`",
     )?;
     serve(args, kernel, stop).await

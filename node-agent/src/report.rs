@@ -207,6 +207,11 @@ fn status(report: &Report, privacy: Finding, previous: &[Condition], now: Timest
         Finding::Nothing => Some(mark(ConditionType::PrivacyDegraded, false, Reason::NothingFound)),
         Finding::Unknown => None,
     });
+    conditions.extend(
+        state
+            .egress
+            .map(|reason| mark(ConditionType::EgressReady, reason == Reason::Ready, reason)),
+    );
     GatewayNodeStatus {
         observed_generation: report.generation,
         public_key: state.public_key.map(|key| key.to_base64()),

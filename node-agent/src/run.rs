@@ -24,6 +24,7 @@ use crate::assign::{self, Assignments};
 use crate::assignment::{Assignment, Departure, Leaving};
 use crate::clock::{Clocks, sleep};
 use crate::desired::Shared;
+use crate::firewall::Firewall as _;
 use crate::gateway::{Gateway, Ground, PassError, Step};
 use crate::kernel::Kernel;
 use crate::keystore::Keystore;
@@ -118,7 +119,9 @@ pub async fn look_through(
         }
         gateways.insert(uid, gateway);
     }
-    // A gateway may have been deleted while its node was off.
+    // A gateway may have been deleted while its node was off. Without its tables nothing else says so where its key was
+    // in memory only.
+    let tables = kernel.firewall().gateways().await.unwrap_or_default();
     let stored = keystore.gateways().unwrap_or_else(|error| {
         tracing::warn!(
             error = chain(&error),
@@ -126,7 +129,7 @@ pub async fn look_through(
         );
         Vec::new()
     });
-    for uid in stored {
+    for uid in stored.into_iter().chain(tables) {
         gateways
             .entry(uid.clone())
             .or_insert_with(|| Gateway::unasked(uid));
@@ -205,8 +208,8 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
             }
             Some(present) = answered.recv() => agent.leave_for_good(present).await,
             () = desired.changed() => agent.hear(),
-            // An interface has gone: it is made anew at once.
-            () = agent.kernel.ended() => agent.tick(false).await,
+            // An interface has gone, or a table: it is made anew at once.
+            () = agent.kernel.disturbed() => agent.tick(false).await,
             () = sleep(wait.unwrap_or_default()), if wait.is_some() => {}
             // Not at once: who never rests hears nothing.
             () = give_way(), if next == Step::More => {}

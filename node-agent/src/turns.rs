@@ -72,6 +72,7 @@ mod tests {
     use crate::clock::Clocks;
     use crate::desired::Shared;
     use crate::desired::parse::{self, Peer};
+    use crate::egress::Egress;
     use crate::interface::Mark;
     use crate::kernel::fake::Fake;
     use crate::keystore::Keystore;
@@ -118,6 +119,7 @@ mod tests {
             )]),
             absent: Vec::new(),
             excluded: Vec::new(),
+            egress: Egress::default(),
             endpoint_host: None,
             purge_generation: 0,
             purged_generation: 0,

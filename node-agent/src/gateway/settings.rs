@@ -46,6 +46,7 @@ impl Gateway {
             on.kernel.shape(interface, &step).await?;
             let drift = match step {
                 Shape::Mtu(_) => Drift::Mtu,
+                Shape::Forward => Drift::Forwarding,
                 Shape::Up => Drift::InterfaceDown,
                 // One address that is another is one removed and one added.
                 Shape::Add(_) | Shape::Remove(_) if std::mem::replace(&mut moved, true) => continue,
@@ -58,6 +59,7 @@ impl Gateway {
         if let Some(known) = &mut self.interface {
             // Until it is looked for again.
             known.link.mtu = assignment.mtu;
+            known.link.forwards = true;
             known.link.up = true;
         }
         self.round.is_shape_due = false;

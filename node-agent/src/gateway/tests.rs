@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::desired::parse::{Peer, Uid};
+use crate::egress::Egress;
 use crate::kernel::fake::{Call, Failure, Fake};
 use crate::plan::link::Shape;
 use crate::report::Report;
@@ -18,6 +19,7 @@ use crate::run::look_through;
 mod drift;
 mod engine;
 mod faults;
+mod guard;
 mod looks;
 mod many;
 mod messages;
@@ -92,6 +94,7 @@ impl Bed {
                 ranges: HashMap::from([("default".into(), vec!["10.64.0.0/24".parse().unwrap()])]),
                 absent: Vec::new(),
                 excluded: Vec::new(),
+                egress: Egress::default(),
                 endpoint_host: None,
                 purge_generation: 0,
                 purged_generation: 0,
@@ -188,7 +191,16 @@ impl Bed {
         self.try_tick(seconds).await.unwrap();
         let mut calls = self.kernel.calls().split_off(before);
         calls.retain(|call| {
-            let looks = [Call::Link, Call::Addresses, Call::Routes, Call::Begin, Call::Next];
+            let looks = [
+                Call::Link,
+                Call::Addresses,
+                Call::Routes,
+                Call::Generation,
+                Call::ReadTable,
+                Call::Chains,
+                Call::Begin,
+                Call::Next,
+            ];
             !looks.contains(call)
         });
         calls

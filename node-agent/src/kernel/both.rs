@@ -3,6 +3,9 @@
 //! New ones are made of the sort that is asked for. After a change of back ends the old ones are still there, with keys,
 //! peers and endpoints; so each is looked at, forgotten and deleted by what it belongs to.
 
+use std::future::pending;
+use std::net::IpAddr;
+
 use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::netlink::{LinkInfo, RouteInfo};
 use culvert_wireguard::{DeviceChange, Error, PeerChange, PeerPart, Progress, Refusal};
@@ -10,6 +13,7 @@ use ipnet::IpNet;
 
 use super::choose::{Choice, choose};
 use super::{Kernel, Netlink, Userspace};
+use crate::firewall::{Firewall as _, Nft};
 use crate::interface::{Managed, Mark};
 use crate::plan::link::Shape;
 
@@ -19,11 +23,12 @@ pub struct Both {
     /// None where the kernel has no WireGuard.
     netlink: Option<Netlink>,
     programs: Userspace,
+    firewall: Nft,
 }
 
 impl Both {
     /// Opens what is asked for, and whatever else there is. Fails when what is asked for is not there.
-    pub fn open(choice: Choice, programs: Userspace) -> Result<Self, Error> {
+    pub fn open(choice: Choice, programs: Userspace, firewall: Nft) -> Result<Self, Error> {
         let chosen = choose(choice, Netlink::open)?;
         let backend = match chosen {
             Some(_) => Backend::Kernel,
@@ -37,6 +42,7 @@ impl Both {
             backend,
             netlink,
             programs,
+            firewall,
         })
     }
 
@@ -50,6 +56,12 @@ impl Both {
 }
 
 impl Kernel for Both {
+    type Firewall = Nft;
+
+    fn firewall(&mut self) -> &mut Nft {
+        &mut self.firewall
+    }
+
     fn backend(&self) -> Backend {
         self.backend
     }
@@ -96,6 +108,10 @@ impl Kernel for Both {
 
     async fn routes(&mut self) -> Result<Vec<RouteInfo>, Error> {
         self.programs.routes().await
+    }
+
+    async fn own_addresses(&mut self) -> Result<Vec<IpAddr>, Error> {
+        self.programs.own_addresses().await
     }
 
     async fn shape(&mut self, interface: &Managed, step: &Shape) -> Result<(), Error> {
@@ -148,13 +164,17 @@ impl Kernel for Both {
         }
     }
 
-    async fn ended(&mut self) {
-        let Some(netlink) = &mut self.netlink else {
-            return self.programs.ended().await;
+    async fn disturbed(&mut self) {
+        let netlink = async {
+            match &mut self.netlink {
+                Some(netlink) => netlink.disturbed().await,
+                None => pending().await,
+            }
         };
         tokio::select! {
-            () = netlink.ended() => {}
-            () = self.programs.ended() => {}
+            () = netlink => {}
+            () = self.programs.disturbed() => {}
+            () = self.firewall.changed() => {}
         }
     }
 }

@@ -8,6 +8,7 @@
 //! others do never fails; what they name must be there.
 
 mod device;
+mod firewall;
 mod look;
 mod script;
 mod world;
@@ -16,6 +17,7 @@ pub use script::{Call, FAILURES, Failure};
 
 use std::collections::HashMap;
 use std::future::{Future, pending, ready};
+use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use culvert_crds::gateway_node::Backend;
@@ -192,6 +194,11 @@ impl Fake {
         self.of(name, |interface| interface.link.alias = Some(alias.to_owned()));
     }
 
+    /// From now on packets that arrive at a link are not forwarded.
+    pub fn stop_forwarding(&self, name: &str) {
+        self.of(name, |interface| interface.link.forwards = false);
+    }
+
     /// Sets a link down.
     pub fn set_down(&self, name: &str) {
         let ifindex = self.of(name, |interface| interface.link.ifindex);
@@ -321,7 +328,10 @@ impl Fake {
             }
             _ => {}
         }
-        let lists = matches!(call, Call::Managed | Call::Addresses | Call::Routes);
+        let lists = matches!(
+            call,
+            Call::Managed | Call::Addresses | Call::Routes | Call::OwnAddresses
+        );
         let interrupted = failure == Some(Failure::DumpInterrupted);
         if failure == Some(Failure::NoDevice) || (interrupted && !lists) {
             // What is to be seen of it is seen by what is done.
@@ -345,6 +355,12 @@ impl Fake {
 }
 
 impl Kernel for Fake {
+    type Firewall = Self;
+
+    fn firewall(&mut self) -> &mut Self {
+        self
+    }
+
     fn backend(&self) -> Backend {
         self.lock().backend
     }
@@ -395,6 +411,10 @@ impl Kernel for Fake {
 
     fn routes(&mut self) -> impl Future<Output = Result<Vec<RouteInfo>, Error>> {
         ready(self.call(Call::Routes, None, |world| Ok(world.routes())))
+    }
+
+    fn own_addresses(&mut self) -> impl Future<Output = Result<Vec<IpAddr>, Error>> {
+        ready(self.call(Call::OwnAddresses, None, |world| Ok(world.own_addresses())))
     }
 
     fn shape(&mut self, interface: &Managed, step: &Shape) -> impl Future<Output = Result<(), Error>> {
@@ -468,7 +488,7 @@ impl Kernel for Fake {
         })
     }
 
-    async fn ended(&mut self) {
+    async fn disturbed(&mut self) {
         let is_carried = self.lock().delete_carried();
         if !is_carried {
             pending::<()>().await;

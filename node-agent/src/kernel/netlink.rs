@@ -1,6 +1,7 @@
 //! The real kernel, over netlink: a socket for each look, one to change WireGuard interfaces, one for links and addresses.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::netlink::{Limits, LinkInfo, RouteInfo, Rtnl, Socket};
@@ -10,6 +11,7 @@ use tokio::task::block_in_place;
 
 use super::Kernel;
 use super::carried::Carried;
+use crate::firewall::{NFT, Nft};
 use crate::interface::{Managed, Mark};
 use crate::plan::link::Shape;
 
@@ -22,6 +24,7 @@ pub struct Netlink {
     sets: Socket,
     rtnl: Rtnl,
     carried: Carried,
+    firewall: Nft,
 }
 
 impl Netlink {
@@ -33,6 +36,7 @@ impl Netlink {
             sets: Socket::open()?,
             rtnl: Rtnl::open()?,
             carried: Carried::open(Backend::Kernel)?,
+            firewall: Nft::new(NFT),
         })
     }
 
@@ -48,11 +52,18 @@ pub(super) async fn shape(rtnl: &Rtnl, ifindex: u32, step: &Shape) -> Result<(),
         Shape::Mtu(mtu) => rtnl.set_mtu(ifindex, mtu).await,
         Shape::Add(address) => rtnl.add_address(ifindex, address).await,
         Shape::Remove(address) => rtnl.remove_address(ifindex, address).await,
+        Shape::Forward => rtnl.set_forwarding(ifindex).await,
         Shape::Up => rtnl.set_up(ifindex).await,
     }
 }
 
 impl Kernel for Netlink {
+    type Firewall = Nft;
+
+    fn firewall(&mut self) -> &mut Nft {
+        &mut self.firewall
+    }
+
     fn backend(&self) -> Backend {
         Backend::Kernel
     }
@@ -91,6 +102,10 @@ impl Kernel for Netlink {
 
     async fn routes(&mut self) -> Result<Vec<RouteInfo>, Error> {
         self.rtnl.routes().await
+    }
+
+    async fn own_addresses(&mut self) -> Result<Vec<IpAddr>, Error> {
+        self.rtnl.own_addresses().await
     }
 
     async fn shape(&mut self, interface: &Managed, step: &Shape) -> Result<(), Error> {
@@ -147,7 +162,7 @@ impl Kernel for Netlink {
         block_in_place(|| self.sets.set_peers(ifindex, changes, Limits::default()).map(drop))
     }
 
-    async fn ended(&mut self) {
+    async fn disturbed(&mut self) {
         self.carried.next().await;
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Guarantees: the wanted name never stands on an interface without our mark; an interface is spoken to through the
 //! socket that its mark names, whatever it is called, so that an agent which starts goes on with the programs of the
-//! one before. When a program ends, its interface goes with it, and [`Kernel::ended`] says so at once: a connection to
+//! one before. When a program ends, its interface goes with it, and [`Kernel::disturbed`] says so at once: a connection to
 //! each program is held for that, also to those of an earlier agent. The interface is not found, and made anew.
 //!
 //! What differs from the kernel's: peers come in no order, a look is one snapshot, and a set takes away the preshared
@@ -16,6 +16,7 @@ mod daemon;
 use std::collections::HashMap;
 use std::future::pending;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use super::Kernel;
 use super::carried::Carried;
 use super::netlink::shape;
 use crate::clock::sleep;
+use crate::firewall::{NFT, Nft};
 use crate::interface::{Managed, Mark, SOCKET_PREFIX};
 use crate::plan::link::Shape;
 use daemon::Daemon;
@@ -53,6 +55,7 @@ pub struct Userspace {
     /// A silent connection to each program that is known, by its socket's name.
     held: HashMap<String, UnixStream>,
     carried: Carried,
+    firewall: Nft,
     /// By the interface's number.
     looks: HashMap<u32, Look>,
 }
@@ -66,6 +69,7 @@ impl Userspace {
             daemons: HashMap::new(),
             held: HashMap::new(),
             carried: Carried::open(Backend::Userspace)?,
+            firewall: Nft::new(NFT),
             looks: HashMap::new(),
         })
     }
@@ -141,6 +145,12 @@ impl Userspace {
 }
 
 impl Kernel for Userspace {
+    type Firewall = Nft;
+
+    fn firewall(&mut self) -> &mut Nft {
+        &mut self.firewall
+    }
+
     fn backend(&self) -> Backend {
         Backend::Userspace
     }
@@ -212,6 +222,10 @@ impl Kernel for Userspace {
 
     async fn routes(&mut self) -> Result<Vec<RouteInfo>, Error> {
         self.rtnl.routes().await
+    }
+
+    async fn own_addresses(&mut self) -> Result<Vec<IpAddr>, Error> {
+        self.rtnl.own_addresses().await
     }
 
     async fn shape(&mut self, interface: &Managed, step: &Shape) -> Result<(), Error> {
@@ -294,7 +308,7 @@ impl Kernel for Userspace {
         block_in_place(|| uapi(interface).set_peers(changes))
     }
 
-    async fn ended(&mut self) {
+    async fn disturbed(&mut self) {
         let ended = tokio::select! {
             () = self.carried.next() => return,
             ended = any_ended(&self.held) => ended,

@@ -23,6 +23,10 @@ pub enum Drift {
     Port,
     /// Packets carry a mark.
     Mark,
+    /// The link does not forward.
+    Forwarding,
+    /// The gateway's table is another, or gone.
+    Table,
     /// A peer that was there is missing.
     PeerMissing,
     /// A peer has other allowed IPs, a keepalive or a preshared key.
@@ -33,7 +37,7 @@ pub enum Drift {
 
 impl Drift {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::InterfaceGone,
         Self::InterfaceRenamed,
         Self::InterfaceDown,
@@ -43,6 +47,8 @@ impl Drift {
         Self::PrivateKey,
         Self::Port,
         Self::Mark,
+        Self::Forwarding,
+        Self::Table,
         Self::PeerMissing,
         Self::PeerAltered,
         Self::PeerSurplus,
@@ -60,6 +66,8 @@ impl Drift {
             Self::PrivateKey => "private_key",
             Self::Port => "port",
             Self::Mark => "mark",
+            Self::Forwarding => "forwarding",
+            Self::Table => "table",
             Self::PeerMissing => "peer_missing",
             Self::PeerAltered => "peer_altered",
             Self::PeerSurplus => "peer_surplus",

@@ -12,6 +12,8 @@ pub enum Shape {
     Add(IpNet),
     /// One address less.
     Remove(IpNet),
+    /// IPv4 packets that arrive here are forwarded.
+    Forward,
     /// The link is set up.
     Up,
 }
@@ -23,10 +25,12 @@ pub fn plan(link: &LinkInfo, present: &[IpNet], addresses: &[IpNet], mtu: u32) -
     let missing = addresses.iter().filter(|address| !present.contains(address));
     let surplus = present.iter().filter(|address| !addresses.contains(address));
     let mtu = (link.mtu != mtu).then_some(Shape::Mtu(mtu));
+    let forward = (!link.forwards).then_some(Shape::Forward);
     let up = (!link.up).then_some(Shape::Up);
     mtu.into_iter()
         .chain(missing.copied().map(Shape::Add))
         .chain(surplus.copied().map(Shape::Remove))
+        .chain(forward)
         .chain(up)
         .collect()
 }
@@ -42,6 +46,7 @@ mod tests {
             kind: Some("wireguard".into()),
             alias: None,
             mtu,
+            forwards: true,
             up,
         }
     }

@@ -20,6 +20,7 @@ fn report(applied: Option<u64>, news: u64) -> Report {
             drained: false,
             purged: 2,
             failure: None,
+            egress: None,
         },
         nodes: 1,
         news,

@@ -230,6 +230,10 @@ impl Bed {
                 Call::Routes,
                 Call::Begin,
                 Call::Next,
+                Call::Tables,
+                Call::Generation,
+                Call::ReadTable,
+                Call::Chains,
             ];
             !reads.contains(call)
         });
@@ -288,7 +292,8 @@ async fn a_restart_changes_nothing_where_all_is_as_asked() {
         bed.start().await;
         bed.until_a_tick().await;
         bed.until_a_tick().await;
-        assert_eq!(bed.changes(before), []);
+        // Nobody knows what was done to the tables meanwhile.
+        assert_eq!(bed.changes(before), [Call::Apply]);
         bed.assert_sessions(20);
     }
 }

@@ -4,6 +4,7 @@ use culvert_crds::gateway::KeyStorage;
 use culvert_crds::gateway_node::Backend;
 use culvert_node_agent::assignment::Assignment;
 use culvert_node_agent::clock::Clocks;
+use culvert_node_agent::firewall::{NFT, Nft};
 use culvert_node_agent::gateway::{Gateway, Ground};
 use culvert_node_agent::interface::Managed;
 use culvert_node_agent::kernel::choose::Choice;
@@ -29,7 +30,7 @@ fn an_interface_of_another_back_end_is_replaced_and_its_key_and_peers_stay() {
         let mut own = None;
         for choice in [Choice::Kernel, Choice::Userspace, Choice::Auto] {
             // As an agent does that starts: the first act, on whatever is there, needs no word from anybody.
-            let mut kernel = Both::open(choice, programs()).unwrap();
+            let mut kernel = Both::open(choice, programs(), Nft::new(NFT)).unwrap();
             let found = kernel.managed().await.unwrap();
             assert_eq!(found.len(), usize::from(own.is_some()));
             for interface in found {

@@ -146,9 +146,9 @@ pub async fn a_second_agent_finds_the_interface(bed: &impl Bed) {
 
 pub async fn nothing_ends_that_is_deleted(bed: &impl Bed) {
     let (mut kernel, interface) = created(bed).await;
-    assert!(kernel.ended().now_or_never().is_none());
+    assert!(kernel.disturbed().now_or_never().is_none());
     kernel.delete(&interface).await.unwrap();
-    assert!(kernel.ended().now_or_never().is_none());
+    assert!(kernel.disturbed().now_or_never().is_none());
 }
 
 pub async fn an_interface_carried_to_another_namespace_is_deleted_there(bed: &impl Bed) {
@@ -159,7 +159,7 @@ pub async fn an_interface_carried_to_another_namespace_is_deleted_there(bed: &im
     bed.make(&foreign, "dummy");
     bed.carry(&foreign);
     bed.carry(&interface.link.name);
-    kernel.ended().await;
+    kernel.disturbed().await;
     assert_eq!(kernel.link(&interface.link.name).await.unwrap(), None);
     while bed.is_elsewhere(&interface.link.name) {
         tokio::task::yield_now().await;

@@ -16,6 +16,7 @@ use culvert_node_agent::assignment::Assignment;
 use culvert_node_agent::clock::Clocks;
 use culvert_node_agent::desired::Shared;
 use culvert_node_agent::desired::parse::{Peer, Uid};
+use culvert_node_agent::egress::Egress;
 use culvert_node_agent::gateway::{Gateway, Ground};
 use culvert_node_agent::interface::Managed;
 use culvert_node_agent::kernel::{Kernel, Userspace, whole};
@@ -107,6 +108,7 @@ fn managed(name: &str) -> Managed {
         kind: Some("tun".into()),
         alias: links[0]["ifalias"].as_str().map(str::to_owned),
         mtu: 0,
+        forwards: true,
         up: false,
     })
     .unwrap()
@@ -162,6 +164,7 @@ pub fn assignment(interface: &str) -> Assignment {
         ranges: HashMap::from([("default".into(), vec!["10.64.0.0/24".parse().unwrap()])]),
         absent: Vec::new(),
         excluded: Vec::new(),
+        egress: Egress::default(),
         endpoint_host: None,
         purge_generation: 0,
         purged_generation: 0,
@@ -236,12 +239,12 @@ fn userspace_end_of_a_program_is_noticed_at_once_also_of_an_earlier_agents() {
                 kernel = bed.open();
                 assert!(kernel.managed().await.unwrap().contains(&interface));
             }
-            assert!(kernel.ended().now_or_never().is_none());
+            assert!(kernel.disturbed().now_or_never().is_none());
             kill_program(&interface);
-            kernel.ended().await;
+            kernel.disturbed().await;
             // By then it is plain what has ended, and it is told once.
             assert_eq!(kernel.link(&interface.link.name).await.unwrap(), None);
-            assert!(kernel.ended().now_or_never().is_none());
+            assert!(kernel.disturbed().now_or_never().is_none());
             fs::remove_file(socket(&interface)).unwrap();
         }
     });

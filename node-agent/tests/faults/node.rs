@@ -11,6 +11,7 @@ use culvert_node_agent::assignment::{Assignment, Departure};
 use culvert_node_agent::clock::Clocks;
 use culvert_node_agent::desired::Shared;
 use culvert_node_agent::desired::parse::{Peer, Uid};
+use culvert_node_agent::egress::Egress;
 use culvert_node_agent::gateway::{Gateway, Ground, PassError, Step};
 use culvert_node_agent::interface::Mark;
 use culvert_node_agent::kernel::Kernel;
@@ -100,6 +101,7 @@ impl Node {
                 )]),
                 absent: Vec::new(),
                 excluded: Vec::new(),
+                egress: Egress::default(),
                 endpoint_host: None,
                 purge_generation: 0,
                 purged_generation: 0,

@@ -36,6 +36,17 @@ impl Rtnl {
         Ok(addresses)
     }
 
+    /// Every address of the namespace, on whichever link.
+    pub async fn own_addresses(&self) -> Result<Vec<IpAddr>, Error> {
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let listed = self.list("addresses", request).await?;
+        let addresses = listed.iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewAddress(message) => address(message),
+            _ => None,
+        });
+        Ok(addresses.map(|address| address.addr()).collect())
+    }
+
     /// Gives the interface an address. Fails with a refusal `AlreadyExists` when it has it.
     pub async fn add_address(&self, ifindex: u32, address: IpNet) -> Result<(), Error> {
         let message = RouteNetlinkMessage::NewAddress(address_message(ifindex, address));

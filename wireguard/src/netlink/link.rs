@@ -11,8 +11,12 @@
 use std::io;
 
 use rand::{TryRng as _, rngs::SysRng};
+use rtnetlink::packet_core::DefaultNla;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo as Info, LinkMessage};
+use rtnetlink::packet_route::link::{
+    AfSpecInet, AfSpecUnspec, LinkAttribute, LinkFlags, LinkInfo as Info, LinkMessage,
+};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkWireguard};
 
 use super::decode::DecodeError;
@@ -48,6 +52,9 @@ pub struct LinkInfo {
 
     /// Largest packet, in bytes.
     pub mtu: u32,
+
+    /// Whether IPv4 packets that arrive here are forwarded; so, too, where the link has no IPv4.
+    pub forwards: bool,
 
     /// Whether it is administratively up.
     pub up: bool,
@@ -154,6 +161,13 @@ impl Rtnl {
             .await
     }
 
+    /// Has IPv4 packets that arrive at the interface forwarded, and nothing of them logged or redirected. What the
+    /// settings for `all` links say besides still holds.
+    pub async fn set_forwarding(&self, ifindex: u32) -> Result<(), Error> {
+        let settings = unspecified(ifindex).append_extra_attribute(ipv4_settings());
+        self.set_link("set forwarding of", ifindex, settings).await
+    }
+
     /// Sets the interface up. WireGuard takes its UDP port now, so this fails with a refusal `PortInUse` when
     /// somebody else has it.
     pub async fn set_up(&self, ifindex: u32) -> Result<(), Error> {
@@ -203,11 +217,13 @@ pub(super) fn numbered(ifindex: u32) -> String {
 
 pub(super) fn link_info(message: LinkMessage, object: &str) -> Result<LinkInfo, Error> {
     let (mut name, mut kind, mut alias, mut mtu) = (None, None, None, None);
+    let mut forwards = true;
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(found) => name = Some(found),
             LinkAttribute::IfAlias(found) => alias = Some(found),
             LinkAttribute::Mtu(found) => mtu = Some(found),
+            LinkAttribute::AfSpecUnspec(families) => forwards = forwards_ipv4(&families),
             LinkAttribute::LinkInfo(infos) => {
                 kind = infos.into_iter().find_map(|info| match info {
                     Info::Kind(kind) => Some(kind.to_string()),
@@ -227,8 +243,57 @@ pub(super) fn link_info(message: LinkMessage, object: &str) -> Result<LinkInfo, 
         kind,
         alias,
         mtu: mtu.ok_or_else(|| missing(IFLA_MTU))?,
+        forwards,
         up: message.header.flags.contains(LinkFlags::Up),
     })
+}
+
+/// What a gateway's own link is to do with IPv4: `IPV4_DEVCONF_*` numbers (include/uapi/linux/ip.h), and their values.
+const IPV4_SETTINGS: [(u16, u32); 5] = [
+    (FORWARDING, 1),
+    // A redirect, believed or sent, leads past the tunnel.
+    (4, 0),
+    (6, 0),
+    // Whoever names his own way is refused.
+    (9, 0),
+    // Martians are logged with their source.
+    (11, 0),
+];
+const FORWARDING: u16 = 1;
+/// `IFLA_INET_CONF`, in `IFLA_AF_SPEC` under the family's number.
+const IFLA_INET_CONF: u16 = 1;
+
+/// The kernel takes each setting as an attribute of its own, and gives all of them as one list; the packet crate writes
+/// the list.
+fn ipv4_settings() -> LinkAttribute {
+    let mut settings = Vec::new();
+    for (number, value) in IPV4_SETTINGS {
+        settings.extend(attribute(number, &value.to_ne_bytes()));
+    }
+    let family = u16::from(u8::from(AddressFamily::Inet));
+    let settings = DefaultNla::new(family, attribute(IFLA_INET_CONF, &settings));
+    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Other(settings)])
+}
+
+/// An attribute whose value is a multiple of four bytes long.
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+    let mut bytes = length.to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes
+}
+
+fn forwards_ipv4(families: &[AfSpecUnspec]) -> bool {
+    let inet = families.iter().find_map(|family| match family {
+        AfSpecUnspec::Inet(inet) => Some(inet),
+        _ => None,
+    });
+    let settings = inet.into_iter().flatten().find_map(|setting| match setting {
+        AfSpecInet::DevConf(settings) => Some(settings.forwarding),
+        _ => None,
+    });
+    settings != Some(0)
 }
 
 #[cfg(test)]
@@ -257,6 +322,7 @@ mod tests {
                 kind: Some("wireguard".into()),
                 alias: Some("culvert.dev/x/180".into()),
                 mtu: 1420,
+                forwards: true,
                 up: true,
             }
         );

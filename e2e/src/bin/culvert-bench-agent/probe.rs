@@ -227,7 +227,7 @@ impl<K: Kernel> Kernel for Probed<K> {
     }
 
     async fn ended(&mut self) {
-        self.kernel.ended().await;
+        self.kernel.disturbed().await;
     }
 
     async fn managed(&mut self) -> Result<Vec<Managed>, Error> {

@@ -6,7 +6,7 @@ use crate::plan::drift::Drift;
 #[tokio::test]
 async fn every_drift_is_repaired_and_counted() {
     type Hand = fn(&Bed);
-    let cases: [(Drift, Hand); 13] = [
+    let cases: [(Drift, Hand); 15] = [
         (Drift::InterfaceGone, |bed| bed.kernel.unmake(NAME)),
         (Drift::InterfaceGone, |bed| bed.kernel.carry(NAME)),
         (Drift::InterfaceRenamed, |bed| {
@@ -52,6 +52,8 @@ async fn every_drift_is_repaired_and_counted() {
                 },
             );
         }),
+        (Drift::Forwarding, |bed| bed.kernel.stop_forwarding(NAME)),
+        (Drift::Table, |bed| bed.kernel.flush_ruleset()),
         (Drift::PeerMissing, |bed| {
             bed.kernel
                 .set(NAME, &DeviceChange::of_peers([PeerChange::Remove(nth_key(1))]));

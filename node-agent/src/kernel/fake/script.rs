@@ -24,6 +24,18 @@ pub enum Call {
     Addresses,
     /// [`Kernel::routes`](crate::kernel::Kernel::routes).
     Routes,
+    /// [`Kernel::own_addresses`](crate::kernel::Kernel::own_addresses).
+    OwnAddresses,
+    /// [`Firewall::generation`](crate::firewall::Firewall::generation).
+    Generation,
+    /// [`Firewall::apply`](crate::firewall::Firewall::apply).
+    Apply,
+    /// [`Firewall::read`](crate::firewall::Firewall::read).
+    ReadTable,
+    /// [`Firewall::gateways`](crate::firewall::Firewall::gateways).
+    Tables,
+    /// [`Firewall::is_overruled`](crate::firewall::Firewall::is_overruled).
+    Chains,
     /// [`Kernel::shape`](crate::kernel::Kernel::shape).
     Shape(Shape),
     /// [`Kernel::delete`](crate::kernel::Kernel::delete).
@@ -86,14 +98,21 @@ pub const FAILURES: [Failure; 12] = [
 impl Call {
     pub(super) fn action(&self) -> &'static str {
         match self {
-            Self::Managed | Self::Addresses | Self::Routes => "list",
-            Self::Link => "read",
+            Self::Managed
+            | Self::Addresses
+            | Self::Routes
+            | Self::OwnAddresses
+            | Self::Tables
+            | Self::Chains => "list",
+            Self::Link | Self::Generation | Self::ReadTable => "read",
+            Self::Apply => "apply",
             Self::Create => "create",
             Self::Rename => "rename",
             Self::Mark => "mark",
             Self::Shape(Shape::Mtu(_)) => "set the mtu of",
             Self::Shape(Shape::Add(_)) => "add an address to",
             Self::Shape(Shape::Remove(_)) => "remove an address from",
+            Self::Shape(Shape::Forward) => "set forwarding of",
             Self::Shape(Shape::Up) => "set up",
             Self::Delete => "delete",
             Self::Begin | Self::Next => "dump",

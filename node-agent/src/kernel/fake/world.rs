@@ -1,6 +1,7 @@
 //! One network namespace: its links, their addresses, its UDP ports.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::netlink::{LinkInfo, MAIN_TABLE, RouteInfo};
@@ -8,6 +9,7 @@ use culvert_wireguard::{DeviceChange, PeerChange, Refusal};
 use ipnet::IpNet;
 
 use super::device::Device;
+use super::firewall::Tables;
 use super::script::{Call, Failure};
 use crate::interface::{Managed, Mark, SOCKET_PREFIX};
 use crate::plan::link::Shape;
@@ -39,6 +41,7 @@ pub(super) struct World {
     pub(super) most: usize,
     /// Peers and prefixes in a datagram.
     pub(super) room: usize,
+    pub(super) tables: Tables,
     pub(super) calls: Vec<Call>,
     /// Changes of peers that were asked for.
     pub(super) asked: usize,
@@ -58,6 +61,7 @@ impl Default for World {
             // MAX_PEERS_PER_DEVICE in drivers/net/wireguard/messages.h.
             most: 1 << 20,
             room: 200,
+            tables: Tables::default(),
             calls: Vec::new(),
             asked: 0,
             failures: HashMap::new(),
@@ -99,6 +103,7 @@ impl World {
             kind: Some(kind.to_owned()),
             alias,
             mtu: MTU,
+            forwards: true,
             up: false,
         };
         let interface = Interface {
@@ -108,6 +113,15 @@ impl World {
         };
         self.interfaces.insert(link.ifindex, interface);
         Ok(link)
+    }
+
+    /// Every address of every link.
+    pub(super) fn own_addresses(&self) -> Vec<IpAddr> {
+        let all = self
+            .interfaces
+            .values()
+            .flat_map(|interface| &interface.addresses);
+        all.map(IpNet::addr).collect()
     }
 
     /// The routes of addresses: there are no others.
@@ -180,6 +194,7 @@ impl World {
                 return Err(Refusal::NotFound);
             }
             Shape::Add(_) | Shape::Remove(_) => {}
+            Shape::Forward => interface.link.forwards = true,
             Shape::Up if interface.link.up => {}
             Shape::Up => {
                 let port = interface.device.listen_port;

@@ -1,0 +1,357 @@
+//! One gateway's tables, as a script for nft: the whole of it is one transaction.
+//!
+//! Guarantees: what is forbidden is dropped before anybody else's rules can lead it elsewhere (priority -300 is before
+//! kube-proxy's destination NAT at -100); no chain drops what it does not know, as that would cut the host off; nothing
+//! in it logs, counts by an outer address, or names one. Packets are known by the number of the gateway's interface, so
+//! that whoever renames it opens nothing.
+//!
+//! ```text
+//!  others ─▶ prerouting -300: WireGuard's port is not tracked; nobody else reaches the gateway's own address
+//!  tunnel ─▶ prerouting -300 ▶ from_tunnel: source, kind of packet, destination
+//!            prerouting -150: connections end sooner when idle · -110: DNS ▶ resolver
+//!            forward: no client to a client, connections only from clients, so many each, MSS
+//!            postrouting 90: the node's address for the tunnel's
+//! ```
+
+use std::fmt::{self, Write};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::ranges::{Ranges, joined};
+use crate::assignment::{Assignment, gateway_address};
+
+/// After how many idle seconds an established TCP connection is not tracked any more: 2 hours and 4 minutes (RFC 5382),
+/// where the kernel's own 5 days would remember who spoke to whom.
+const IDLE: u32 = 7_440;
+
+/// How all our tables' names begin; the gateway's uid follows.
+pub const PREFIX: &str = "culvert-";
+
+/// How many clients' connections are counted at most, in each family.
+const CLIENTS: u32 = 1 << 20;
+
+/// The name of a gateway's tables.
+pub fn name(gateway: &str) -> String {
+    format!("{PREFIX}{gateway}")
+}
+
+/// Whether a uid may stand in a name: the apiserver's are such, a text that others wrote into an alias need not be.
+pub fn is_nameable(gateway: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    !gateway.is_empty() && gateway.len() <= 64 && gateway.bytes().all(is_plain)
+}
+
+/// The script that deletes a gateway's tables, whether they are there or not.
+pub fn deletion(gateway: &str) -> String {
+    let name = name(gateway);
+    format!(
+        "add table inet {name}\ndelete table inet {name}\nadd table arp {name}\ndelete table arp {name}\n"
+    )
+}
+
+/// What traffic leaves under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The address that the way out has.
+    Any,
+    /// This one.
+    Of(IpAddr),
+    /// Its own.
+    Own,
+    /// None: it does not leave.
+    Nothing,
+}
+
+/// What the tables of a gateway are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Table<'a> {
+    /// What is asked.
+    pub assignment: &'a Assignment,
+    /// The interface's number.
+    pub ifindex: u32,
+    /// What IPv4 leaves under, and IPv6.
+    pub sources: [Source; 2],
+}
+
+/// The same of one family.
+struct Family {
+    /// `ip`, or `ip6`.
+    ip: &'static str,
+    /// `ipv4`, or `ipv6`.
+    nfproto: &'static str,
+    /// The pools' ranges.
+    pools: Vec<IpNet>,
+    /// The gateway's own addresses.
+    own: Vec<IpAddr>,
+    destinations: Ranges,
+    resolver: Option<IpAddr>,
+    source: Source,
+}
+
+impl Table<'_> {
+    /// Makes the tables, in place of those that are there.
+    pub fn script(&self) -> String {
+        let mut script = deletion(&self.assignment.mark.gateway);
+        // Writing to a string does not fail.
+        let _ = self.write(&mut script);
+        script
+    }
+
+    fn families(&self) -> [Family; 2] {
+        let ranges: Vec<IpNet> = self.assignment.ranges.values().flatten().copied().collect();
+        let [v4, v6] = Ranges::of(&self.assignment.egress);
+        let family = |is_v4: bool, destinations| {
+            let mut own: Vec<IpAddr> = ranges.iter().map(|range| gateway_address(range).addr()).collect();
+            own.retain(|address| address.is_ipv4() == is_v4);
+            own.sort_unstable();
+            let mut resolvers = self.assignment.egress.resolvers.iter();
+            Family {
+                ip: if is_v4 { "ip" } else { "ip6" },
+                nfproto: if is_v4 { "ipv4" } else { "ipv6" },
+                pools: joined(&ranges, is_v4),
+                own,
+                destinations,
+                resolver: resolvers.find(|address| address.is_ipv4() == is_v4).copied(),
+                source: self.sources[usize::from(!is_v4)],
+            }
+        };
+        [family(true, v4), family(false, v6)]
+    }
+
+    fn write(&self, to: &mut String) -> fmt::Result {
+        let name = name(&self.assignment.mark.gateway);
+        let families = self.families();
+        writeln!(to, "table inet {name} {{")?;
+        objects(to)?;
+        self.prerouting(to, &families)?;
+        from_tunnel(to, &families)?;
+        self.tracked(to, &families)?;
+        self.forward(to, &families)?;
+        self.local(to, &families)?;
+        self.postrouting(to, &families)?;
+        writeln!(to, "}}")?;
+        self.arp(to, &name, &families[0])
+    }
+
+    fn prerouting(&self, to: &mut String, families: &[Family; 2]) -> fmt::Result {
+        let (number, port) = (self.ifindex, self.assignment.listen_port);
+        writeln!(
+            to,
+            "chain prerouting {{ type filter hook prerouting priority -300; policy accept;"
+        )?;
+        writeln!(to, "iif {number} goto from_tunnel")?;
+        writeln!(to, "udp dport {port} fib daddr type local notrack")?;
+        for family in families.iter().filter(|family| !family.own.is_empty()) {
+            // Linux takes a packet for any of its addresses at any of its links.
+            let (ip, own) = (family.ip, set(&family.own));
+            writeln!(to, "iif != lo {ip} daddr {own} drop")?;
+        }
+        writeln!(to, "}}")?;
+        writeln!(
+            to,
+            "chain output {{ type filter hook output priority -300; policy accept;"
+        )?;
+        writeln!(to, "udp sport {port} fib saddr type local notrack")?;
+        writeln!(to, "}}")
+    }
+
+    /// Connections: how long an idle one is known, and who answers questions for names.
+    fn tracked(&self, to: &mut String, families: &[Family; 2]) -> fmt::Result {
+        let number = self.ifindex;
+        writeln!(
+            to,
+            "chain connections {{ type filter hook prerouting priority -150; policy accept;"
+        )?;
+        writeln!(
+            to,
+            "iif {number} meta nfproto ipv4 meta l4proto tcp ct timeout set \"idle4\""
+        )?;
+        writeln!(
+            to,
+            "iif {number} meta nfproto ipv6 meta l4proto tcp ct timeout set \"idle6\""
+        )?;
+        writeln!(to, "}}")?;
+        writeln!(
+            to,
+            "chain names {{ type nat hook prerouting priority -110; policy accept;"
+        )?;
+        for family in families.iter().filter(|family| !family.own.is_empty()) {
+            if let Some(resolver) = family.resolver {
+                let (ip, own) = (family.ip, set(&family.own));
+                for protocol in ["udp", "tcp"] {
+                    writeln!(
+                        to,
+                        "iif {number} {ip} daddr {own} {protocol} dport 53 dnat {ip} to {resolver}"
+                    )?;
+                }
+            }
+        }
+        writeln!(to, "}}")
+    }
+
+    fn forward(&self, to: &mut String, families: &[Family; 2]) -> fmt::Result {
+        let number = self.ifindex;
+        let most = self.assignment.egress.connections;
+        writeln!(
+            to,
+            "chain forward {{ type filter hook forward priority 0; policy accept;"
+        )?;
+        writeln!(to, "iif {number} oif {number} drop")?;
+        writeln!(to, "oif {number} ct state != {{ established, related }} drop")?;
+        writeln!(to, "iif {number} ct state invalid drop")?;
+        for family in families {
+            if family.source == Source::Nothing {
+                writeln!(to, "iif {number} meta nfproto {} drop", family.nfproto)?;
+            }
+        }
+        for (digit, ip) in [("4", "ip"), ("6", "ip6")] {
+            writeln!(
+                to,
+                "iif {number} ct state new add @connections{digit} {{ {ip} saddr ct count over {most} }} drop"
+            )?;
+        }
+        for way in ["iif", "oif"] {
+            writeln!(
+                to,
+                "{way} {number} tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"
+            )?;
+        }
+        writeln!(to, "}}")
+    }
+
+    /// What reaches the node itself. The first chain has let nothing else pass; whoever flushes that leaves this one.
+    fn local(&self, to: &mut String, families: &[Family; 2]) -> fmt::Result {
+        let number = self.ifindex;
+        writeln!(
+            to,
+            "chain input {{ type filter hook input priority 0; policy accept;"
+        )?;
+        writeln!(to, "iif != {number} accept")?;
+        writeln!(to, "ct state {{ established, related }} accept")?;
+        for family in families.iter().filter(|family| !family.own.is_empty()) {
+            let (ip, own, echo) = (family.ip, set(&family.own), family.echo());
+            writeln!(to, "{ip} daddr {own} {echo} accept")?;
+        }
+        writeln!(to, "drop")?;
+        writeln!(to, "}}")
+    }
+
+    fn postrouting(&self, to: &mut String, families: &[Family; 2]) -> fmt::Result {
+        let number = self.ifindex;
+        writeln!(
+            to,
+            "chain postrouting {{ type nat hook postrouting priority 90; policy accept;"
+        )?;
+        for family in families.iter().filter(|family| !family.pools.is_empty()) {
+            let (ip, pools) = (family.ip, set(&family.pools));
+            match family.source {
+                Source::Any => writeln!(to, "oif != {number} {ip} saddr {pools} masquerade")?,
+                Source::Of(address) => {
+                    writeln!(to, "oif != {number} {ip} saddr {pools} snat {ip} to {address}")?;
+                }
+                Source::Own | Source::Nothing => {}
+            }
+        }
+        writeln!(to, "}}")
+    }
+
+    /// The kernel answers for any of its addresses at any of its links: the gateway's own would show itself to neighbours.
+    fn arp(&self, to: &mut String, name: &str, v4: &Family) -> fmt::Result {
+        writeln!(to, "table arp {name} {{")?;
+        writeln!(
+            to,
+            "chain input {{ type filter hook input priority 0; policy accept;"
+        )?;
+        if !v4.own.is_empty() {
+            writeln!(to, "iif != {} arp daddr ip {} drop", self.ifindex, set(&v4.own))?;
+        }
+        writeln!(to, "}}")?;
+        writeln!(to, "}}")
+    }
+}
+
+impl Family {
+    /// A client's ping.
+    fn echo(&self) -> &'static str {
+        if self.ip == "ip" {
+            "icmp type echo-request"
+        } else {
+            "icmpv6 type echo-request"
+        }
+    }
+}
+
+/// How long an idle connection is known, and where each client's are counted.
+fn objects(to: &mut String) -> fmt::Result {
+    for (family, l3) in [("4", "ip"), ("6", "ip6")] {
+        writeln!(
+            to,
+            "ct timeout idle{family} {{ protocol tcp; l3proto {l3}; policy = {{ established : {IDLE} }} ; }}"
+        )?;
+        let kind = if l3 == "ip" { "ipv4_addr" } else { "ipv6_addr" };
+        writeln!(
+            to,
+            "set connections{family} {{ type {kind}; size {CLIENTS}; flags dynamic; }}"
+        )?;
+    }
+    Ok(())
+}
+
+/// What a client sends: whose it is, of which kind, and where it goes to.
+fn from_tunnel(to: &mut String, families: &[Family; 2]) -> fmt::Result {
+    writeln!(to, "chain from_tunnel {{")?;
+    for family in families {
+        let (ip, nfproto) = (family.ip, family.nfproto);
+        if family.pools.is_empty() {
+            writeln!(to, "meta nfproto {nfproto} drop")?;
+            continue;
+        }
+        writeln!(to, "{ip} saddr != {} drop", set(&family.pools))?;
+        writeln!(to, "{ip} saddr {} drop", set(&family.own))?;
+    }
+    // Fragments have been put together by now, by whoever tracks connections.
+    writeln!(to, "ip hdrlength != 5 drop")?;
+    writeln!(to, "ip protocol != {{ tcp, udp, icmp }} drop")?;
+    writeln!(to, "ip6 nexthdr != {{ tcp, udp, ipv6-icmp }} drop")?;
+    writeln!(
+        to,
+        "icmp type != {{ echo-request, destination-unreachable, time-exceeded, parameter-problem }} drop"
+    )?;
+    writeln!(
+        to,
+        "icmpv6 type != {{ echo-request, destination-unreachable, packet-too-big, time-exceeded, parameter-problem }} drop"
+    )?;
+    writeln!(to, "udp dport {{ 67, 68, 546, 547 }} drop")?;
+    for family in families.iter().filter(|family| !family.own.is_empty()) {
+        let (ip, own) = (family.ip, set(&family.own));
+        writeln!(to, "{ip} daddr {own} meta l4proto {{ icmp, ipv6-icmp }} accept")?;
+        if family.resolver.is_some() {
+            writeln!(to, "{ip} daddr {own} udp dport 53 accept")?;
+            writeln!(to, "{ip} daddr {own} tcp dport 53 accept")?;
+        }
+    }
+    // The node's own addresses, groups, and what it has no way to.
+    writeln!(to, "fib daddr type != unicast drop")?;
+    for family in families {
+        let ranges = &family.destinations;
+        let lists = [
+            (&ranges.never, "drop"),
+            (&family.pools, "drop"),
+            (&ranges.named, "accept"),
+            (&ranges.cluster, "drop"),
+            (&ranges.allowed, "accept"),
+            (&ranges.private, "drop"),
+        ];
+        for (list, verdict) in lists.into_iter().filter(|(list, _)| !list.is_empty()) {
+            writeln!(to, "{} daddr {} {verdict}", family.ip, set(list))?;
+        }
+    }
+    writeln!(to, "}}")
+}
+
+/// A set without a name.
+fn set(members: &[impl fmt::Display]) -> String {
+    let members: Vec<String> = members.iter().map(ToString::to_string).collect();
+    format!("{{ {} }}", members.join(", "))
+}

@@ -1,0 +1,187 @@
+//! What the script says. What it does to packets is seen on a real kernel: `e2e/tests/system/egress.rs`.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use culvert_crds::gateway::KeyStorage;
+use ipnet::IpNet;
+
+use super::rules::deletion;
+use super::{Source, Table};
+use crate::assignment::Assignment;
+use crate::egress::Egress;
+use crate::interface::Mark;
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn assignment(ranges: &[&str], egress: Egress) -> Assignment {
+    Assignment {
+        name: "gw.a".into(),
+        generation: 1,
+        mark: Mark {
+            gateway: "0a".into(),
+            window: Duration::from_secs(180),
+        },
+        interface: "cv0".into(),
+        listen_port: 51_820,
+        mtu: 1_420,
+        key_storage: KeyStorage::Node,
+        ranges: HashMap::from([("default".into(), ranges.iter().map(|range| net(range)).collect())]),
+        absent: Vec::new(),
+        excluded: Vec::new(),
+        egress,
+        endpoint_host: None,
+        purge_generation: 0,
+        purged_generation: 0,
+        nodes: 1,
+    }
+}
+
+fn script(ranges: &[&str], egress: Egress, sources: [Source; 2]) -> String {
+    let table = Table {
+        assignment: &assignment(ranges, egress),
+        ifindex: 7,
+        sources,
+    };
+    table.script()
+}
+
+/// The lines of a chain.
+fn chain<'a>(script: &'a str, name: &str) -> Vec<&'a str> {
+    let from = script
+        .lines()
+        .skip_while(|line| !line.starts_with(&format!("chain {name} ")));
+    from.skip(1).take_while(|line| *line != "}").collect()
+}
+
+const BOTH: [&str; 2] = ["10.64.0.0/11", "fd64:cafe:1::/64"];
+const ANY: [Source; 2] = [Source::Any, Source::Any];
+
+#[test]
+fn tables_are_replaced_whole() {
+    let script = script(&BOTH, Egress::default(), ANY);
+    assert!(script.starts_with(&deletion("0a")));
+    assert!(script.contains("table inet culvert-0a {"));
+    assert!(script.contains("table arp culvert-0a {"));
+}
+
+#[test]
+fn nothing_is_dropped_that_is_not_known() {
+    let script = script(&BOTH, Egress::default(), ANY);
+    assert!(!script.contains("policy drop"));
+}
+
+#[test]
+fn nothing_is_logged_and_no_outer_address_counted() {
+    let script = script(&BOTH, Egress::default(), ANY);
+    for forbidden in ["log ", "meter ", "counter "] {
+        assert!(!script.contains(forbidden), "{forbidden}");
+    }
+    let sets: Vec<&str> = script.lines().filter(|line| line.contains("add @")).collect();
+    assert_eq!(sets.len(), 2);
+    assert!(
+        sets.iter()
+            .all(|line| line.starts_with("iif 7 ct state new add @connections"))
+    );
+}
+
+#[test]
+fn the_outer_flow_is_not_tracked_either_way() {
+    let script = script(&BOTH, Egress::default(), ANY);
+    assert!(chain(&script, "prerouting").contains(&"udp dport 51820 fib daddr type local notrack"));
+    assert!(chain(&script, "output").contains(&"udp sport 51820 fib saddr type local notrack"));
+}
+
+#[test]
+fn a_family_without_a_pool_has_no_clients() {
+    let script = script(&BOTH[..1], Egress::default(), ANY);
+    assert!(chain(&script, "from_tunnel").contains(&"meta nfproto ipv6 drop"));
+    assert!(
+        !chain(&script, "postrouting")
+            .iter()
+            .any(|line| line.contains("ip6"))
+    );
+}
+
+#[test]
+fn what_is_denied_stands_before_what_is_allowed() {
+    let egress = Egress {
+        allow: vec![net("10.20.0.0/16"), net("10.96.0.10/32")],
+        deny: vec![net("203.0.113.0/24")],
+        cluster: vec![net("10.96.0.0/12")],
+        ..Egress::default()
+    };
+    let script = script(&BOTH, egress, ANY);
+    let lines = chain(&script, "from_tunnel");
+    let at = |part: &str, verdict: &str| {
+        let found = lines
+            .iter()
+            .position(|line| line.contains(part) && line.ends_with(verdict));
+        found.unwrap_or_else(|| panic!("{part} {verdict}: {lines:#?}"))
+    };
+    let order = [
+        at("fib daddr type", "drop"),
+        at("203.0.113.0/24", "drop"),
+        at("{ 10.64.0.0/11 }", "drop").max(at("203.0.113.0/24", "drop") + 1),
+        at("{ 10.96.0.10/32 }", "accept"),
+        at("{ 10.96.0.0/12 }", "drop"),
+        at("10.20.0.0/16", "accept"),
+        at("10.0.0.0/8", "drop"),
+    ];
+    assert!(order.is_sorted(), "{order:?}");
+}
+
+#[test]
+fn only_the_gateways_own_address_answers_and_names_only_when_asked() {
+    let silent = script(&BOTH, Egress::default(), ANY);
+    assert!(!silent.contains("dport 53"));
+    let egress = Egress {
+        resolvers: vec!["9.9.9.9".parse().unwrap()],
+        ..Egress::default()
+    };
+    let answering = script(&BOTH, egress, ANY);
+    assert_eq!(
+        chain(&answering, "names"),
+        [
+            "iif 7 ip daddr { 10.64.0.1 } udp dport 53 dnat ip to 9.9.9.9",
+            "iif 7 ip daddr { 10.64.0.1 } tcp dport 53 dnat ip to 9.9.9.9",
+        ]
+    );
+    assert!(
+        !chain(&answering, "from_tunnel")
+            .iter()
+            .any(|line| line.contains("ip6 daddr") && line.contains("53"))
+    );
+}
+
+#[test]
+fn traffic_leaves_as_it_is_asked_to() {
+    let of = |sources| {
+        let script = script(&BOTH, Egress::default(), sources);
+        (
+            chain(&script, "postrouting").join("\n"),
+            chain(&script, "forward").join("\n"),
+        )
+    };
+    let (any, _) = of(ANY);
+    assert_eq!(
+        any,
+        "oif != 7 ip saddr { 10.64.0.0/11 } masquerade\noif != 7 ip6 saddr { fd64:cafe:1::/64 } masquerade"
+    );
+    let (one, _) = of([Source::Of("203.0.113.7".parse().unwrap()), Source::Own]);
+    assert_eq!(one, "oif != 7 ip saddr { 10.64.0.0/11 } snat ip to 203.0.113.7");
+    let (none, forward) = of([Source::Nothing, Source::Any]);
+    assert!(!none.contains("10.64.0.0/11"));
+    assert!(forward.contains("iif 7 meta nfproto ipv4 drop"));
+    assert!(!forward.contains("iif 7 meta nfproto ipv6 drop"));
+}
+
+/// For those who want to read the whole of it: `cargo test -p culvert-node-agent -- --nocapture the_whole`.
+#[test]
+fn the_whole_of_it_is_the_same_each_time() {
+    let one = script(&BOTH, Egress::default(), ANY);
+    println!("{one}");
+    assert_eq!(one, script(&[BOTH[1], BOTH[0]], Egress::default(), ANY));
+}

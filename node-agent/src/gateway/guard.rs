@@ -1,0 +1,146 @@
+//! The tables that keep the gateway's clients where they belong: there before the link is up, and as they were made.
+//!
+//! A change of the ruleset's number says that somebody has changed something, anywhere; only then are our tables read
+//! and compared with what they were right after they were made. Where somebody else changed something in between, what
+//! was read may not be what was made: they are made again at the next tick.
+
+use std::net::IpAddr;
+
+use culvert_crds::Reason;
+
+use super::{Gateway, Ground, PassError};
+use crate::assignment::Assignment;
+use crate::firewall::{Firewall, FirewallError, Source, Table};
+use crate::kernel::Kernel;
+use crate::plan::drift::Drift;
+
+/// What is known of the tables.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    /// What they were made from.
+    script: String,
+    /// How they looked right afterwards.
+    listing: Option<String>,
+    /// The ruleset's number when they were last known to look like that.
+    generation: Option<u32>,
+    /// The last failure that was logged.
+    failure: Option<String>,
+    is_overruled: bool,
+}
+
+impl Gateway {
+    /// Makes the tables what they are to be. An interface that is down stays so without them; one that is up has those
+    /// that it had, and clients who would lose their sessions with it.
+    pub(super) async fn guard<K: Kernel>(&mut self, on: &mut Ground<'_, K>) -> Result<(), PassError> {
+        let (Some(interface), Some(assignment)) = (self.interface.clone(), self.assignment.clone()) else {
+            return Ok(());
+        };
+        let sources = sources(on, &assignment).await?;
+        let table = Table {
+            assignment: &assignment,
+            ifindex: interface.link.ifindex,
+            sources,
+        };
+        let protected = self.protect(on, &table).await;
+        let finding = match &protected {
+            Ok(()) => {
+                self.guard.failure = None;
+                self.lacks(on, &table).unwrap_or(Reason::Ready)
+            }
+            Err(_) => Reason::FirewallError,
+        };
+        self.state.egress = Some(finding);
+        match protected {
+            Err(error) if interface.link.up => {
+                let text = error.to_string();
+                if self.guard.failure.as_ref() != Some(&text) {
+                    tracing::warn!(error = text, "unable to make the gateway's table, trying again");
+                    self.guard.failure = Some(text);
+                }
+                Ok(())
+            }
+            protected => protected.map_err(PassError::Firewall),
+        }
+    }
+
+    async fn protect<K: Kernel>(
+        &mut self,
+        on: &mut Ground<'_, K>,
+        table: &Table<'_>,
+    ) -> Result<(), FirewallError> {
+        let firewall = on.kernel.firewall();
+        let script = table.script();
+        let generation = firewall.generation()?;
+        let is_same = self.guard.script == script;
+        if is_same && self.guard.generation == Some(generation) {
+            return Ok(());
+        }
+        let gateway = &self.mark.gateway;
+        // Whatever it says, it says of others, and those of the gateway stand.
+        self.guard.is_overruled = firewall.is_overruled().await.unwrap_or(self.guard.is_overruled);
+        if is_same && self.guard.listing.is_some() {
+            if firewall.read(gateway).await? == self.guard.listing {
+                self.guard.generation = Some(generation);
+                return Ok(());
+            }
+            on.metrics.repaired(Drift::Table);
+        }
+        self.guard.generation = None;
+        let firewall = on.kernel.firewall();
+        let before = firewall.generation()?;
+        firewall.apply(&script).await?;
+        let listing = firewall.read(gateway).await?;
+        let after = firewall.generation()?;
+        // One change, which is this one.
+        let is_alone = after == before.wrapping_add(1);
+        self.guard.script = script;
+        self.guard.listing = listing.filter(|_| is_alone);
+        self.guard.generation = self.guard.listing.as_ref().map(|_| after);
+        Ok(())
+    }
+
+    /// What else keeps clients' packets from getting out.
+    fn lacks<K: Kernel>(&self, on: &mut Ground<'_, K>, table: &Table<'_>) -> Option<Reason> {
+        let mut ranges = table.assignment.ranges.values().flatten();
+        let has_ipv4 = ranges.clone().any(|range| range.addr().is_ipv4());
+        let has_ipv6 = ranges.any(|range| range.addr().is_ipv6());
+        let serves = [has_ipv4, has_ipv6];
+        let is_closed = |(source, serves): (&Source, bool)| serves && *source == Source::Nothing;
+        let firewall = on.kernel.firewall();
+        firewall
+            .lacks(has_ipv4, has_ipv6)
+            .or_else(|| {
+                let is_missing = table.sources.iter().zip(serves).any(is_closed);
+                is_missing.then_some(Reason::SourceAddressMissing)
+            })
+            .or_else(|| self.guard.is_overruled.then_some(Reason::OtherFirewall))
+    }
+}
+
+/// What IPv4 leaves under, and IPv6.
+async fn sources<K: Kernel>(
+    on: &mut Ground<'_, K>,
+    assignment: &Assignment,
+) -> Result<[Source; 2], PassError> {
+    let egress = &assignment.egress;
+    let own = if egress.source_addresses.is_empty() {
+        Vec::new()
+    } else {
+        on.kernel.own_addresses().await?
+    };
+    let source = |is_v4: bool| {
+        let mut asked = egress
+            .source_addresses
+            .iter()
+            .filter(|address| address.is_ipv4() == is_v4);
+        let is_open = asked.clone().next().is_none();
+        let found: Option<&IpAddr> = asked.find(|address| own.contains(*address));
+        match found {
+            _ if !is_v4 && egress.keeps_ipv6 => Source::Own,
+            Some(address) => Source::Of(*address),
+            None if is_open => Source::Any,
+            None => Source::Nothing,
+        }
+    };
+    Ok([source(true), source(false)])
+}

@@ -1,0 +1,139 @@
+//! The tables that keep clients where they belong.
+
+use super::*;
+use crate::plan::drift::Drift;
+
+impl Bed {
+    fn table(&self) -> Option<String> {
+        self.kernel.table(&uid(200).to_string())
+    }
+
+    fn egress(&self) -> Option<Reason> {
+        self.gateway.state().egress
+    }
+
+    fn has_counted(&self, drift: Drift) -> bool {
+        let counted = format!("culvert_agent_repaired_total{{drift=\"{}\"}} 1", drift.as_str());
+        self.metrics.encode().unwrap().contains(&counted)
+    }
+}
+
+#[tokio::test]
+async fn a_table_stands_before_its_link_is_up() {
+    let mut bed = Bed::new(1);
+    let calls = bed.tick(5).await;
+    let at = |wanted: &Call| calls.iter().position(|call| call == wanted).unwrap();
+    assert!(at(&Call::Create) < at(&Call::Apply));
+    assert!(at(&Call::Apply) < at(&Call::Shape(Shape::Up)));
+    let ifindex = bed.kernel.links()[0].ifindex;
+    assert!(
+        bed.table()
+            .unwrap()
+            .contains(&format!("iif {ifindex} goto from_tunnel"))
+    );
+    assert_eq!(bed.egress(), Some(Reason::Ready));
+}
+
+#[tokio::test]
+async fn without_its_table_a_link_stays_down_and_says_why() {
+    let mut bed = Bed::new(1);
+    bed.kernel.fail_every(Call::Apply, Failure::Eperm);
+    let error = bed.try_tick(5).await.unwrap_err();
+    assert!(matches!(error, PassError::Firewall(_)), "{error}");
+    assert!(!bed.kernel.links()[0].up);
+    assert_eq!(bed.gateway.state().failure, Some(Reason::FirewallError));
+    assert_eq!(bed.egress(), Some(Reason::FirewallError));
+    bed.kernel.fail_no_more();
+    bed.tick(5).await;
+    assert!(bed.kernel.links()[0].up);
+    assert_eq!(
+        (bed.gateway.state().failure, bed.egress()),
+        (None, Some(Reason::Ready))
+    );
+}
+
+#[tokio::test]
+async fn a_link_that_is_up_stays_up_when_its_new_table_is_refused() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    let old = bed.table();
+    bed.assignment.egress.deny = vec!["203.0.113.0/24".parse().unwrap()];
+    bed.kernel.fail_every(Call::Apply, Failure::Eperm);
+    bed.tick(5).await;
+    assert!(bed.kernel.links()[0].up);
+    assert_eq!(bed.table(), old);
+    assert_eq!(bed.egress(), Some(Reason::FirewallError));
+    assert_eq!(served(&bed), [1]);
+    bed.kernel.fail_no_more();
+    assert_eq!(bed.tick(5).await, [Call::Apply]);
+    assert!(bed.table().unwrap().contains("203.0.113.0/24"));
+    assert_eq!(bed.egress(), Some(Reason::Ready));
+}
+
+#[tokio::test]
+async fn tables_that_are_flushed_are_made_again_and_counted() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    let table = bed.table();
+    bed.kernel.flush_ruleset();
+    assert_eq!(bed.tick(5).await, [Call::Apply]);
+    assert_eq!(bed.table(), table);
+    assert!(bed.has_counted(Drift::Table));
+}
+
+#[tokio::test]
+async fn what_others_change_elsewhere_changes_nothing() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    bed.kernel.change_other_rules();
+    let before = bed.kernel.made();
+    assert_eq!(bed.tick(5).await, []);
+    assert!(bed.kernel.calls_from(before).contains(&Call::ReadTable));
+    // And is not looked at twice.
+    let before = bed.kernel.made();
+    bed.tick(5).await;
+    assert!(!bed.kernel.calls_from(before).contains(&Call::ReadTable));
+    assert!(!bed.has_counted(Drift::Table));
+}
+
+#[tokio::test]
+async fn a_gateway_that_leaves_takes_its_tables_with_it() {
+    for departure in [Departure::ForNow, Departure::ForGood] {
+        let mut bed = Bed::new(1);
+        bed.tick(5).await;
+        bed.leave(departure).await.unwrap();
+        assert_eq!(bed.table(), None);
+    }
+}
+
+#[tokio::test]
+async fn what_the_node_lacks_is_said_in_the_order_of_what_it_takes_to_get_out() {
+    let mut bed = Bed::new(1);
+    bed.kernel.overrule(true);
+    bed.tick(5).await;
+    assert_eq!(bed.egress(), Some(Reason::OtherFirewall));
+    bed.assignment.egress.source_addresses = vec!["203.0.113.7".parse().unwrap()];
+    bed.tick(5).await;
+    assert_eq!(bed.egress(), Some(Reason::SourceAddressMissing));
+    assert!(bed.table().unwrap().contains("meta nfproto ipv4 drop"));
+    bed.kernel.set_lacks(Some(Reason::ForwardingDisabled));
+    bed.tick(5).await;
+    assert_eq!(bed.egress(), Some(Reason::ForwardingDisabled));
+    bed.kernel.set_lacks(None);
+    bed.kernel.overrule(false);
+    bed.kernel.make("eth0", "veth", None);
+    bed.kernel
+        .shape_by_hand("eth0", Shape::Add("203.0.113.7/24".parse().unwrap()));
+    bed.tick(5).await;
+    assert_eq!(bed.egress(), Some(Reason::Ready));
+    assert!(bed.table().unwrap().contains("snat ip to 203.0.113.7"));
+}
+
+#[tokio::test]
+async fn a_range_that_the_cluster_gets_is_closed_at_once() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    bed.assignment.egress.cluster = vec!["203.0.113.0/28".parse().unwrap()];
+    bed.pass(false).await.unwrap();
+    assert!(bed.table().unwrap().contains("203.0.113.0/28"));
+}
