@@ -19,6 +19,7 @@ mod tombs;
 mod view;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use culvert_wireguard::PublicKey;
@@ -55,6 +56,8 @@ pub struct Desired {
     complete: bool,
     history: u64,
     now: Duration,
+    /// Addresses of claims that have ended since this was last asked.
+    left: Vec<IpAddr>,
 }
 
 /// What has changed since it was asked last.
@@ -66,6 +69,8 @@ pub struct News {
     pub off: Vec<Slot>,
     /// Everything up to this version has been taken in.
     pub version: u64,
+    /// Addresses that somebody had.
+    pub left: Vec<IpAddr>,
     /// A list has been taken in whole, so that absence means something.
     pub complete: bool,
     /// Grows when the API's history goes back: versions from before mean nothing.
@@ -97,7 +102,7 @@ impl Desired {
         }
         if peer.released {
             self.pools.changed(pool, peer.version);
-            self.take(&uid, peer.version);
+            self.lose(&uid, peer.version);
             self.tombs.remove(&uid);
             self.released.insert(uid, listed);
             return;
@@ -118,7 +123,7 @@ impl Desired {
         self.note(version);
         self.unreadable.remove(&uid);
         self.released.remove(&uid);
-        self.take(&uid, version);
+        self.lose(&uid, version);
         self.tombs.show_no_more(&uid);
         self.tombs.add(uid, self.now);
     }
@@ -151,6 +156,14 @@ impl Desired {
         }
     }
 
+    /// The same of one whose addresses nobody has any more.
+    fn lose(&mut self, uid: &Uid, version: u64) {
+        if let Some(known) = self.claims.find(uid) {
+            self.left.extend(self.claims.at(known).addresses());
+        }
+        self.take(uid, version);
+    }
+
     /// Whether a list has been taken in whole, so that absence means something.
     pub fn is_complete(&self) -> bool {
         self.complete
@@ -173,6 +186,7 @@ impl Desired {
         News {
             off: slots.iter().copied().filter(is_off).collect(),
             slots,
+            left: std::mem::take(&mut self.left),
             version: self.seen,
             complete: self.complete,
             history: self.history,

@@ -20,6 +20,7 @@ mod scan;
 mod settings;
 mod step;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use culvert_crds::Reason;
@@ -216,6 +217,8 @@ pub struct Gateway {
     key: Option<PrivateKey>,
     ages: Ages,
     purging: Option<Purging>,
+    /// Addresses of peers that were purged, or removed without having left the API, since this was last asked.
+    flows: Vec<IpAddr>,
     /// Peers that were reinstated since the last tick's look.
     reinstated: Slots,
     /// How long an endpoint has stood beyond its window, at most, in the last tick's look.
@@ -252,6 +255,7 @@ impl Gateway {
             key: None,
             ages: Ages::default(),
             purging: None,
+            flows: Vec::new(),
             reinstated: Slots::default(),
             overdue: Duration::ZERO,
             view: View::default(),
@@ -296,6 +300,11 @@ impl Gateway {
             self.told.clone_from(&self.state);
         }
         is_news
+    }
+
+    /// Addresses whose connections are to be forgotten, of peers that are gone from the interface or were made anew.
+    pub fn take_flows(&mut self) -> Vec<IpAddr> {
+        std::mem::take(&mut self.flows)
     }
 
     /// How many peers the interface is to have.

@@ -8,6 +8,7 @@ use clap::Parser;
 use culvert_node_agent::args::Args;
 use culvert_node_agent::clock::Clocks;
 use culvert_node_agent::firewall::Nft;
+use culvert_node_agent::flows::Flows;
 use culvert_node_agent::harden::harden;
 use culvert_node_agent::kernel::{Both, Kernel, Userspace};
 use culvert_node_agent::keystore::Keystore;
@@ -98,6 +99,7 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
         health,
         metrics,
         privacy,
+        flows: Flows::start(),
     };
     run(parts, stop.asked()).await;
     Ok(())

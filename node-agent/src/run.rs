@@ -25,6 +25,7 @@ use crate::assignment::{Assignment, Departure, Leaving};
 use crate::clock::{Clocks, sleep};
 use crate::desired::Shared;
 use crate::firewall::Firewall as _;
+use crate::flows::Flows;
 use crate::gateway::{Gateway, Ground, PassError, Step};
 use crate::kernel::Kernel;
 use crate::keystore::Keystore;
@@ -64,6 +65,8 @@ pub struct Parts<K> {
     pub metrics: Arc<Metrics>,
     /// What the node itself can write down, for every report.
     pub privacy: watch::Receiver<Finding>,
+    /// Where addresses go whose connections are to be forgotten.
+    pub flows: Flows,
 }
 
 struct Agent<K> {
@@ -78,6 +81,7 @@ struct Agent<K> {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     privacy: watch::Receiver<Finding>,
+    flows: Flows,
     assignments: Assignments,
     absence: Absence,
     /// Where such a read is answered, and whether one is under way.
@@ -162,6 +166,7 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
         health: parts.health,
         metrics: parts.metrics,
         privacy: parts.privacy,
+        flows: parts.flows,
         assignments: Assignments::default(),
         absence: Absence::default(),
         answers,
@@ -242,6 +247,7 @@ impl<K: Kernel> Agent<K> {
     async fn tick(&mut self, is_tick: bool) {
         let assignments = self.assignments.clone();
         if is_tick {
+            self.flows.tick();
             self.desired.lock().pass_time(Clocks::read().boot);
             memory::give_back();
         }
@@ -286,12 +292,16 @@ impl<K: Kernel> Agent<K> {
     fn hear(&mut self) {
         let news = self.desired.lock().news();
         self.gateways.values_mut().for_each(|gateway| gateway.news(&news));
+        self.flows.add(news.left);
     }
 
     /// One step of each gateway, and what is to follow.
     async fn step(&mut self) -> Step {
         let (gateways, mut on) = self.ground();
         let turn = turns::take(gateways, &mut on).await;
+        for gateway in self.gateways.values_mut() {
+            self.flows.add(gateway.take_flows());
+        }
         let mut next = turn.next;
         let assignments = std::mem::take(&mut self.assignments);
         for told in turn.told {

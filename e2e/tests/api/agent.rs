@@ -14,6 +14,7 @@ use culvert_crds::{GatewayNode, NameRef, WireGuardGateway, WireGuardPeer, WireGu
 use culvert_e2e::{FaultProxy, Reading, Scratch, kubeconfig, wait};
 use culvert_node_agent::{
     clock::Clocks,
+    flows::Flows,
     kernel::fake::{Call, Fake},
     keystore::Keystore,
     metrics::Metrics,
@@ -199,6 +200,8 @@ impl Agent {
             health: Arc::default(),
             metrics: Arc::new(Metrics::new("0")),
             privacy,
+            // A kernel in memory tracks nothing.
+            flows: Flows::handed_over().0,
         };
         let task = tokio::spawn(run(parts, async {
             let _ = stopped.await;

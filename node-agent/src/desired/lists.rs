@@ -97,7 +97,7 @@ impl Desired {
                 .map(|claim| claim.uid)
                 .collect();
             for uid in gone {
-                self.take(&uid, version);
+                self.lose(&uid, version);
                 if is_deleted {
                     self.tombs.add(uid, self.now);
                 }

@@ -142,6 +142,11 @@ impl Desired {
         });
     }
 
+    /// The addresses of a public key, of all its claims.
+    pub fn addresses(&self, slot: Slot) -> impl Iterator<Item = IpAddr> {
+        self.claims.of(slot).flat_map(Claim::addresses)
+    }
+
     /// Where a public key stands among all, by its oldest claim.
     pub fn place(&self, slot: Slot) -> Option<Place> {
         self.claims.of(slot).next().map(Claim::place)

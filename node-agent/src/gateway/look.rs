@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use culvert_wireguard::{Progress, Settings};
+use ipnet::IpNet;
 
 use super::scan::Scan;
 use super::step::Stage;
@@ -165,9 +166,11 @@ impl Gateway {
                 (Verdict::Surplus, Some(slot)) if !is_written => {
                     let is_ours = self.held.contains(slot) || self.work.urgent.contains(slot);
                     picture.added += usize::from(!is_ours);
+                    self.flows.extend(seen.prefixes.iter().map(IpNet::addr));
                     self.work.remove.push(slot);
                 }
                 (Verdict::Surplus, None) => {
+                    self.flows.extend(seen.prefixes.iter().map(IpNet::addr));
                     picture.added += usize::from(self.work.surplus.push(*seen.public_key));
                 }
                 _ => {}

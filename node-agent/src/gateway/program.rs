@@ -1,5 +1,6 @@
 //! Messages: what the queues mean when it is sent.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use culvert_wireguard::{Error, PeerChange, Refusal};
@@ -110,6 +111,7 @@ impl Gateway {
             let is_held = self.held.contains(slot);
             let Some(peer) = table.wanted(&self.view, slot) else {
                 if table.is_unwanted(&self.view, slot) && (is_held || !self.round.is_synced) {
+                    self.flows.extend(table.addresses(slot));
                     gone.push((slot, PeerChange::Remove(table.public_key(slot))));
                 }
                 continue;
@@ -209,6 +211,8 @@ impl Gateway {
         };
         let messages = changes.iter().map(|(_, change)| change.clone()).collect();
         self.send(on, interface, Kind::Reinstate, messages)?;
+        self.flows
+            .extend(changes.iter().flat_map(|(_, change)| addresses(change)));
         on.metrics.reinstated(changes.len());
         for (slot, _) in changes {
             self.reinstated.insert(slot);
@@ -245,5 +249,13 @@ impl Gateway {
             }
         }
         Ok(())
+    }
+}
+
+/// What a peer that is made anew may be spoken to under.
+fn addresses(change: &PeerChange) -> Vec<IpAddr> {
+    match change {
+        PeerChange::Reinstate(peer) => peer.allowed_ips.iter().map(|prefix| prefix.addr()).collect(),
+        _ => Vec::new(),
     }
 }

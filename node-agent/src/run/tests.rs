@@ -3,7 +3,8 @@
 
 mod ends;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::mpsc::Receiver;
 
 use culvert_follow::Uid as ObjectUid;
 use culvert_wireguard::{Endpoint, PeerChange, PublicKey};
@@ -73,6 +74,8 @@ struct Bed {
     kernel: Fake,
     folder: TempDir,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    /// Addresses whose connections the agent wants forgotten.
+    forgotten: Option<Receiver<HashSet<IpAddr>>>,
 }
 
 impl Bed {
@@ -117,6 +120,7 @@ impl Bed {
             kernel: Fake::default(),
             folder: tempfile::tempdir().unwrap(),
             running: None,
+            forgotten: None,
         };
         bed.start().await;
         for n in 1..=count {
@@ -148,6 +152,8 @@ impl Bed {
         let gateways = look_through(&mut kernel, &keystore, &metrics).await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (_, privacy) = watch::channel(Finding::Nothing);
+        let (flows, forgotten) = Flows::handed_over();
+        self.forgotten = Some(forgotten);
         let parts = Parts {
             client: self.api.client(),
             node: "a".to_owned(),
@@ -157,6 +163,7 @@ impl Bed {
             health: Arc::default(),
             metrics,
             privacy,
+            flows,
         };
         let task = tokio::spawn(run(parts, async {
             let _ = stopped.await;
@@ -413,4 +420,22 @@ async fn whoever_is_refused_is_counted_in_the_report_and_64_are_named() {
     let version = bed.api.get(PEERS, &address(3))["metadata"]["resourceVersion"].clone();
     let number = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();
     assert!(number(&bed.status()["appliedResourceVersion"]) > number(&version));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_those_who_leave_have_talked_to_is_forgotten_within_two_ticks() {
+    let bed = Bed::serving(3).await;
+    bed.until_a_tick().await;
+    let mut released = peer(1);
+    released["spec"]["released"] = json!(true);
+    bed.api.put(PEERS, released);
+    bed.api.delete(PEERS, &address(2));
+    bed.until("their end", |bed| bed.kernel.device(INTERFACE).peers.len() == 1)
+        .await;
+    let forgotten = bed.forgotten.as_ref().unwrap();
+    assert!(forgotten.try_recv().is_err());
+    bed.until_a_tick().await;
+    bed.until_a_tick().await;
+    let expected = [1, 2].map(|n| address(n).parse().unwrap());
+    assert_eq!(forgotten.try_recv(), Ok(HashSet::from(expected)));
 }

@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result};
 use culvert_node_agent::{
+    flows::Flows,
     kernel::Kernel,
     keystore::Keystore,
     metrics::Metrics,
@@ -37,6 +38,7 @@ pub async fn serve<K: Kernel>(
         health: Arc::default(),
         metrics,
         privacy,
+        flows: Flows::start(),
     };
     run(parts, stop).await;
     Ok(())

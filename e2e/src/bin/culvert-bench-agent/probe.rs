@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -222,11 +223,17 @@ impl<K: Kernel> Probed<K> {
 }
 
 impl<K: Kernel> Kernel for Probed<K> {
+    type Firewall = K::Firewall;
+
+    fn firewall(&mut self) -> &mut K::Firewall {
+        self.kernel.firewall()
+    }
+
     fn backend(&self) -> Backend {
         self.kernel.backend()
     }
 
-    async fn ended(&mut self) {
+    async fn disturbed(&mut self) {
         self.kernel.disturbed().await;
     }
 
@@ -259,6 +266,10 @@ impl<K: Kernel> Kernel for Probed<K> {
 
     async fn routes(&mut self) -> Result<Vec<RouteInfo>, Error> {
         self.kernel.routes().await
+    }
+
+    async fn own_addresses(&mut self) -> Result<Vec<IpAddr>, Error> {
+        self.kernel.own_addresses().await
     }
 
     async fn shape(&mut self, interface: &Managed, step: &Shape) -> Result<(), Error> {

@@ -24,7 +24,10 @@ async fn a_client_that_falls_silent_is_forgotten_and_later_leaves_no_trace() {
     let silent = bed.kernel.device(NAME).peers.pop().unwrap();
     assert!(silent.public_key == key(1));
     assert!(silent.endpoint.is_none() && silent.last_handshake.is_none());
+    // Nor does whom it has talked to.
+    assert_eq!(bed.gateway.take_flows(), [IpAddr::from([10, 64, 0, 2])]);
     assert_eq!(bed.tick(5).await, []);
+    assert_eq!(bed.gateway.take_flows(), [IpAddr::from([0; 4]); 0]);
 }
 
 /// Clients that have been silent for so long that their peers are being made anew, and one of those that still wait.
