@@ -18,11 +18,12 @@ const READ: [&[&str]; 8] = [
     &["sh", "-c", "grep -rs '' /proc/sys/net | grep -v conntrack_count"],
 ];
 
-/// Everything, line by line, but for lines that name one of these links.
-pub fn fingerprint(namespace: &Namespace, except: &[&str]) -> Result<String> {
+/// Everything, line by line, but for lines that name one of these links, and for nftables tables whose names begin like
+/// this.
+pub fn fingerprint(namespace: &Namespace, except: &[&str], tables: Option<&str>) -> Result<String> {
     let mut lines = Vec::new();
     for words in READ {
-        let text = namespace.run(words)?;
+        let text = without_tables(&namespace.run(words)?, tables);
         lines.push(format!("# {}", words.join(" ")));
         let mut kept: Vec<String> = text
             .lines()
@@ -43,6 +44,28 @@ pub fn fingerprint(namespace: &Namespace, except: &[&str]) -> Result<String> {
         lines.push(namespace.run(&["wg", "showconf", link])?);
     }
     Ok(lines.join("\n"))
+}
+
+/// A listing without the tables whose names begin like this; each ends with a line of its own.
+fn without_tables(listing: &str, tables: Option<&str>) -> String {
+    let is_one = |line: &str| {
+        let name = line
+            .strip_prefix("table ")
+            .and_then(|rest| rest.split(' ').nth(1));
+        name.zip(tables)
+            .is_some_and(|(name, begins)| name.starts_with(begins))
+    };
+    let mut inside = false;
+    let mut kept = String::new();
+    for line in listing.lines() {
+        inside |= is_one(line);
+        if !inside {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+        inside &= line != "}";
+    }
+    kept
 }
 
 fn names(line: &str, links: &[&str]) -> bool {
@@ -73,6 +96,13 @@ mod tests {
         assert!(names("4: cv0: <UP> mtu 1420", &["cv0"]));
         assert!(names("/proc/sys/net/ipv4/conf/cv0/forwarding:0", &["cv0"]));
         assert!(!names("4: cv01: <UP> mtu 1420", &["cv0"]));
+    }
+
+    #[test]
+    fn tables_are_left_out_to_their_end() {
+        let listing = "table inet culvert-1 {\n\tchain a {\n\t}\n}\ntable ip other {\n}\n";
+        assert_eq!(without_tables(listing, Some("culvert-")), "table ip other {\n}\n");
+        assert_eq!(without_tables(listing, None), listing);
     }
 
     #[test]
