@@ -524,6 +524,11 @@ impl Gateway {
         if departure == Departure::ForGood {
             on.keystore.forget(&self.mark.gateway)?;
         }
+        let mut flows = self.take_flows();
+        {
+            let table = on.desired.lock();
+            flows.extend(self.held.iter().flat_map(|slot| table.addresses(slot)));
+        }
         let state = State {
             drained: true,
             failure: Some(Reason::Draining),
@@ -533,6 +538,7 @@ impl Gateway {
         *self = Self {
             state,
             left: Some(departure),
+            flows,
             ..Self::new(self.mark.clone())
         };
         Ok(())

@@ -435,6 +435,8 @@ impl<K: Kernel> Agent<K> {
             };
             let result = gateway.leave(&mut on, departure).await;
             let has_left = result.is_ok();
+            let flows = gateway.take_flows();
+            self.flows.add(flows);
             self.log(&uid, result);
             if has_left {
                 self.gateways.remove(&uid);

@@ -97,12 +97,13 @@ async fn what_others_change_elsewhere_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_leaves_takes_its_tables_with_it() {
+async fn a_gateway_that_leaves_takes_its_tables_with_it_and_whom_its_clients_have_talked_to() {
     for departure in [Departure::ForNow, Departure::ForGood] {
         let mut bed = Bed::new(1);
         bed.tick(5).await;
         bed.leave(departure).await.unwrap();
         assert_eq!(bed.table(), None);
+        assert_eq!(bed.gateway.take_flows(), [IpAddr::from([10, 64, 0, 2])]);
     }
 }
 
