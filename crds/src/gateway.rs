@@ -146,7 +146,7 @@ pub struct Egress {
     )]
     pub deny: Vec<String>,
 
-    /// Resolvers, one of each family at most, to which questions to port 53 of the gateway's own address are passed on.
+    /// Resolvers, one of each family at most, to which questions to port 53 of the gateway's own address are passed on: addresses of the internet, of a pod or of the node, not of a service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2), inner(length(max = 45)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(

@@ -232,6 +232,11 @@ impl Table<'_> {
         for family in families.iter().filter(|family| !family.own.is_empty()) {
             let (ip, own, echo) = (family.ip, set(&family.own), family.echo());
             writeln!(to, "{ip} daddr {own} {echo} accept")?;
+            // It may be one of the node's own addresses, as that of a resolver for the node's pods.
+            if let Some(resolver) = family.resolver {
+                writeln!(to, "{ip} daddr {resolver} udp dport 53 ct status dnat accept")?;
+                writeln!(to, "{ip} daddr {resolver} tcp dport 53 ct status dnat accept")?;
+            }
         }
         writeln!(to, "drop")?;
         writeln!(to, "}}")

@@ -13,6 +13,7 @@ use crate::assignment::Assignment;
 use crate::firewall::{Firewall, FirewallError, Source, Table};
 use crate::kernel::Kernel;
 use crate::plan::drift::Drift;
+use crate::plan::link::Shape;
 
 /// What is known of the tables.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ pub(super) struct Guard {
 
 impl Gateway {
     /// Makes the tables what they are to be. An interface that is down stays so without them; one that is up has those
-    /// that it had, and clients who would lose their sessions with it.
+    /// that it had, and clients who would lose their sessions with it. Where they are gone and cannot be made, they do.
     pub(super) async fn guard<K: Kernel>(&mut self, on: &mut Ground<'_, K>) -> Result<(), PassError> {
         let (Some(interface), Some(assignment)) = (self.interface.clone(), self.assignment.clone()) else {
             return Ok(());
@@ -51,7 +52,7 @@ impl Gateway {
         };
         self.state.egress = Some(finding);
         match protected {
-            Err(error) if interface.link.up => {
+            Err(error) if interface.link.up && !self.is_open(on).await => {
                 let text = error.to_string();
                 if self.guard.failure.as_ref() != Some(&text) {
                     tracing::warn!(error = text, "unable to make the gateway's table, trying again");
@@ -59,8 +60,25 @@ impl Gateway {
                 }
                 Ok(())
             }
-            protected => protected.map_err(PassError::Firewall),
+            Err(error) => {
+                if interface.link.up {
+                    tracing::warn!(
+                        "the gateway's table is gone and cannot be made: the interface is set down"
+                    );
+                    on.kernel.shape(&interface, &Shape::Down).await?;
+                    if let Some(known) = &mut self.interface {
+                        known.link.up = false;
+                    }
+                }
+                Err(PassError::Firewall(error))
+            }
+            Ok(()) => Ok(()),
         }
+    }
+
+    /// Whether there certainly is no table.
+    async fn is_open<K: Kernel>(&self, on: &mut Ground<'_, K>) -> bool {
+        matches!(on.kernel.firewall().read(&self.mark.gateway).await, Ok(None))
     }
 
     async fn protect<K: Kernel>(

@@ -47,7 +47,7 @@ impl Gateway {
             let drift = match step {
                 Shape::Mtu(_) => Drift::Mtu,
                 Shape::Forward => Drift::Forwarding,
-                Shape::Up => Drift::InterfaceDown,
+                Shape::Up | Shape::Down => Drift::InterfaceDown,
                 // One address that is another is one removed and one added.
                 Shape::Add(_) | Shape::Remove(_) if std::mem::replace(&mut moved, true) => continue,
                 Shape::Add(_) | Shape::Remove(_) => Drift::Address,

@@ -54,6 +54,7 @@ pub(super) async fn shape(rtnl: &Rtnl, ifindex: u32, step: &Shape) -> Result<(),
         Shape::Remove(address) => rtnl.remove_address(ifindex, address).await,
         Shape::Forward => rtnl.set_forwarding(ifindex).await,
         Shape::Up => rtnl.set_up(ifindex).await,
+        Shape::Down => rtnl.set_down(ifindex).await,
     }
 }
 

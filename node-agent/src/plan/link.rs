@@ -16,6 +16,8 @@ pub enum Shape {
     Forward,
     /// The link is set up.
     Up,
+    /// The link is set down: its peers stay, their sessions and the port do not.
+    Down,
 }
 
 /// The changes that give a link exactly these addresses, this MTU, and set it up.

@@ -22,7 +22,17 @@ const GRACE: u64 = 10;
 pub fn changes(call: &Call) -> bool {
     !matches!(
         call,
-        Call::Managed | Call::Link | Call::Addresses | Call::Routes | Call::Begin | Call::Next
+        Call::Managed
+            | Call::Link
+            | Call::Addresses
+            | Call::Routes
+            | Call::OwnAddresses
+            | Call::Generation
+            | Call::ReadTable
+            | Call::Tables
+            | Call::Chains
+            | Call::Begin
+            | Call::Next
     )
 }
 
@@ -80,6 +90,10 @@ impl Before {
                 return Err(format!("the session of {number} was cut"));
             }
         }
+        let is_open = |link: &LinkInfo| link.name == NAME && link.up;
+        if node.kernel.links().iter().any(is_open) && node.kernel.table("uid").is_none() {
+            return Err("the link is up without a table".into());
+        }
         let report = node.report();
         // An agent that is started again has the interface's, while there is one.
         let known = self
@@ -130,7 +144,7 @@ pub fn whole(node: &Node) -> Result<(), String> {
     if node.leaving {
         // It is not drained before it has served.
         return match node.interface() {
-            None if report.is_drained => Ok(()),
+            None if report.is_drained && node.kernel.table("uid").is_none() => Ok(()),
             _ => Err("the gateway has not left".into()),
         };
     }
@@ -152,6 +166,10 @@ pub fn whole(node: &Node) -> Result<(), String> {
     };
     if (link.mtu, link.up, is_marked) != (node.assignment.mtu, true, true) || node.is_unfit() {
         return wrong("the link is not as asked");
+    }
+    let table = node.kernel.table("uid").unwrap_or_default();
+    if !table.contains(&format!("iif {} goto", link.ifindex)) {
+        return wrong("the table is not the link's");
     }
     let addresses: Vec<IpNet> = node.addresses.iter().map(|text| text.parse().unwrap()).collect();
     if node.kernel.addresses_of(NAME) != addresses {

@@ -71,6 +71,22 @@ async fn a_link_that_is_up_stays_up_when_its_new_table_is_refused() {
 }
 
 #[tokio::test]
+async fn a_link_whose_table_is_gone_and_refused_is_set_down_until_it_has_one() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    bed.kernel.flush_ruleset();
+    bed.kernel.fail_every(Call::Apply, Failure::Eperm);
+    let error = bed.try_tick(5).await.unwrap_err();
+    assert!(matches!(error, PassError::Firewall(_)), "{error}");
+    assert!(!bed.kernel.links()[0].up);
+    assert_eq!(bed.gateway.state().failure, Some(Reason::FirewallError));
+    bed.kernel.fail_no_more();
+    bed.tick(5).await;
+    assert!(bed.kernel.links()[0].up && bed.table().is_some());
+    assert_eq!(bed.gateway.state().failure, None);
+}
+
+#[tokio::test]
 async fn tables_that_are_flushed_are_made_again_and_counted() {
     let mut bed = Bed::new(1);
     bed.tick(5).await;

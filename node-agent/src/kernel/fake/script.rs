@@ -114,6 +114,7 @@ impl Call {
             Self::Shape(Shape::Remove(_)) => "remove an address from",
             Self::Shape(Shape::Forward) => "set forwarding of",
             Self::Shape(Shape::Up) => "set up",
+            Self::Shape(Shape::Down) => "set down",
             Self::Delete => "delete",
             Self::Begin | Self::Next => "dump",
             Self::Configure | Self::Change(_) => "configure",

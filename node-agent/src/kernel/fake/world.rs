@@ -195,6 +195,7 @@ impl World {
             }
             Shape::Add(_) | Shape::Remove(_) => {}
             Shape::Forward => interface.link.forwards = true,
+            Shape::Down => return self.set_down(ifindex),
             Shape::Up if interface.link.up => {}
             Shape::Up => {
                 let port = interface.device.listen_port;
