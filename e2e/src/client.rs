@@ -22,6 +22,9 @@ use crate::{
 /// The port that clients send from: unmistakable in a log.
 pub const PORT: u16 = 47077;
 
+/// Mark and table of a client that sends everything into the tunnel.
+const FULL_TUNNEL: &str = "51820";
+
 /// Longer than any series of pings is still under way when its test waits for it.
 const PINGS_END: Duration = Duration::from_hours(2);
 
@@ -79,6 +82,18 @@ impl Pinging {
     /// Fails when the last ping has been sent already.
     pub fn ensure_running(&mut self) -> Result<()> {
         self.program.ensure_running()
+    }
+
+    /// Waits for the end, and says how many were answered.
+    pub async fn answered(mut self) -> Result<u32> {
+        self.program.wait(PINGS_END).await?;
+        let report = self.program.output()?;
+        let count = report
+            .split_once(" received")
+            .and_then(|(before, _)| before.rsplit(' ').next());
+        count
+            .and_then(|count| count.parse().ok())
+            .with_context(|| format!("ping says: {}", report.trim_end()))
     }
 
     /// Waits for the end, and fails when a single one was lost.
@@ -258,6 +273,45 @@ impl Client {
             here.ip(&["route", "add", range, "dev", "wg0"])?;
         }
         Ok(())
+    }
+
+    /// Sends everything into the tunnel, the gateway's own outer address too, as a configuration with `0.0.0.0/0` does:
+    /// what WireGuard itself sends has a mark, and goes the way it went.
+    pub fn route_everything(&self) -> Result<()> {
+        let here = &self.namespace;
+        let gateway = here.run(&["wg", "show", "wg0", "peers"])?;
+        let peer = ["peer", gateway.trim(), "allowed-ips", "0.0.0.0/0,::/0"];
+        here.run(&[&["wg", "set", "wg0", "fwmark", FULL_TUNNEL][..], &peer].concat())?;
+        for family in ["-4", "-6"] {
+            here.ip(&[
+                family,
+                "route",
+                "add",
+                "default",
+                "dev",
+                "wg0",
+                "table",
+                FULL_TUNNEL,
+            ])?;
+            here.ip(&[
+                family,
+                "rule",
+                "add",
+                "not",
+                "fwmark",
+                FULL_TUNNEL,
+                "table",
+                FULL_TUNNEL,
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// The private key, base64: for a client that is no kernel's.
+    pub fn private_key(&self) -> Result<String> {
+        let file = self.folder.path().join("private");
+        let key = fs::read_to_string(file).context("failed to read a private key")?;
+        Ok(key.trim().to_owned())
     }
 
     /// Pings the gateway through the tunnel, once in each family, waiting at most `seconds` for each answer.

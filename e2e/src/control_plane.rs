@@ -187,6 +187,11 @@ impl ControlPlane {
         &self.address
     }
 
+    /// The port of the apiserver.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The audit log, where [`Options::audit_policy`] asked for one.
     pub fn audit_log(&self) -> PathBuf {
         self.folder().join("audit.log")

@@ -6,9 +6,16 @@
 //! Programs are run through `nsenter`: `ip netns exec` mounts another `/sys`, and the control groups below it are
 //! gone.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    fs::File,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// One network namespace, with its loopback up.
 #[derive(Debug)]
@@ -72,6 +79,16 @@ impl Namespace {
         run(self.command(program).args(arguments))
     }
 
+    /// Does something in a thread inside, and waits for it. Sockets that it gives back stay this namespace's.
+    pub fn within<T: Send>(&self, job: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let inside = || {
+            enter(&self.path())?;
+            job()
+        };
+        thread::scope(|scope| scope.spawn(inside).join())
+            .map_err(|_| anyhow!("a thread in {} panicked", self.name))?
+    }
+
     /// `ip` inside.
     pub fn ip(&self, arguments: &[&str]) -> Result<String> {
         run(self.command("ip").args(arguments))
@@ -94,6 +111,14 @@ impl Drop for Namespace {
         // The machine goes too; what is left of a namespace is no reason to fail.
         let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
     }
+}
+
+/// Moves the thread that calls this into a namespace, for the rest of its life: sockets that it opens from now on are that
+/// one's.
+pub fn enter(namespace: &Path) -> Result<()> {
+    let file = File::open(namespace).with_context(|| format!("failed to open {}", namespace.display()))?;
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+        .with_context(|| format!("failed to enter {}", namespace.display()))
 }
 
 /// Lays a wire between two namespaces; each end is a place and a link's name.

@@ -9,8 +9,9 @@
 //!  others ─▶ prerouting -300: WireGuard's port is not tracked; nobody else reaches the gateway's own address
 //!  tunnel ─▶ prerouting -300 ▶ from_tunnel: source, kind of packet, destination
 //!            prerouting -150: connections end sooner when idle · -110: DNS ▶ resolver
-//!            forward: no client to a client, connections only from clients, so many each, MSS
-//!            postrouting 90: the node's address for the tunnel's
+//!            forward: no client to a client, no service's address to a pod, connections only from clients, so many
+//!            each, MSS
+//!            postrouting 90: the node's address for the tunnel's, and no error to a client that comes from it
 //! ```
 
 use std::fmt::{self, Write};
@@ -200,6 +201,14 @@ impl Table<'_> {
         writeln!(to, "iif {number} oif {number} drop")?;
         writeln!(to, "oif {number} ct state != {{ established, related }} drop")?;
         writeln!(to, "iif {number} ct state invalid drop")?;
+        for family in families.iter().filter(|family| !family.pools.is_empty()) {
+            // A service's address may be one of the internet, and be led to a pod since the first chain.
+            let (ip, open, closed) = (family.ip, set(&family.opened()), set(&family.closed()));
+            writeln!(
+                to,
+                "iif {number} ct status dnat ct original {ip} daddr != {open} {ip} daddr {closed} drop"
+            )?;
+        }
         for family in families {
             if family.source == Source::Nothing {
                 writeln!(to, "iif {number} meta nfproto {} drop", family.nfproto)?;
@@ -258,6 +267,24 @@ impl Table<'_> {
                 Source::Own | Source::Nothing => {}
             }
         }
+        writeln!(to, "}}")?;
+        self.errors(to, families)
+    }
+
+    /// An error about a packet that had the node's address by then, such as that a host is not there, comes from that.
+    fn errors(&self, to: &mut String, families: &[Family; 2]) -> fmt::Result {
+        let number = self.ifindex;
+        writeln!(
+            to,
+            "chain errors {{ type filter hook postrouting priority 0; policy accept;"
+        )?;
+        for family in families.iter().filter(|family| !family.own.is_empty()) {
+            let (ip, own) = (family.ip, set(&family.own));
+            writeln!(
+                to,
+                "oif {number} meta l4proto {{ icmp, ipv6-icmp }} {ip} saddr != {own} fib saddr type local drop"
+            )?;
+        }
         writeln!(to, "}}")
     }
 
@@ -277,6 +304,23 @@ impl Table<'_> {
 }
 
 impl Family {
+    /// Where a client may ask although it is not the internet: whatever that leads to is meant.
+    fn opened(&self) -> Vec<IpNet> {
+        let ranges = &self.destinations;
+        let own: Vec<IpNet> = self.own.iter().copied().map(IpNet::from).collect();
+        joined(
+            &[&own[..], &ranges.named, &ranges.allowed].concat(),
+            self.ip == "ip",
+        )
+    }
+
+    /// What is not the internet.
+    fn closed(&self) -> Vec<IpNet> {
+        let ranges = &self.destinations;
+        let all = [&ranges.never[..], &self.pools, &ranges.cluster, &ranges.private].concat();
+        joined(&all, self.ip == "ip")
+    }
+
     /// A client's ping.
     fn echo(&self) -> &'static str {
         if self.ip == "ip" {

@@ -157,6 +157,37 @@ fn only_the_gateways_own_address_answers_and_names_only_when_asked() {
 }
 
 #[test]
+fn a_service_that_is_no_private_address_leads_to_no_pod() {
+    let egress = Egress {
+        allow: vec![net("10.96.0.10/32"), net("192.168.0.0/16")],
+        cluster: vec![net("10.96.0.0/12"), net("192.0.2.0/30")],
+        ..Egress::default()
+    };
+    let script = script(&BOTH, egress, ANY);
+    let forward = chain(&script, "forward");
+    let line = forward
+        .iter()
+        .find(|line| line.contains("ct status dnat") && line.contains(" ip daddr"))
+        .unwrap();
+    let (open, closed) = line.split_once(" } ip daddr").unwrap();
+    for named in ["10.64.0.1/32", "10.96.0.10/32", "192.168.0.0/16"] {
+        assert!(open.contains(named), "{line}");
+    }
+    for kept in ["10.0.0.0/8", "192.0.2.0/30", "169.254.0.0/16"] {
+        assert!(closed.contains(kept), "{line}");
+    }
+}
+
+#[test]
+fn no_error_to_a_client_comes_from_another_address_of_the_node() {
+    let script = script(&BOTH, Egress::default(), ANY);
+    let errors = chain(&script, "errors");
+    assert_eq!(errors.len(), 2);
+    assert!(errors[0].contains("ip saddr != { 10.64.0.1 } fib saddr type local drop"));
+    assert!(errors.iter().all(|line| line.starts_with("oif 7 meta l4proto")));
+}
+
+#[test]
 fn traffic_leaves_as_it_is_asked_to() {
     let of = |sources| {
         let script = script(&BOTH, Egress::default(), sources);

@@ -1,7 +1,8 @@
 //! The suite `system`: whole programs with a real apiserver and a real kernel. Each test has a machine of its own, so
 //! that none can leave anything to the next, and its clock travels without regard to others. Two run at a time.
 //!
-//! A test's output goes to a log in the target folder, and its end to the terminal when the test fails.
+//! A test's output goes to a log in the target folder, and its end to the terminal when the test fails. What tests have
+//! counted (lines that begin with `counted: `) is told when all are done.
 
 use std::{
     fs::{self, File},
@@ -9,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -32,8 +33,14 @@ const AT_A_TIME: usize = 2;
 /// How the names of tests begin that set the clock: where the machine's kernel is the host's, so is its clock.
 const SETS_CLOCK: [&str; 2] = ["clock::", "crowd::crowd_with_clock_steps"];
 
+/// How the names of tests begin whose subject is load, of which there is none where processor work takes no time.
+const IN_REAL_TIME: [&str; 1] = ["flood::"];
+
 /// What a test may need of the host in its long mode.
 const LONG_MEMORY: &str = "6G";
+
+/// How a line begins that tells what a test has counted; the first of a test stands behind its name.
+const COUNTED: &str = "counted: ";
 
 /// How large the tests' numbers are, and whose clock they go by.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,6 +58,7 @@ struct Plan {
     binary: Artifact,
     programs: Vec<(&'static str, PathBuf)>,
     logs: PathBuf,
+    counted: Mutex<Vec<String>>,
 }
 
 pub fn run(filter: &[String], real_time: bool) -> Result<Tally> {
@@ -76,6 +84,7 @@ impl Plan {
             programs,
             binary: artifact::test("system")?,
             logs: artifact::target()?.join("culvert-system"),
+            counted: Mutex::default(),
         })
     }
 
@@ -101,7 +110,14 @@ impl Plan {
                 });
             }
         });
+        for line in self.counted().drain(..) {
+            println!("{line}");
+        }
         sum.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Vec<String>> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The names of the tests to run.
@@ -182,7 +198,9 @@ impl Plan {
         let mut command = kernel::command(&self.binary);
         command.args(["--exact", name, "--nocapture", "--test-threads=1"]);
         let mut machine = kernel::machine()?
-            .time_travel(self.mode != Mode::RealTime)
+            .time_travel(
+                self.mode != Mode::RealTime && !IN_REAL_TIME.iter().any(|part| name.starts_with(part)),
+            )
             .within(self.bound()?)
             .share(&out)
             .env("CULVERT_OUT", &out);
@@ -196,7 +214,11 @@ impl Plan {
         let outcome = machine.run(&command, |line| {
             // A full disk must not turn a passed test into a failed one.
             let _ = log.write_all(line).and_then(|()| log.write_all(b"\n"));
-            tally.line(&String::from_utf8_lossy(line));
+            let text = String::from_utf8_lossy(line);
+            if let Some((_, counted)) = text.split_once(COUNTED) {
+                self.counted().push(counted.to_owned());
+            }
+            tally.line(&text);
         })?;
         if outcome.status >= 128 {
             bail!(
