@@ -51,6 +51,11 @@ impl Api {
     pub async fn start() -> Result<Self> {
         let plane = ControlPlane::start().await?;
         plane.define(&definitions()).await?;
+        Self::of(plane)
+    }
+
+    /// One that is there, and knows Culvert's kinds.
+    pub fn of(plane: ControlPlane) -> Result<Self> {
         Ok(Self {
             plane,
             folder: Scratch::new("culvert-operator-")?,

@@ -179,6 +179,17 @@ fn nothing_is_taken_off_while_an_object_cannot_be_read() {
 }
 
 #[test]
+fn an_operator_that_starts_says_what_the_one_before_it_said() {
+    let mut bed = bed();
+    put_node(&mut bed, "a", &["192.0.2.1/32"]);
+    bed.pass(1);
+    bed.settle();
+    bed.restart();
+    assert_eq!(bed.settle(), 0);
+    assert_eq!(said(&bed, "gw"), ["192.0.2.1/32"]);
+}
+
+#[test]
 fn an_own_pool_is_no_range_of_the_cluster() {
     let mut bed = bed();
     put_node(&mut bed, "a", &["10.64.0.0/30"]);
