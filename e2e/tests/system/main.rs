@@ -17,3 +17,4 @@ mod privacy;
 mod process;
 mod purge;
 mod scale;
+mod start;
