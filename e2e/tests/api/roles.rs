@@ -55,7 +55,7 @@ async fn audited() -> Result<Api> {
     plane
         .kubectl_text(&["apply", "-f", &example("roles.yaml")], None)
         .await?;
-    Api::of(plane)
+    Api::of(plane).await
 }
 
 /// The kubeconfig of an account, made by the example's script.
@@ -152,20 +152,6 @@ async fn uses_all(api: &Api, account: &str) -> Result<()> {
     Ok(())
 }
 
-async fn reason(api: &Api, name: &str) -> Result<String> {
-    let path = "-o=jsonpath={.status.conditions[?(@.type=='Ready')].reason}";
-    api.kubectl(&["get", "wgk", name, path], None).await
-}
-
-async fn is(api: &Api, name: &str, expected: &str) -> Result<()> {
-    wait::until(&format!("{name} to be {expected}"), SOON, || async {
-        let found = reason(api, name).await?;
-        ensure!(found == expected, "it is {found}");
-        Ok(Some(()))
-    })
-    .await
-}
-
 async fn patch(api: &Api, object: &str, patch: &Value) -> Result<()> {
     let patch = patch.to_string();
     let words = ["patch", object, "--type=merge", "-p", &patch];
@@ -183,7 +169,7 @@ async fn events(api: &Api) -> Result<()> {
         } else {
             "PoolNotFound"
         };
-        is(api, "astray", expected).await?;
+        api.says("wgk", "astray", "Ready", expected).await?;
     }
     api.kubectl(&["delete", "wgk/astray"], None).await.map(drop)
 }

@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::{CREATE, attempt, gateway::gateway, plane, refuses, takes};
+use super::{attempt, gateway::gateway, offer, plane, refuses, takes};
 
 const ALLOW: &str = "allow must hold ranges without host bits, for instance 10.20.0.0/16 or 10.20.0.9/32";
 const DENY: &str = "deny must hold ranges without host bits, for instance 203.0.113.0/24";
@@ -20,12 +20,11 @@ fn egress(field: &str, value: &Value) -> Value {
 
 /// A rule's refusal, word for word: at this field, with this message and no other.
 async fn refuses_at(path: &str, object: &Value, message: &str) -> Result<()> {
-    let plane = plane().await?;
-    let (taken, said) = attempt(plane, &plane.kubeconfig(), CREATE, object).await?;
+    let (taken, said) = offer(object).await?;
     ensure!(!taken, "{object} was taken");
-    // kubectl says which object, then where and what, and the value between the two.
+    // Which object, then where and what, and the value between the two.
     let (place, said_of_it) = said.split_once("is invalid: ").unwrap_or_default();
-    ensure!(place.contains("The WireGuardGateway \"edge\""), "{said}");
+    ensure!(place == "WireGuardGateway.culvert.dev \"edge\" ", "{said}");
     ensure!(
         said_of_it.starts_with(&format!("{path}: Invalid value: ")),
         "{said}"
