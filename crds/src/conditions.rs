@@ -98,7 +98,7 @@ reasons! {
     /// The pool, or the key's pool, overlaps an older one.
     OverlappingPool => "the pool's range overlaps that of an older pool, so its addresses would not be unique; make a pool with another range",
     /// The pool's range is one that the cluster uses itself.
-    ClusterRange => "the pool's range overlaps the cluster's own pod, service or node addresses; make a pool with another range",
+    ClusterRange => "the pool's range overlaps the cluster's own pod, service, node or apiserver addresses; make a pool with another range",
     /// The pool has come to exclude addresses that the key holds.
     ExcludedAddress => "the pool excludes this key's addresses by now; they stay until the key rotates: apply a new public key or raise spec.addressGeneration",
     /// The pool is being deleted, and keys hold its addresses.

@@ -19,6 +19,7 @@ pub struct Raw {
     pub metadata: Meta,
     spec: Option<Box<RawValue>>,
     status: Option<Box<RawValue>>,
+    endpoints: Option<Box<RawValue>>,
 }
 
 /// A page of a list.
@@ -78,6 +79,11 @@ impl Raw {
     /// The status as the kind's own type; what cannot be read is as good as none, and is written again.
     pub fn status<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(self.status.as_ref()?.get()).ok()
+    }
+
+    /// What an `EndpointSlice` has in place of a spec.
+    pub fn endpoints<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_str(self.endpoints.as_ref()?.get()).ok()
     }
 }
 

@@ -56,6 +56,16 @@ mod tests {
     }
 
     #[test]
+    fn flags_of_the_example_unit_are_the_agents() {
+        let unit = include_str!("../../examples/culvert-node-agent.service");
+        let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart="));
+        let words = line.unwrap().split_ascii_whitespace().chain(["--node-name=a"]);
+        let args = Args::try_parse_from(words).unwrap();
+        assert_eq!(args.state_dir, PathBuf::from("/var/lib/culvert"));
+        assert!(unit.contains("\nStateDirectory=culvert\n"));
+    }
+
+    #[test]
     fn nothing_is_served_unasked() {
         let args = Args::parse_from(["culvert-node-agent", "--node-name=a"]);
         assert_eq!(args.listen, None);

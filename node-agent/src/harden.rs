@@ -53,6 +53,13 @@ pub fn harden() -> Result<Vec<&'static str>, HardenError> {
     Ok(left)
 }
 
+/// Whether the process has the capability that programming WireGuard takes. Without it nothing works, and the kernel's
+/// refusals come late and one by one.
+pub fn may_program() -> bool {
+    // Where that cannot be read, the kernel will say.
+    capabilities(None).map_or(true, |sets| sets.effective.contains(NEEDED))
+}
+
 fn limit_cores() -> Result<(), HardenError> {
     let limit = Rlimit {
         current: Some(NO_CORE),

@@ -37,6 +37,7 @@ pub mod metrics;
 pub mod observed;
 pub mod plan;
 pub mod privacy;
+pub mod program;
 pub mod report;
 pub mod run;
 pub mod serve;

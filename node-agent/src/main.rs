@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
+use culvert_crds::gateway_node::Backend;
 use culvert_node_agent::args::Args;
 use culvert_node_agent::clock::Clocks;
 use culvert_node_agent::firewall::Nft;
 use culvert_node_agent::flows::Flows;
-use culvert_node_agent::harden::harden;
+use culvert_node_agent::harden::{harden, may_program};
 use culvert_node_agent::kernel::{Both, Kernel, Userspace};
 use culvert_node_agent::keystore::Keystore;
 use culvert_node_agent::metrics::Metrics;
 use culvert_node_agent::privacy::{self, Node};
+use culvert_node_agent::program;
 use culvert_node_agent::run::{Parts, look_through, run};
 use culvert_node_agent::serve::Agent;
 use culvert_startup::serve::{self, Health, State};
@@ -43,6 +45,11 @@ fn start() -> anyhow::Result<()> {
     if !left.is_empty() {
         tracing::warn!(?left, "unable to give up everything that the agent does not need");
     }
+    if !may_program() {
+        tracing::warn!(
+            "the agent lacks CAP_NET_ADMIN, so it can neither make an interface nor see one: run it as root, or give its unit or container this capability"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -57,6 +64,12 @@ async fn open(args: Args) -> anyhow::Result<()> {
     let kernel = Both::open(args.backend, programs, Nft::new(&args.nft)).context(
         "failed to reach WireGuard in the node's kernel; is the module loaded? try `modprobe wireguard`",
     )?;
+    if kernel.backend() == Backend::Userspace && !program::is_there(&args.wireguard_go) {
+        tracing::warn!(
+            program = %args.wireguard_go.display(),
+            "the node has no WireGuard in its kernel, or is told not to use it, and the program that takes its place is missing: install wireguard-go, say where it is with --wireguard-go, or load the kernel's module `wireguard`"
+        );
+    }
     serve(args, kernel, stop).await
 }
 
@@ -78,7 +91,7 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
     let node = Node::new(kernel.backend());
     let first = node.look();
     let (findings, privacy) = watch::channel(first.finding());
-    let _looking = tokio::spawn(privacy::run(node, first, findings));
+    let _looking = tokio::spawn(privacy::run(node, first, findings, Arc::clone(&metrics)));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         node = args.node_name,

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use culvert_crds::Reason;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -21,6 +22,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::plan::drift::Drift;
+use crate::privacy::Look;
 
 /// From one peer's arithmetic to a kernel that is in trouble, in seconds.
 const ACKNOWLEDGE_BUCKETS: [f64; 11] = [
@@ -78,6 +80,8 @@ pub struct Metrics {
     watch_failures: Family<ByWatched, Counter>,
     peers: Gauge,
     overdue: Gauge,
+    privacy_degraded: Family<ByCause, Gauge>,
+    privacy_unknown: Family<ByCause, Gauge>,
 }
 
 impl Metrics {
@@ -95,6 +99,8 @@ impl Metrics {
             watch_failures: Family::default(),
             peers: Gauge::default(),
             overdue: Gauge::default(),
+            privacy_degraded: Family::default(),
+            privacy_unknown: Family::default(),
         };
         for drift in Drift::ALL {
             drop(metrics.repaired.get_or_create(&ByDrift { drift }));
@@ -105,6 +111,7 @@ impl Metrics {
         for kind in Watched::ALL {
             drop(metrics.watch_failures.get_or_create(&ByWatched { kind }));
         }
+        metrics.privacy(Look::default());
         metrics.registered(version)
     }
 
@@ -161,6 +168,16 @@ impl Metrics {
             "culvert_agent_overdue_seconds",
             "How much longer than its window and ten seconds an endpoint was kept, at the last tick; 0 when none was",
             self.overdue.clone(),
+        );
+        to.register(
+            "culvert_agent_privacy_degraded",
+            "1 for what was found on the node that can write down where clients are",
+            self.privacy_degraded.clone(),
+        );
+        to.register(
+            "culvert_agent_privacy_unknown",
+            "1 for what could not be looked at",
+            self.privacy_unknown.clone(),
         );
         self
     }
@@ -222,6 +239,16 @@ impl Metrics {
         let told = longest.saturating_sub(GRACE).as_secs();
         self.overdue.set(i64::try_from(told).unwrap_or(i64::MAX));
     }
+
+    /// What the last look at the node has shown.
+    pub fn privacy(&self, look: Look) {
+        for (is_so, cause) in look.causes() {
+            let by = ByCause { cause: Cause(cause) };
+            let set = |of: &Family<ByCause, Gauge>, is: bool| of.get_or_create(&by).set(i64::from(is));
+            set(&self.privacy_degraded, is_so == Some(true));
+            set(&self.privacy_unknown, is_so.is_none());
+        }
+    }
 }
 
 /// A count that is told rounded down to tens, whatever the steps in which it grows.
@@ -263,6 +290,16 @@ impl EncodeLabelValue for Watched {
     }
 }
 
+/// What can write down where clients are, by the reason of `PrivacyDegraded`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Cause(Reason);
+
+impl EncodeLabelValue for Cause {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), fmt::Error> {
+        EncodeLabelValue::encode(&self.0.as_str(), encoder)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByDrift {
     drift: Drift,
@@ -276,6 +313,11 @@ struct ByCoherence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByWatched {
     kind: Watched,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCause {
+    cause: Cause,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

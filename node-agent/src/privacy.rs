@@ -10,12 +10,14 @@ mod tests;
 
 pub use node::Node;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_crds::Reason;
 use tokio::sync::watch;
 
 use crate::clock::sleep;
+use crate::metrics::Metrics;
 
 /// The time between two looks: twelve ticks.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -44,7 +46,8 @@ pub struct Look {
 }
 
 impl Look {
-    fn causes(self) -> [(Option<bool>, Reason); 3] {
+    /// Each cause, and whether it is so.
+    pub fn causes(self) -> [(Option<bool>, Reason); 3] {
         [
             (self.debug_messages, Reason::DebugMessages),
             (self.core_dumps, Reason::CoreDumps),
@@ -93,13 +96,15 @@ impl Look {
 }
 
 /// Looks once a minute, for ever; the newest finding is in `findings`. `first` is what was seen at the start.
-pub async fn run(node: Node, first: Look, findings: watch::Sender<Finding>) {
+pub async fn run(node: Node, first: Look, findings: watch::Sender<Finding>, metrics: Arc<Metrics>) {
     first.log(None);
+    metrics.privacy(first);
     let mut last = first;
     loop {
         sleep(PERIOD).await;
         let look = node.look();
         look.log(Some(&last));
+        metrics.privacy(look);
         last = look;
         let finding = look.finding();
         findings.send_if_modified(|old| std::mem::replace(old, finding) != finding);

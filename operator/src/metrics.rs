@@ -65,6 +65,7 @@ pub struct Metrics {
     keys_expiring: Family<ByExpiry, Gauge>,
     leading: Gauge,
     watch_failures: Family<ByKind, Counter>,
+    ranges_left_out: Gauge,
 }
 
 impl Metrics {
@@ -84,6 +85,7 @@ impl Metrics {
             keys_expiring: Family::default(),
             leading: Gauge::default(),
             watch_failures: Family::default(),
+            ranges_left_out: Gauge::default(),
         };
         for (step, result) in StepKind::ALL
             .iter()
@@ -137,6 +139,11 @@ impl Metrics {
             "culvert_operator_watch_failures",
             "Watches and lists that failed",
             self.watch_failures.clone(),
+        );
+        to.register(
+            "culvert_operator_cluster_ranges_left_out",
+            "Ranges of the cluster's own that no gateway's status has room for; clients may reach them unless a gateway denies them",
+            self.ranges_left_out.clone(),
         );
         to.register(
             "culvert_pool_addresses",
@@ -198,6 +205,11 @@ impl Metrics {
     /// Whether this replica allocates.
     pub fn set_leading(&self, leading: bool) {
         self.leading.set(i64::from(leading));
+    }
+
+    /// How many of the cluster's ranges gateways are not told of.
+    pub fn set_ranges_left_out(&self, number: usize) {
+        self.ranges_left_out.set(count(number));
     }
 
     /// Every pool there is; the series of those that are no more go.

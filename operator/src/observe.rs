@@ -6,11 +6,13 @@
 mod listen;
 mod parse;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use culvert_crds::{GatewayNode, IPPool, WireGuardGateway, WireGuardKey, WireGuardPeer};
 use culvert_follow::{Params, follow};
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::{Client, Resource};
 use tokio::sync::mpsc::Sender;
@@ -35,12 +37,35 @@ pub fn path(kind: Kind) -> String {
         Kind::GatewayNode => all::<GatewayNode>(),
         Kind::Node => all::<Node>(),
         Kind::ServiceRange => all::<ServiceCIDR>(),
+        Kind::Apiserver => EndpointSlice::url_path(&(), Some("default")),
     }
 }
 
-/// How a kind is followed. The log knows it by the operator's own name.
+/// What a kind is called in the API, and so in the log.
+pub fn name(kind: Kind) -> Cow<'static, str> {
+    fn of<K: Resource<DynamicType = ()>>() -> Cow<'static, str> {
+        K::kind(&())
+    }
+    match kind {
+        Kind::Key => of::<WireGuardKey>(),
+        Kind::Claim => of::<WireGuardPeer>(),
+        Kind::Pool => of::<IPPool>(),
+        Kind::Gateway => of::<WireGuardGateway>(),
+        Kind::GatewayNode => of::<GatewayNode>(),
+        Kind::Node => of::<Node>(),
+        Kind::ServiceRange => of::<ServiceCIDR>(),
+        Kind::Apiserver => of::<EndpointSlice>(),
+    }
+}
+
+/// How a kind is followed.
 fn params(kind: Kind) -> Params {
-    Params::new(format!("{kind:?}"), path(kind))
+    let mut params = Params::new(name(kind).into_owned(), path(kind));
+    if kind == Kind::Apiserver {
+        // Its name is what a role can be narrowed to; the other slices of that namespace are somebody's own.
+        params.fields = Some("metadata.name=kubernetes".to_owned());
+    }
+    params
 }
 
 /// Watches every kind until the receiver is gone, or the API's history has gone back. The tasks end only then.

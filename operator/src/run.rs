@@ -3,6 +3,7 @@
 //! One task owns the world; watches and steps speak to it over channels, so nothing is locked and a
 //! step never sees a world that changes under it. A clean end waits for the writes under way.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -85,6 +86,8 @@ struct Operator {
     unserved: HashMap<Uid, Duration>,
     /// When everything was last counted.
     counted: Duration,
+    /// How many of the cluster's ranges no gateway's status has room for.
+    left_out: usize,
 }
 
 /// What the loop is given.
@@ -158,6 +161,7 @@ impl Operator {
             attempts: HashMap::new(),
             unserved: HashMap::new(),
             counted: Duration::ZERO,
+            left_out: 0,
         }
     }
 
@@ -262,6 +266,14 @@ impl Operator {
             // Of the fleet what is still wanted has been tried again by now.
             self.world.has(target) && (object.is_none() || now.mono < tries.next + BEAT)
         });
+        let left_out = self.world.ranges_left_out();
+        self.metrics.set_ranges_left_out(left_out);
+        if std::mem::replace(&mut self.left_out, left_out) != left_out && left_out > 0 {
+            tracing::warn!(
+                left_out,
+                "the cluster has more ranges of its own than a gateway's status can hold: name those that clients must not reach in the gateways' spec.egress.deny, by ranges that cover them"
+            );
+        }
         self.promised.forget(|key| self.world.has(&Target::Key(*key)));
         self.world.forget_proofs(now.mono);
     }
@@ -410,7 +422,8 @@ impl Operator {
                 tries.count += 1;
                 let attempt = tries.count;
                 if !retry::is_expected(&failure) || attempt > 5 {
-                    tracing::warn!(kind = kind(&done.target), attempt, error = %failure, "unable to write, trying again");
+                    let kind = kind(&done.target, done.kind);
+                    tracing::warn!(%kind, attempt, error = %failure, "unable to write, trying again");
                 }
                 let delay = retry::delay(&failure, attempt).mul_f64(self.chance.random_range(0.8..1.2));
                 tries.next = now + failure.after() + delay;
@@ -438,12 +451,13 @@ fn fleet_object(target: &Target, step: &Step) -> Option<(StepKind, String)> {
     Some((StepKind::from(step), name.clone()))
 }
 
-/// The kind of a target: its name could be an address.
-fn kind(target: &Target) -> &'static str {
-    match target {
-        Target::Key(_) => "key",
-        Target::Claim(_) => "claim",
-        Target::Pool(_) => "pool",
-        Target::Fleet => "fleet",
-    }
+/// The kind of what a step writes to: its name could be an address.
+fn kind(target: &Target, step: StepKind) -> Cow<'static, str> {
+    observe::name(match target {
+        Target::Key(_) => Kind::Key,
+        Target::Claim(_) => Kind::Claim,
+        Target::Pool(_) => Kind::Pool,
+        Target::Fleet if step == StepKind::PublishGateway => Kind::Gateway,
+        Target::Fleet => Kind::GatewayNode,
+    })
 }

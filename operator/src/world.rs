@@ -11,6 +11,7 @@
 mod addresses;
 mod carriers;
 mod claims;
+mod cluster;
 mod figures;
 mod fleet;
 pub mod free;
@@ -37,6 +38,7 @@ pub use addresses::Addresses;
 use carriers::Carriers;
 use claims::ClaimRecord;
 pub use claims::{Claim, ClaimView, Share};
+use cluster::ClusterRanges;
 pub use figures::Figures;
 pub use fleet::{Gateway, GatewayNode, Node, Report, SERVING_LEASE};
 use hashbrown::HashTable;
@@ -76,11 +78,13 @@ pub enum Kind {
     Node,
     /// `ServiceCIDR`.
     ServiceRange,
+    /// The `EndpointSlice` with the apiservers' addresses.
+    Apiserver,
 }
 
 impl Kind {
     /// Every kind that must be listed before the first plan.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Key,
         Self::Claim,
         Self::Pool,
@@ -88,6 +92,7 @@ impl Kind {
         Self::GatewayNode,
         Self::Node,
         Self::ServiceRange,
+        Self::Apiserver,
     ];
 }
 
@@ -115,8 +120,8 @@ pub enum Change {
     GatewayNode(Box<GatewayNode>),
     /// A node as it is now.
     Node(Box<Node>),
-    /// A range of service addresses as it is now.
-    ServiceRange(Uid, Vec<IpNet>),
+    /// The cluster's own ranges in an object of this kind, services' or apiservers', as they are now.
+    Ranges(Kind, Uid, Vec<IpNet>),
     /// A live list of a namespace's keys, asked for at this time.
     LiveKeys(Box<Proof>),
     /// The API's history has gone back: nothing that is known counts any more. The world cannot take this in; whoever has
@@ -177,7 +182,9 @@ pub struct World {
     serving: HashSet<String>,
     /// When the first of them may cease to.
     serving_until: Duration,
-    service_ranges: HashMap<Uid, Vec<IpNet>>,
+    /// Of services and apiservers; nodes have theirs with them.
+    ranges: HashMap<Uid, (Kind, Vec<IpNet>)>,
+    cluster: ClusterRanges,
 
     complete: [bool; Kind::ALL.len()],
     listing: HashMap<Kind, Listing, Quick>,
@@ -331,13 +338,13 @@ impl World {
             }
             Change::Node(node) => {
                 let uid = node.uid;
-                self.apply_node(&node);
+                self.apply_node(&node, now);
                 self.listed(Kind::Node, &uid);
             }
-            Change::ServiceRange(uid, ranges) => {
-                self.service_ranges.insert(uid, ranges);
-                self.judge_ranges();
-                self.listed(Kind::ServiceRange, &uid);
+            Change::Ranges(kind, uid, ranges) => {
+                self.ranges.insert(uid, (kind, ranges));
+                self.ranges_changed(now);
+                self.listed(kind, &uid);
             }
             Change::LiveKeys(proof) => self.apply_proof(*proof, now),
             Change::Rewound => {}
@@ -406,6 +413,7 @@ impl World {
         }
         let first = !std::mem::replace(&mut self.complete[kind as usize], true);
         if first && self.is_complete() {
+            self.settle_ranges();
             self.touch_everything();
         }
     }
@@ -469,7 +477,10 @@ impl World {
             Kind::Gateway => self.gateways.values().map(|gateway| gateway.uid).collect(),
             Kind::GatewayNode => self.gateway_nodes.values().map(|node| node.uid).collect(),
             Kind::Node => self.nodes.values().map(|node| node.uid).collect(),
-            Kind::ServiceRange => self.service_ranges.keys().copied().collect(),
+            Kind::ServiceRange | Kind::Apiserver => {
+                let of_kind = self.ranges.iter().filter(|(_, (of, _))| *of == kind);
+                of_kind.map(|(uid, _)| *uid).collect()
+            }
         };
         let unreadable = self.unreadable.get(&kind).into_iter().flatten().copied();
         let all = readable.into_iter().chain(unreadable);
@@ -498,10 +509,10 @@ impl World {
             Kind::Pool => self.remove_pool(uid),
             Kind::Gateway => self.remove_gateway(uid, now),
             Kind::GatewayNode => self.remove_gateway_node(uid, now),
-            Kind::Node => self.remove_node(uid),
-            Kind::ServiceRange => {
-                self.service_ranges.remove(uid);
-                self.judge_ranges();
+            Kind::Node => self.remove_node(uid, now),
+            Kind::ServiceRange | Kind::Apiserver => {
+                self.ranges.remove(uid);
+                self.ranges_changed(now);
             }
         }
     }
@@ -593,6 +604,9 @@ impl World {
 
     /// Moves the targets whose time has come to those that are due.
     pub fn wake(&mut self, now: Duration) {
+        if self.cluster.settle_at.is_some_and(|at| at <= now) {
+            self.settle_ranges();
+        }
         while let Some(target) = self.queue.wake(now) {
             self.touch(target);
         }
@@ -600,7 +614,10 @@ impl World {
 
     /// When the next timer is due.
     pub fn next_timer(&self) -> Option<Duration> {
-        self.queue.next_timer()
+        [self.queue.next_timer(), self.cluster.settle_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Notes that a step on this target is under way: it is not planned again before [`World::finish`].

@@ -71,7 +71,11 @@ fn public_key(n: u32) -> Result<PublicKey> {
 impl Site {
     /// Makes it, with the peers 0 to `count`.
     pub async fn start(count: u32) -> Result<Self> {
-        let api = Api::start().await?;
+        Self::at(Api::start().await?, count).await
+    }
+
+    /// The same on a control plane that is there.
+    pub async fn at(api: Api, count: u32) -> Result<Self> {
         for file in ["pool.yaml", "gateway.yaml"] {
             api.kubectl(&["apply", "-f", &format!("{}/{file}", examples())], None)
                 .await?;
@@ -185,7 +189,12 @@ pub struct Agent {
 impl Agent {
     /// Starts one, and waits until it serves the peers 0 to `count`, each with a session.
     pub async fn start(site: &Site, count: u32) -> Result<Self> {
-        let proxy = FaultProxy::start(site.api.plane.client().await?, &["leases"]).await?;
+        Self::start_as(site.api.plane.client().await?, count).await
+    }
+
+    /// The same with the rights of this client.
+    pub async fn start_as(own: Client, count: u32) -> Result<Self> {
+        let proxy = FaultProxy::start(own, &["leases"]).await?;
         let client = kubeconfig::client(&proxy.kubeconfig()).await?;
         let folder = Scratch::new("culvert-agent-")?;
         let kernel = Fake::default();

@@ -98,15 +98,7 @@ async fn claim_of_a_squatted_public_key_stays_with_who_had_it() -> Result<()> {
     api.apply(&key("owner", &public_key(1))).await?;
     let owner = api.addressed("owner").await?;
     api.apply(&key("squatter", &public_key(1))).await?;
-    wait::until("the refusal", SOON, || async {
-        let reason = "-o=jsonpath={.status.conditions[?(@.type=='Accepted')].reason}";
-        Ok((api
-            .kubectl(&["get", "wireguardkey/squatter", reason], None)
-            .await?
-            == "DuplicateKey")
-            .then_some(()))
-    })
-    .await?;
+    api.says("wgk", "squatter", "Accepted", "DuplicateKey").await?;
     let said = api
         .kubectl(&["get", "wireguardkey/squatter", "-o=json"], None)
         .await?;
@@ -128,14 +120,7 @@ async fn claim_holds_a_pool_until_it_is_gone() -> Result<()> {
         .await?;
     // What is new gets nothing from a pool on its way out, and what there is stays.
     api.apply(&key("phone", &public_key(2))).await?;
-    wait::until("the refusal", SOON, || async {
-        let reason = "-o=jsonpath={.status.conditions[?(@.type=='Accepted')].reason}";
-        Ok(
-            (api.kubectl(&["get", "wireguardkey/phone", reason], None).await? == "PoolNotFound")
-                .then_some(()),
-        )
-    })
-    .await?;
+    api.says("wgk", "phone", "Accepted", "PoolNotFound").await?;
     ensure!(api.list("ippools").await?.len() == 1);
     api.kubectl(&["delete", "wireguardkeys", "--all"], None).await?;
     wait::until("the pool to go", SOON, || async {

@@ -1,11 +1,12 @@
 //! What the tests of this suite share: definitions, an operator, and objects to give it.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use culvert_e2e::{
     ControlPlane, Program, Scratch,
     bed::{definitions, example},
     process, wait,
 };
+use kube::Client;
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
 
@@ -40,9 +41,26 @@ pub fn quick_pool() -> Value {
     })
 }
 
+/// What tests list, by its plural or Culvert's short name, and where it is in the API.
+const KINDS: [(&[&str], &str); 8] = [
+    (&["wireguardkeys", "wgk"], "culvert.dev/v1alpha1/wireguardkeys"),
+    (&["wireguardpeers", "wgp"], "culvert.dev/v1alpha1/wireguardpeers"),
+    (&["ippools", "wgpool"], "culvert.dev/v1alpha1/ippools"),
+    (
+        &["wireguardgateways", "wgw"],
+        "culvert.dev/v1alpha1/wireguardgateways",
+    ),
+    (&["gatewaynodes", "wgn"], "culvert.dev/v1alpha1/gatewaynodes"),
+    (&["events.events.k8s.io"], "events.k8s.io/v1/events"),
+    (&["clusterroles"], "rbac.authorization.k8s.io/v1/clusterroles"),
+    (&["roles"], "rbac.authorization.k8s.io/v1/roles"),
+];
+
 /// A control plane that knows Culvert's kinds.
 pub struct Api {
     pub plane: ControlPlane,
+    /// For what tests read again and again: each kubectl costs a slow machine half a second.
+    client: Client,
     folder: Scratch,
 }
 
@@ -51,7 +69,13 @@ impl Api {
     pub async fn start() -> Result<Self> {
         let plane = ControlPlane::start().await?;
         plane.define(&definitions()).await?;
+        Self::of(plane).await
+    }
+
+    /// One that is there, and knows Culvert's kinds.
+    pub async fn of(plane: ControlPlane) -> Result<Self> {
         Ok(Self {
+            client: plane.client().await?,
             plane,
             folder: Scratch::new("culvert-operator-")?,
         })
@@ -86,9 +110,37 @@ impl Api {
 
     /// Objects of a kind in all namespaces.
     pub async fn list(&self, kind: &str) -> Result<Vec<Value>> {
-        let text = self.kubectl(&["get", kind, "-A", "-o=json"], None).await?;
-        let list: Value = serde_json::from_str(&text)?;
+        let found = KINDS.iter().find(|(names, _)| names.contains(&kind));
+        let (_, path) = found.with_context(|| format!("{kind} is in no table of these tests"))?;
+        // What has just been defined is "(re)initializing" for a moment, and kubectl, too, would ask again.
+        let list = wait::until(&format!("the list of {kind}"), SOON, || async {
+            let request = http::Request::get(format!("/apis/{path}")).body(Vec::new())?;
+            Ok(Some(self.client.request::<Value>(request).await?))
+        })
+        .await?;
         Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// The reason of an object's condition; nothing where it has no such condition.
+    pub async fn reason(&self, kind: &str, name: &str, condition: &str) -> Result<String> {
+        let all = self.list(kind).await?;
+        let object = all.iter().find(|object| object["metadata"]["name"] == name);
+        let object = object.with_context(|| format!("there is no {name}"))?;
+        let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+        let found = conditions.find(|found| found["type"] == condition);
+        let reason = found.and_then(|found| found["reason"].as_str());
+        Ok(reason.unwrap_or_default().to_owned())
+    }
+
+    /// Waits until an object's condition has this reason.
+    pub async fn says(&self, kind: &str, name: &str, condition: &str, expected: &str) -> Result<()> {
+        let what = format!("{name} to be {expected}");
+        wait::until(&what, SOON * 2, || async {
+            let found = self.reason(kind, name, condition).await?;
+            ensure!(found == expected, "it is {found}");
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// Waits until a key shows addresses, and gives the key.

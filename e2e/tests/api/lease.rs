@@ -220,6 +220,7 @@ async fn lease_that_may_not_be_touched_is_said_and_taken_once_it_may() -> Result
         json!({ "apiGroups": ["culvert.dev"], "resources": ["*"], "verbs": ["*"] }),
         json!({ "apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"] }),
         json!({ "apiGroups": ["networking.k8s.io"], "resources": ["servicecidrs"], "verbs": ["get", "list", "watch"] }),
+        json!({ "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"] }),
         json!({ "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }),
     ];
     grant(&api, "all-but-leases", &rest).await?;

@@ -29,11 +29,6 @@ fn merge(into: &mut Value, more: &Value) {
     }
 }
 
-async fn reason(api: &Api, name: &str) -> Result<String> {
-    let path = "-o=jsonpath={.status.conditions[?(@.type=='Ready')].reason}";
-    api.kubectl(&["get", "wgk", name, path], None).await
-}
-
 /// A gateway whose one node reports as an agent would: its own public key, and a watermark.
 async fn gateway(api: &Api, own: &str) -> Result<()> {
     api.apply(&json!({
@@ -188,31 +183,11 @@ async fn states_of_a_key_read_well() -> Result<()> {
         }
     }
     api.addressed("laptop").await?;
-    wait::until("the peer to be pending", SOON, || async {
-        Ok((reason(&api, "laptop").await? == "Pending").then_some(()))
-    })
-    .await?;
+    api.says("wgk", "laptop", "Ready", "Pending").await?;
     report(&api, &gateway_key, newest(&api).await?).await?;
-    wait::until(
-        "the guest to be warned",
-        std::time::Duration::from_mins(2),
-        || async {
-            let path = "-o=jsonpath={.status.conditions[?(@.type=='Expiring')].reason}";
-            Ok((api.kubectl(&["get", "wgk", "guest", path], None).await? == "ExpiresSoon").then_some(()))
-        },
-    )
-    .await?;
+    api.says("wgk", "guest", "Expiring", "ExpiresSoon").await?;
     for (name, _, expected) in &states {
-        wait::until(
-            &format!("{name} to be {expected}"),
-            std::time::Duration::from_mins(2),
-            || async {
-                let found = reason(&api, name).await?;
-                ensure!(found == *expected, "it is {found}");
-                Ok(Some(()))
-            },
-        )
-        .await?;
+        api.says("wgk", name, "Ready", expected).await?;
     }
     println!("{}", api.kubectl(&["get", "wgk,wgpool,wgw,wgn"], None).await?);
     for (name, _, expected) in &states {
@@ -237,7 +212,7 @@ async fn states_of_a_key_read_well() -> Result<()> {
             "{name} is well, and people hear {told}"
         );
     }
-    ensure!(reason(&api, "laptop").await? == "Ready");
+    ensure!(api.reason("wgk", "laptop", "Ready").await? == "Ready");
     no_event_tells_of_a_client(&api).await
 }
 
@@ -263,25 +238,13 @@ async fn no_event_tells_of_a_client(api: &Api) -> Result<()> {
 async fn states_of_pools_say_why_they_give_nothing() -> Result<()> {
     let api = Api::start().await?;
     let _operator = api.operator(&api.plane.kubeconfig())?;
-    let ready = |name: &'static str| {
-        let api = &api;
-        async move {
-            let path = "-o=jsonpath={.status.conditions[?(@.type=='Ready')].reason}";
-            api.kubectl(&["get", "wgpool", name, path], None).await
-        }
-    };
     api.apply(&pool("default", "10.64.0.0/30", &json!({ "cooldown": "0s" })))
         .await?;
     api.apply(&pool("services", "10.96.0.0/12", &json!({}))).await?;
     api.apply(&key("laptop", &public_key(1))).await?;
     api.addressed("laptop").await?;
     for (name, expected) in [("default", "PoolExhausted"), ("services", "ClusterRange")] {
-        wait::until(expected, SOON, || async {
-            let found = ready(name).await?;
-            ensure!(found == expected, "it is {found}");
-            Ok(Some(()))
-        })
-        .await?;
+        api.says("wgpool", name, "Ready", expected).await?;
     }
     api.kubectl(&["delete", "wgpool/default", "--wait=false"], None)
         .await?;
@@ -292,7 +255,8 @@ async fn states_of_pools_say_why_they_give_nothing() -> Result<()> {
             .find(|pool| pool["metadata"]["name"] == "default")
             .context("it is gone")?;
         ensure!(pool["status"]["allocated"] == 1, "{}", pool["status"]);
-        Ok((ready("default").await? == "PoolInUse").then_some(()))
+        let ready = api.reason("wgpool", "default", "Ready").await?;
+        Ok((ready == "PoolInUse").then_some(()))
     })
     .await?;
     println!("{}", api.kubectl(&["describe", "wgpool"], None).await?);

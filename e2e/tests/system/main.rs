@@ -20,3 +20,4 @@ mod privacy;
 mod process;
 mod purge;
 mod scale;
+mod start;

@@ -68,6 +68,10 @@ fn the_number_of_series_is_the_same_whatever_happens() {
         busy.overdue(Duration::from_secs(100));
         Drift::ALL.into_iter().for_each(|drift| busy.repaired(drift));
         Watched::ALL.into_iter().for_each(|kind| busy.watch_failed(kind));
+        busy.privacy(Look {
+            core_dumps: Some(true),
+            ..Look::default()
+        });
     }
     assert_eq!(series(&quiet), series(&busy));
 }
@@ -85,4 +89,48 @@ fn drift_is_counted_by_its_kind() {
     };
     assert_eq!(of("peer_missing"), "2");
     assert_eq!(of("peer_surplus"), "0");
+}
+
+#[test]
+fn what_degrades_privacy_is_told_by_its_cause() {
+    let metrics = Metrics::new("1.2.3");
+    let of = |series: &str, cause: Reason| {
+        let cause = cause.as_str();
+        value(
+            &metrics,
+            &format!("culvert_agent_privacy_{series}{{cause=\"{cause}\"}}"),
+        )
+    };
+    let told = || {
+        Look::default()
+            .causes()
+            .map(|(_, cause)| (cause, of("degraded", cause), of("unknown", cause)))
+    };
+    // Before the first look nothing is known, which is not fine.
+    assert!(
+        told()
+            .iter()
+            .all(|(_, found, unknown)| found == "0" && unknown == "1")
+    );
+    let look = Look {
+        debug_messages: Some(false),
+        core_dumps: Some(true),
+        ..Look::default()
+    };
+    for again in [false, true] {
+        metrics.privacy(look);
+        for (cause, found, unknown) in told() {
+            let expected = match cause {
+                Reason::DebugMessages => ("0", "0"),
+                Reason::CoreDumps => ("1", "0"),
+                _ => ("0", "1"),
+            };
+            assert_eq!((found.as_str(), unknown.as_str()), expected, "{cause:?} {again}");
+        }
+    }
+    metrics.privacy(Look {
+        core_dumps: Some(false),
+        ..look
+    });
+    assert_eq!(of("degraded", Reason::CoreDumps), "0");
 }

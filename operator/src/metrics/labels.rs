@@ -196,6 +196,8 @@ values! {
         Node => "node",
         /// `ServiceCIDR`.
         ServiceRange => "service_range",
+        /// The `EndpointSlice` of the apiservers.
+        Apiserver => "apiserver",
     }
 }
 
@@ -209,6 +211,7 @@ impl From<Kind> for WatchKind {
             Kind::GatewayNode => Self::GatewayNode,
             Kind::Node => Self::Node,
             Kind::ServiceRange => Self::ServiceRange,
+            Kind::Apiserver => Self::Apiserver,
         }
     }
 }

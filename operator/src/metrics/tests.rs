@@ -16,6 +16,7 @@ fn told(metrics: &Metrics, keys: usize, pools: &[&str]) {
     metrics.count_watch_failure(Kind::Claim);
     metrics.set_queue(keys, 1);
     metrics.set_leading(true);
+    metrics.set_ranges_left_out(keys);
     metrics.set_oldest_unapplied(Duration::from_millis(1500));
     metrics.set_keys(&BTreeMap::from([(Reason::Ready, keys)]));
     metrics.set_keys_expiring(&BTreeMap::from([(Expires::Never, keys)]));
@@ -64,12 +65,13 @@ fn number_of_series_does_not_depend_on_the_number_of_keys() {
         ("culvert_operator_allocation_seconds_bucket", 14),
         ("culvert_operator_allocation_seconds_count", 1),
         ("culvert_operator_allocation_seconds_sum", 1),
+        ("culvert_operator_cluster_ranges_left_out", 1),
         ("culvert_operator_leading", 1),
         ("culvert_operator_oldest_unapplied_seconds", 1),
         ("culvert_operator_queue_depth", 1),
         ("culvert_operator_steps_total", 13 * 7),
         ("culvert_operator_steps_under_way", 1),
-        ("culvert_operator_watch_failures_total", 7),
+        ("culvert_operator_watch_failures_total", 8),
         ("culvert_pool_addresses", 2),
         ("culvert_pool_gateways", 2),
     ];
@@ -116,6 +118,7 @@ fn values_are_those_that_were_set() {
         "culvert_operator_queue_depth 3",
         "culvert_operator_steps_under_way 1",
         "culvert_operator_leading 1",
+        "culvert_operator_cluster_ranges_left_out 3",
         "culvert_operator_oldest_unapplied_seconds 1.5",
         "culvert_operator_allocation_seconds_count 3",
         r#"culvert_operator_allocation_seconds_bucket{le="0.005"} 3"#,

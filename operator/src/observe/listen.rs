@@ -42,7 +42,8 @@ impl Listener for Changes {
     async fn now_is(&mut self, object: &Raw) -> Told {
         let change = parse::change(self.kind, object).or_else(|| {
             let uid = object.metadata.uid?;
-            tracing::warn!(kind = ?self.kind, %uid, "object cannot be read; what depends on it stays as it is");
+            let kind = super::name(self.kind);
+            tracing::warn!(%kind, %uid, "object cannot be read; what depends on it stays as it is");
             Some(Change::Unreadable(self.kind, uid))
         });
         match change {

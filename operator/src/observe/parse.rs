@@ -15,6 +15,7 @@ use culvert_follow::Raw;
 use culvert_wireguard::PublicKey;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus};
+use k8s_openapi::api::discovery::v1::Endpoint;
 use k8s_openapi::api::networking::v1::ServiceCIDRSpec;
 
 use crate::world::status::{KeyStatus, seconds};
@@ -37,8 +38,15 @@ pub fn change(kind: Kind, raw: &Raw) -> Option<Change> {
         Kind::Node => Change::Node(Box::new(node(uid, raw))),
         Kind::ServiceRange => {
             let spec: ServiceCIDRSpec = raw.spec()?;
-            let ranges = spec.cidrs.iter().flatten();
-            Change::ServiceRange(uid, ranges.filter_map(|range| range.parse().ok()).collect())
+            let ranges = spec.cidrs.iter().flatten().map(|range| range.parse().ok());
+            Change::Ranges(kind, uid, ranges.collect::<Option<_>>()?)
+        }
+        Kind::Apiserver => {
+            let endpoints: Vec<Endpoint> = raw.endpoints()?;
+            // Also one that is not ready: it is there.
+            let addresses = endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+            let ranges = addresses.map(|address| address.parse::<IpAddr>().ok().map(IpNet::from));
+            Change::Ranges(kind, uid, ranges.collect::<Option<_>>()?)
         }
     })
 }
@@ -213,5 +221,73 @@ fn node(uid: Uid, raw: &Raw) -> Node {
         external_address: address("ExternalIP"),
         internal_address: address("InternalIP"),
         ranges,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn raw(mut object: Value) -> Raw {
+        object["metadata"] = json!({
+            "name": "it", "uid": "6f8c3b1e-52a7-4d0e-9f6d-0f1f0a1b2c3d", "resourceVersion": "7",
+        });
+        serde_json::from_str(&object.to_string()).unwrap()
+    }
+
+    fn ranges(kind: Kind, object: Value) -> Option<Vec<String>> {
+        let ranges = match change(kind, &raw(object))? {
+            Change::Ranges(of, _, ranges) if of == kind => ranges,
+            Change::Node(node) => node.ranges,
+            odd => panic!("{odd:?}"),
+        };
+        Some(ranges.iter().map(IpNet::to_string).collect())
+    }
+
+    #[test]
+    fn ranges_of_the_cluster_are_read_from_each_kind_that_has_some() {
+        let services = json!({ "spec": { "cidrs": ["10.96.0.0/16", "fd00:96::/108"] } });
+        assert_eq!(
+            ranges(Kind::ServiceRange, services).unwrap(),
+            ["10.96.0.0/16", "fd00:96::/108"]
+        );
+        let apiservers = json!({ "addressType": "IPv4", "endpoints": [
+            { "addresses": ["203.0.113.6"], "conditions": { "ready": true } },
+            { "addresses": ["203.0.113.7"], "conditions": { "ready": false } },
+        ] });
+        assert_eq!(
+            ranges(Kind::Apiserver, apiservers).unwrap(),
+            ["203.0.113.6/32", "203.0.113.7/32"]
+        );
+        let node = json!({
+            "spec": { "podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24", "fd00:1::/64"] },
+            "status": { "addresses": [
+                { "type": "InternalIP", "address": "192.0.2.1" },
+                { "type": "ExternalIP", "address": "2001:db8::1" },
+                { "type": "Hostname", "address": "it" },
+            ] },
+        });
+        assert_eq!(
+            ranges(Kind::Node, node).unwrap(),
+            ["10.244.1.0/24", "fd00:1::/64", "192.0.2.1/32", "2001:db8::1/128"]
+        );
+    }
+
+    #[test]
+    fn an_object_with_a_range_that_cannot_be_read_is_unreadable() {
+        for cidr in ["10.96.0.0", "10.96.0.0/33", ""] {
+            let services = json!({ "spec": { "cidrs": ["10.97.0.0/16", cidr] } });
+            assert_eq!(ranges(Kind::ServiceRange, services), None, "{cidr}");
+        }
+        assert_eq!(ranges(Kind::ServiceRange, json!({})), None);
+        let odd = json!({ "endpoints": [{ "addresses": ["apiserver.example.com"] }] });
+        assert_eq!(ranges(Kind::Apiserver, odd), None);
+        assert_eq!(ranges(Kind::Apiserver, json!({ "addressType": "IPv4" })), None);
+        // Nobody is there, which is something else.
+        assert_eq!(
+            ranges(Kind::Apiserver, json!({ "endpoints": [] })),
+            Some(Vec::new())
+        );
     }
 }

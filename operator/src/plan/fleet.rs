@@ -166,7 +166,7 @@ fn publish(world: &World, gateway: &Gateway, conflicts: bool, now: Now, plan: &m
     let status = WireGuardGatewayStatus {
         observed_generation: generation,
         nodes: Some(format!("{serving}/{all}")),
-        cluster_ranges: Vec::new(),
+        cluster_ranges: world.cluster_ranges(&gateway.status.cluster_ranges),
         conditions: vec![
             condition(
                 ConditionType::Accepted,

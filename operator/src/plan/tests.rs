@@ -4,6 +4,7 @@ mod allocate;
 mod fleet;
 mod history;
 mod publish;
+mod ranges;
 mod release;
 mod verdict;
 

@@ -336,19 +336,19 @@ impl World {
         }
     }
 
-    pub(super) fn apply_node(&mut self, node: &Node) {
+    pub(super) fn apply_node(&mut self, node: &Node, now: Duration) {
         // A node's own heartbeat changes its version many times a minute and nothing here.
         if self.nodes.get(&node.name) == Some(node) {
             return;
         }
         let before = self.nodes.insert(node.name.clone(), node.clone());
         if before.is_none_or(|before| before.ranges != node.ranges) {
-            self.judge_ranges();
+            self.ranges_changed(now);
         }
         self.touch(Target::Fleet);
     }
 
-    pub(super) fn remove_node(&mut self, uid: &Uid) {
+    pub(super) fn remove_node(&mut self, uid: &Uid, now: Duration) {
         let Some(name) = self
             .nodes
             .values()
@@ -358,7 +358,7 @@ impl World {
             return;
         };
         self.nodes.remove(&name);
-        self.judge_ranges();
+        self.ranges_changed(now);
         self.touch(Target::Fleet);
     }
 

@@ -12,13 +12,7 @@ fn overlap(one: &IpNet, other: &IpNet) -> bool {
 impl World {
     /// Judges every pool again. The oldest of those that overlap is the one that may be used.
     pub(super) fn judge_ranges(&mut self) {
-        let cluster: Vec<IpNet> = self
-            .nodes
-            .values()
-            .flat_map(|node| &node.ranges)
-            .chain(self.service_ranges.values().flatten())
-            .copied()
-            .collect();
+        let cluster: Vec<IpNet> = self.own_ranges().collect();
         let mut order: Vec<_> = self
             .pools
             .values()

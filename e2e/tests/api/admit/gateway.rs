@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{refuses, takes};
 
 /// A gateway with one field set.
-fn gateway(field: &str, value: &Value) -> Value {
+pub(super) fn gateway(field: &str, value: &Value) -> Value {
     let mut spec = json!({ "poolRefs": [{ "name": "default" }] });
     spec[field] = value.clone();
     json!({ "apiVersion": "culvert.dev/v1alpha1", "kind": "WireGuardGateway", "metadata": { "name": "edge" }, "spec": spec })

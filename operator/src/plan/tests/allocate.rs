@@ -179,30 +179,27 @@ fn of_pools_that_overlap_the_oldest_is_used() {
 
 #[test]
 fn a_range_that_the_cluster_uses_itself_is_not_given_to_keys() {
+    let from = |kind, taken: &str| {
+        let ranges = vec![taken.parse().unwrap()];
+        match kind {
+            Kind::Node => Change::Node(Box::new(Node { ranges, ..node("a") })),
+            _ => Change::Ranges(kind, uid("a"), ranges),
+        }
+    };
     for taken in ["10.64.3.0/24", "10.0.0.0/8", "10.64.9.9/32"] {
-        let mut bed = Bed::new("10.64.0.0/16");
-        bed.put_key(key("laptop", 1));
-        bed.settle();
-        bed.world.apply(
-            Change::ServiceRange(uid("services"), vec![taken.parse().unwrap()]),
-            bed.now.mono,
-        );
-        bed.put_key(key("phone", 2));
-        bed.settle();
-        assert_eq!(bed.ready("phone"), Some(Reason::ClusterRange), "{taken}");
-        assert_eq!(bed.addresses("laptop").len(), 2, "who holds addresses keeps them");
-        bed.world
-            .apply(Change::Gone(Kind::ServiceRange, uid("services")), bed.now.mono);
-        let pods = Node {
-            ranges: vec![taken.parse().unwrap()],
-            ..node("a")
-        };
-        bed.world.apply(Change::Node(Box::new(pods)), bed.now.mono);
-        bed.settle();
-        assert_eq!(bed.ready("phone"), Some(Reason::ClusterRange), "{taken}");
-        bed.world.apply(Change::Gone(Kind::Node, uid("a")), bed.now.mono);
-        bed.settle();
-        assert_eq!(bed.addresses("phone").len(), 2);
+        for kind in [Kind::ServiceRange, Kind::Apiserver, Kind::Node] {
+            let mut bed = Bed::new("10.64.0.0/16");
+            bed.put_key(key("laptop", 1));
+            bed.settle();
+            bed.world.apply(from(kind, taken), bed.now.mono);
+            bed.put_key(key("phone", 2));
+            bed.settle();
+            assert_eq!(bed.ready("phone"), Some(Reason::ClusterRange), "{kind:?} {taken}");
+            assert_eq!(bed.addresses("laptop").len(), 2, "who holds addresses keeps them");
+            bed.world.apply(Change::Gone(kind, uid("a")), bed.now.mono);
+            bed.settle();
+            assert_eq!(bed.addresses("phone").len(), 2, "{kind:?} {taken}");
+        }
     }
 }
 

@@ -47,7 +47,7 @@ impl Mind {
                 }
                 Kind::Gateway => world.apply(Change::Gateway(Box::new(gateway())), at),
                 Kind::GatewayNode => world.apply(Change::GatewayNode(Box::new(gateway_node(applied))), at),
-                Kind::Node | Kind::ServiceRange => {}
+                Kind::Node | Kind::ServiceRange | Kind::Apiserver => {}
             }
             let listed = match kind {
                 Kind::Key => knowledge.keys_listed,
