@@ -1,6 +1,7 @@
 //! The kernel over netlink: WireGuard's own family on a blocking socket of ours, links over rtnetlink.
 //!
-//! `frame`, `write`, `encode` and `decode` are pure; `socket`, `look`, `dump` and the rtnetlink modules do the talking.
+//! `frame`, `write`, `encode` and `decode` are pure; `wire`, `socket`, `look`, `dump` and the rtnetlink modules do the
+//! talking.
 
 pub mod abi;
 pub mod address;
@@ -14,7 +15,8 @@ mod look;
 pub mod route;
 pub mod rtnl;
 pub mod socket;
-mod write;
+pub mod wire;
+pub mod write;
 
 pub use dump::dump;
 pub use encode::{Limits, Message};
@@ -22,3 +24,4 @@ pub use link::LinkInfo;
 pub use route::{MAIN_TABLE, RouteInfo};
 pub use rtnl::Rtnl;
 pub use socket::Socket;
+pub use wire::Wire;

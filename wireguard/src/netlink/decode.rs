@@ -117,11 +117,18 @@ impl<'a> Attribute<'a> {
         Attributes::new(self.value)
     }
 
-    fn invalid(&self) -> DecodeError {
+    /// The bytes inside this one.
+    pub const fn value(&self) -> &'a [u8] {
+        self.value
+    }
+
+    /// What an attribute is whose value is not valid.
+    pub const fn invalid(&self) -> DecodeError {
         DecodeError::Value { kind: self.kind }
     }
 
-    fn bytes<const N: usize>(&self) -> Result<&'a [u8; N], DecodeError> {
+    /// The value, if it has this length.
+    pub fn bytes<const N: usize>(&self) -> Result<&'a [u8; N], DecodeError> {
         self.value.try_into().map_err(|_| self.invalid())
     }
 

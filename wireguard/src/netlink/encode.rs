@@ -72,8 +72,8 @@ impl Message {
         self.changes
     }
 
-    pub(super) fn set_sequence(&mut self, sequence: u32) {
-        self.bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
+    pub(super) fn as_bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
     }
 
     fn start(capacity: usize, kind: u16, flags: u16, command: u8, version: u8) -> Writer {
@@ -153,7 +153,7 @@ impl Iterator for SetMessages<'_> {
         }
         let flags = NLM_F_REQUEST | NLM_F_ACK;
         let mut writer = Message::start(self.bytes, self.family, flags, WG_CMD_SET_DEVICE, WG_GENL_VERSION);
-        debug_assert_eq!(writer.len(), NLMSG_HEADER + GENL_HEADER);
+        debug_assert_eq!(writer.written(), NLMSG_HEADER + GENL_HEADER);
         writer.put(WGDEVICE_A_IFINDEX, &self.ifindex.to_ne_bytes());
         if let Some(change) = self.settings.take() {
             settings(&mut writer, change);
@@ -182,7 +182,7 @@ impl<'a> SetMessages<'a> {
             let Some((change, later)) = self.peers.split_first() else {
                 break;
             };
-            if changes > 0 && writer.len() + size(change) > self.bytes {
+            if changes > 0 && writer.written() + size(change) > self.bytes {
                 break;
             }
             self.peers = later;
@@ -235,7 +235,7 @@ impl<'a> SetMessages<'a> {
         let nest = writer.nest(WGPEER_A_ALLOWEDIPS);
         let mut written = 0;
         for prefix in prefixes {
-            if written > 0 && writer.len() + allowed_ip_size(prefix) > self.bytes {
+            if written > 0 && writer.written() + allowed_ip_size(prefix) > self.bytes {
                 break;
             }
             writer.allowed_ip(prefix);

@@ -19,7 +19,8 @@ use super::abi::WGDEVICE_A_IFINDEX;
 use super::decode::{self, DecodeError, Part};
 use super::encode;
 use super::link::numbered;
-use super::socket::{Answer, Socket};
+use super::socket::Socket;
+use super::wire::Answer;
 use crate::{Error, PeerPart, Progress, PublicKey, Settings};
 
 /// What is kept of a look between two datagrams.

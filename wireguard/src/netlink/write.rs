@@ -1,6 +1,6 @@
 //! Writes attributes, padded and nested as the kernel wants them.
 //!
-//! An attribute's length is 16 bits: callers stay far below (`encode` bounds its messages), and a nest that does
+//! An attribute's length is 16 bits: callers stay far below (whoever makes messages bounds them), and a nest that does
 //! not fit is a bug that debug builds stop at.
 
 use ipnet::IpNet;
@@ -12,39 +12,43 @@ use super::abi::{
 };
 
 /// A growing run of attributes, wiped when dropped.
-pub(super) struct Writer(Zeroizing<Vec<u8>>);
+pub struct Writer(Zeroizing<Vec<u8>>);
 
 /// An open nest: where its header stands.
-pub(super) struct Nest(usize);
+pub struct Nest(usize);
 
 impl Writer {
     /// Room for `capacity` bytes; a secret is only ever written into room that is there already, because growing
     /// would leave a copy behind.
-    pub(super) fn with_capacity(capacity: usize) -> Self {
+    pub fn with_capacity(capacity: usize) -> Self {
         Self(Zeroizing::new(Vec::with_capacity(capacity)))
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// Bytes so far.
+    pub fn written(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn raw(&mut self, bytes: &[u8]) {
+    /// Bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
-    pub(super) fn put(&mut self, kind: u16, value: &[u8]) {
+    /// An attribute with this value.
+    pub fn put(&mut self, kind: u16, value: &[u8]) {
         let start = self.begin(kind);
         self.raw(value);
         self.end(start);
     }
 
-    pub(super) fn nest(&mut self, kind: u16) -> Nest {
+    /// Opens an attribute that holds attributes.
+    pub fn nest(&mut self, kind: u16) -> Nest {
         self.begin(kind | NLA_F_NESTED)
     }
 
     /// Closes a nest or an attribute: states its length and pads it.
     #[expect(clippy::needless_pass_by_value, reason = "a nest is closed once")]
-    pub(super) fn end(&mut self, nest: Nest) {
+    pub fn end(&mut self, nest: Nest) {
         let length = self.0.len() - nest.0;
         debug_assert!(u16::try_from(length).is_ok(), "attribute of {length} bytes");
         let stated = u16::try_from(length).unwrap_or(u16::MAX).to_ne_bytes();
@@ -77,13 +81,14 @@ impl Writer {
         self.end(nest);
     }
 
-    pub(super) fn finish(self) -> Zeroizing<Vec<u8>> {
+    /// The bytes.
+    pub fn finish(self) -> Zeroizing<Vec<u8>> {
         self.0
     }
 }
 
 /// Bytes of an attribute with `payload` bytes in it.
-pub(super) const fn attribute(payload: usize) -> usize {
+pub const fn attribute(payload: usize) -> usize {
     NLA_HEADER + aligned(payload)
 }
 

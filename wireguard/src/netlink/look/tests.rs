@@ -43,6 +43,7 @@ fn parts(messages: &[Vec<u8>], interrupted: usize) -> Result<(Vec<u8>, Progress)
     let mut seen = Vec::new();
     for (place, payload) in messages.iter().enumerate() {
         let answer = Answer {
+            kind: 30,
             payload,
             interrupted: place == interrupted,
         };
@@ -58,6 +59,7 @@ fn read(messages: &[Vec<u8>]) -> Result<Option<ObservedDevice>, DecodeError> {
     look::whole(|each| match messages.next() {
         Some(payload) => {
             let answer = Answer {
+                kind: 30,
                 payload,
                 interrupted: false,
             };
