@@ -22,6 +22,7 @@ pub mod args;
 pub mod assign;
 pub mod assignment;
 pub mod clock;
+pub mod conntrack;
 pub mod desired;
 pub mod execute;
 pub mod gateway;
