@@ -10,7 +10,7 @@
 //!  addresses ─▶ request::dump ─▶ kernel ─▶ entry::read, one by one ─▶ request::Deletions ─▶ kernel, 100 and more at a time
 //! ```
 //!
-//! A dump of this table is never marked as interrupted (`ctnetlink_dump_table` in net/netfilter/nf_conntrack_netlink.c):
+//! A dump of this table is never marked as interrupted (`ctnetlink_dump_table` in `net/netfilter/nf_conntrack_netlink.c`):
 //! the kernel reads it bucket by bucket and shows an entry twice rather than not at all. One that is made meanwhile may be
 //! missed, so whoever is to be forgotten must be unable to make any: a peer goes first, then its flows. So may one be when
 //! somebody gives the table another size meanwhile.
@@ -79,13 +79,18 @@ impl Conntrack {
                 theirs.push(entry);
             }
         })?;
+        self.delete(theirs, gone)
+    }
+
+    /// Deletes these entries, and adds to `gone` how many there were: one that has ended by itself, or has been made anew
+    /// since, is none.
+    pub fn delete(&mut self, entries: Deletions, gone: &mut usize) -> Result<(), Error> {
         let about = About {
             action: "delete entries of",
             object: TABLE,
-            // It has ended by itself, or it is another one by now.
             passing: Some(ENOENT),
         };
-        for batch in theirs.batches() {
+        for batch in entries.batches() {
             let entries = batch.entries();
             let received = self.wire.exchange(&mut batch.finish(), about, |_| Ok(()))?;
             *gone += entries - received.passed.min(entries);
@@ -93,7 +98,8 @@ impl Conntrack {
         Ok(())
     }
 
-    fn dump(&mut self, mut each: impl FnMut(&Entry<'_>)) -> Result<(), Error> {
+    /// Hands every entry to `each`, IPv4's and IPv6's, at least once.
+    pub fn dump(&mut self, mut each: impl FnMut(&Entry<'_>)) -> Result<(), Error> {
         let about = About {
             action: "read",
             object: TABLE,

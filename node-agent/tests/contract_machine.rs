@@ -1,7 +1,7 @@
 //! The contract with a kernel, held by Linux, and by wireguard-go where Linux has no WireGuard.
 //!
-//! Needs a kernel with WireGuard, root, a private network namespace, and the `ip` and `wg` programs, which do what
-//! others than the agent do. Every test deletes the links it has named.
+//! Needs a kernel with WireGuard, root, a private network namespace, and the programs `ip`, `wg`, `nft` and `conntrack`,
+//! which do what others than the agent do. Every test deletes the links it has named.
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -22,6 +22,8 @@ mod facts;
 
 #[path = "contract/both.rs"]
 mod both;
+#[path = "contract/flows.rs"]
+mod flows;
 #[path = "../../wireguard/tests/kernel/memory.rs"]
 mod memory;
 #[path = "contract/opinions.rs"]

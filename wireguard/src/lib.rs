@@ -5,7 +5,7 @@
 //!
 //!  key          PublicKey, PrivateKey    netlink::encode   DeviceChange ──► messages ─┐
 //!  endpoint     Endpoint                                                              ▼
-//!  allowed_ips  AllowedIps               netlink::socket   family id, send, receive, acknowledgement
+//!  allowed_ips  AllowedIps               netlink::socket   family id, changes   over netlink::wire
 //!  peer         DesiredPeer,                                                          │
 //!               ObservedPeer,            netlink::look     a dump, datagram by datagram ◄┘
 //!               ObservedDevice             └ netlink::decode   bytes ──► parts; never panics
@@ -26,7 +26,7 @@
 //! * `netlink::decode`: any bytes give a value or an error.
 //! * `netlink::look`: parts of one peer follow one another; a change may be sent, over another socket, meanwhile.
 //! * `netlink::dump`: peers split over messages are merged; an interrupted dump is an error, so absence is proved.
-//! * `netlink::socket`: an exchange that ended early leaves nothing behind for the next one; buffers are wiped.
+//! * `netlink::wire`: an exchange that ended early leaves nothing behind for the next one; buffers are wiped.
 //! * `userspace::line`, `userspace::write`: any bytes give a value or an error; no secret becomes a `String`.
 //! * `userspace::socket`: a program is there when it can be connected to; what it refused is known even if it hung up.
 //! * `netlink::link`: a kernel's refusal is typed; the mark of ownership is the interface's alias.

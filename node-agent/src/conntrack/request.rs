@@ -79,7 +79,7 @@ impl Batch {
     }
 
     /// The bytes. Deletions are answered only when they fail; so a message that does nothing comes last, and its
-    /// acknowledgement is the end (`netlink_rcv_skb` in net/netlink/af_netlink.c).
+    /// acknowledgement is the end (`netlink_rcv_skb` in `net/netlink/af_netlink.c`).
     pub fn finish(mut self) -> Zeroizing<Vec<u8>> {
         begin(&mut self.writer, 0, NLMSG_NOOP, NLM_F_REQUEST | NLM_F_ACK);
         self.writer.finish()

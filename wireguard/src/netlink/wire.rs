@@ -163,7 +163,7 @@ impl Wire {
         let datagram = self.buffer.get(..size).ok_or_else(|| Error::Truncated {
             object: object.to_owned(),
             size,
-            capacity: BUFFER,
+            capacity: self.buffer.len(),
         })?;
         let owned = || object.to_owned();
         messages(datagram, (self.sequence, self.port), about.passing, answer).map_err(|fault| match fault {
@@ -202,7 +202,7 @@ impl Wire {
                 uninterrupted(|| self.system.recv_from(&mut self.buffer.as_mut_slice(), MSG_TRUNC));
             match received {
                 Ok((size, sender)) => {
-                    self.used = self.used.max(size.min(BUFFER));
+                    self.used = self.used.max(size.min(self.buffer.len()));
                     if sender.port_number() == 0 {
                         return Ok(size);
                     }
@@ -362,6 +362,56 @@ mod tests {
         let (answers, received) = read(&datagram);
         assert_eq!(answers, 1);
         assert!(!received.unwrap().over);
+    }
+
+    /// A socket of the kernel's links, which anybody may ask.
+    fn links() -> Wire {
+        Wire::open(0).unwrap()
+    }
+
+    const ABOUT: About<'static> = About {
+        action: "ask",
+        object: "the kernel",
+        passing: None,
+    };
+
+    /// So many messages that do nothing, each to be acknowledged.
+    fn nothings(count: usize) -> Vec<u8> {
+        message(NLMSG_NOOP, 5, 0, &[]).repeat(count)
+    }
+
+    #[test]
+    fn answers_that_the_queue_has_no_room_for_are_an_error_and_the_next_exchange_is_whole() {
+        let mut wire = links();
+        let lost = wire.exchange(&mut nothings(4_000), ABOUT, |_| Ok(()));
+        assert!(matches!(lost, Err(Error::Overrun { .. })), "{lost:?}");
+        let received = wire.exchange(&mut nothings(1), ABOUT, |_| Ok(())).unwrap();
+        assert!(received.over);
+    }
+
+    #[test]
+    fn an_answer_that_the_buffer_has_no_room_for_is_an_error() {
+        let mut wire = links();
+        wire.buffer.truncate(20);
+        let cut = wire.exchange(&mut nothings(1), ABOUT, |_| Ok(()));
+        assert!(matches!(cut, Err(Error::Truncated { size: 36, .. })), "{cut:?}");
+    }
+
+    #[test]
+    fn what_is_asked_of_nobody_is_refused_and_the_rest_is_still_answered() {
+        // No such message, and one that does nothing.
+        let mut request = [message(0xfff, 1, 0, &[]), nothings(1)].concat();
+        let refused = links().exchange(&mut request, ABOUT, |_| Ok(()));
+        let Err(Error::Refused { refusal, .. }) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(refusal, crate::Refusal::NotSupported);
+        let passing = Some(95);
+        let about = About { passing, ..ABOUT };
+        assert_eq!(
+            links().exchange(&mut request, about, |_| Ok(())).unwrap().passed,
+            1
+        );
     }
 
     #[test]
