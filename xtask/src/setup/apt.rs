@@ -28,11 +28,12 @@ const fn program(name: &'static str, program: &'static str) -> Package {
 }
 
 /// To lay out networks and look at them.
-const NETWORK: [Package; 5] = [
+const NETWORK: [Package; 6] = [
     program("iproute2", "ip"),
     program("nftables", "nft"),
     program("wireguard-tools", "wg"),
     program("iputils-ping", "ping"),
+    program("iperf3", "iperf3"),
     program("util-linux", "nsenter"),
 ];
 
