@@ -4,13 +4,17 @@
 //! planner         the operator's planner alone, without an API         operator/benches/planner.rs
 //! culvert-bench   the operator against etcd and kube-apiserver         e2e/src/bin/culvert-bench
 //! culvert-bench-agent   the agent beside wg(8), in a machine           e2e/src/bin/culvert-bench-agent
+//! culvert-bench-dataplane   what passes the gateway, with its table and without, in a machine
+//!                                                                      e2e/src/bin/culvert-bench-dataplane
 //! ```
 //!
-//! Each prints one JSON array; those of a subject go to `bench/operator.json` or `bench/agent.json` in the target folder,
-//! and to the terminal as a table. A goal that is missed fails nothing: a figure is for reading, and a machine that does something else besides
+//! Each prints one JSON array; those of a subject go to `bench/operator.json`, `bench/agent.json` or `bench/dataplane.json`
+//! in the target folder, and to the terminal as a table. A goal that is missed fails nothing: a figure is for reading, and a machine that does something else besides
 //! may miss one without anybody's fault.
 
 mod agent;
+mod dataplane;
+mod machine;
 mod table;
 
 use std::{
@@ -71,6 +75,12 @@ enum Part {
     Stale,
     /// Up to 200 agents on one apiserver, with a tenth of the keys.
     Fleet,
+    /// The gateway: one stream through the tunnel.
+    Throughput,
+    /// The gateway: small packets of many clients.
+    Packets,
+    /// The gateway: its table put in place.
+    Apply,
 }
 
 impl Part {
@@ -90,12 +100,16 @@ impl Part {
             Self::Lock => "lock",
             Self::Stale => "stale",
             Self::Fleet => "fleet",
+            Self::Throughput => "throughput",
+            Self::Packets => "packets",
+            Self::Apply => "apply",
         })
     }
 
     fn subject(self) -> Subject {
         match self {
             Self::Planner | Self::Idle | Self::Burst | Self::Size => Subject::Operator,
+            Self::Throughput | Self::Packets | Self::Apply => Subject::Dataplane,
             _ => Subject::Agent,
         }
     }
@@ -107,6 +121,8 @@ enum Subject {
     Operator,
     /// The node agent: programming, forgetting, looks and memory, beside wg(8).
     Agent,
+    /// The gateway's table: what it costs the packets that pass it.
+    Dataplane,
 }
 
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
@@ -117,6 +133,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     match subject {
         Subject::Operator => operator(arguments.keys, only),
         Subject::Agent => agent::measure(arguments.keys, only),
+        Subject::Dataplane => dataplane::measure(only),
     }
 }
 

@@ -8,15 +8,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use culvert_e2e::wait::Stopwatch;
-use serde_json::Value;
 
-use super::{Part, show};
+use super::{
+    Part,
+    machine::{FIGURES, figures, in_machine},
+    show,
+};
 use crate::{
     run,
     setup::{self, Need},
-    test::{artifact, kernel},
+    test::artifact,
 };
 
 /// Two interfaces with all peers, and all peers as an API has them.
@@ -24,9 +27,6 @@ const MEMORY: &str = "6G";
 
 /// How long all parts may take; a few wait for a window of 180 s.
 const WITHIN: Duration = Duration::from_mins(90);
-
-/// How the line of figures begins.
-const FIGURES: &str = "FIGURES ";
 
 pub fn measure(peers: u32, only: &[Part]) -> Result<ExitCode> {
     let fleet = only.is_empty() || only.contains(&Part::Fleet);
@@ -51,7 +51,7 @@ pub fn measure(peers: u32, only: &[Part]) -> Result<ExitCode> {
     let mut found = Vec::new();
     if only.is_empty() || !parts.is_empty() {
         command.args(&parts);
-        found = in_machine(&command)?;
+        found = in_machine(&command, MEMORY, WITHIN)?;
     }
     if fleet {
         let mut command = Command::new(&built.bench.executable);
@@ -62,28 +62,4 @@ pub fn measure(peers: u32, only: &[Part]) -> Result<ExitCode> {
         found.extend(figures(text.lines().find_map(|line| line.strip_prefix(FIGURES)))?);
     }
     show(found, "agent", !only.is_empty(), watch)
-}
-
-fn in_machine(command: &Command) -> Result<Vec<Value>> {
-    let mut json = None;
-    let machine = kernel::machine()?.memory(MEMORY).within(WITHIN);
-    let outcome = machine.run(command, |line| {
-        let text = String::from_utf8_lossy(line);
-        match text.strip_prefix(FIGURES) {
-            Some(figures) => json = Some(figures.trim().to_owned()),
-            None => run::show(line),
-        }
-    })?;
-    ensure!(
-        outcome.status == 0,
-        "the benchmark ended with status {}; kernel messages: {}",
-        outcome.status,
-        outcome.messages
-    );
-    figures(json.as_deref())
-}
-
-fn figures(json: Option<&str>) -> Result<Vec<Value>> {
-    let json = json.context("the benchmark printed no figures")?;
-    serde_json::from_str(json).context("the figures are no JSON")
 }

@@ -34,6 +34,7 @@ const NETWORK: [Package; 6] = [
     program("conntrack", "conntrack"),
     program("wireguard-tools", "wg"),
     program("iputils-ping", "ping"),
+    program("iperf3", "iperf3"),
     program("util-linux", "nsenter"),
 ];
 

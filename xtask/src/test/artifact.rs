@@ -137,6 +137,18 @@ pub fn released_agent() -> Result<ReleasedAgent> {
     })
 }
 
+/// Builds with the release profile what measures the gateway's table, with the agent's code in it.
+pub fn released_dataplane() -> Result<Artifact> {
+    let mut command = run::cargo()?;
+    command
+        .args(["build", "--release", "--package=culvert-e2e"])
+        .args([
+            "--features=culvert-e2e/bench-agent",
+            "--bin=culvert-bench-dataplane",
+        ]);
+    only(of_kind(&messages(command)?, "bin"), "culvert-bench-dataplane")
+}
+
 /// The agent as it is shipped.
 pub struct ReleasedAgent {
     pub agent: Artifact,
