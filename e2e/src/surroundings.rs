@@ -84,17 +84,10 @@ pub const METADATA: [(&str, &str); 5] = [
     ("metadata service by IPv6", "fd00:ec2::254"),
 ];
 
-/// The cluster's ranges, as the operator finds them.
-pub const CLUSTER_RANGES: [&str; 8] = [
-    "10.244.0.0/16",
-    "10.96.0.0/12",
-    "192.0.2.0/30",
-    "198.51.100.1/32",
-    "fd00:10:244::/48",
-    "fd00:10:96::/108",
-    "2001:db8:17::2/127",
-    "203.0.113.2/32",
-];
+/// The ranges of all pods, and of all services.
+pub const PODS: [&str; 2] = ["10.244.0.0/16", "fd00:10:244::/48"];
+/// Those of services.
+pub const SERVICES: [&str; 2] = ["10.96.0.0/12", "fd00:10:96::/108"];
 
 /// The node's own addresses but the tunnel's.
 pub const NODE: [&str; 9] = [

@@ -10,8 +10,8 @@ use culvert_e2e::{
     listen::Listeners,
     probe::{Kind, Probe},
     surroundings::{
-        API_SERVICE, CLUSTER_RANGES, DAEMONS, DNS_SERVICE, FAR, METADATA, NEAR, NODE, NODE_PORT, OTHER_NODE,
-        OTHER_POD, POD, PRIVATE, PUBLIC_SERVICE, ROUTER, Surroundings,
+        API_SERVICE, DAEMONS, DNS_SERVICE, FAR, METADATA, NEAR, NODE, NODE_PORT, OTHER_NODE, OTHER_POD, POD,
+        PODS, PRIVATE, PUBLIC_SERVICE, ROUTER, SERVICES, Surroundings,
     },
     wait,
 };
@@ -265,12 +265,30 @@ pub fn node() -> Result<Vec<Probe>> {
     .concat())
 }
 
-/// Has the gateway's status tell the cluster's ranges, and waits until its table knows them.
+/// Has the cluster another node, pods and services, and waits until the gateway's table knows of them: the operator tells
+/// the agent.
 pub async fn know_cluster(bed: &Bed) -> Result<()> {
-    let patch = json!({ "status": { "clusterRanges": CLUSTER_RANGES } }).to_string();
+    let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": { "name": "elsewhere" },
+            "spec": { "podCIDR": PODS[0], "podCIDRs": PODS },
+        },
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "ServiceCIDR",
+            "metadata": { "name": "services" },
+            "spec": { "cidrs": SERVICES },
+        },
+    ]});
+    bed.kubectl_with(&["create", "-f", "-"], Some(&objects.to_string()))
+        .await?;
+    let addresses = OTHER_NODE.map(|address| json!({ "type": "InternalIP", "address": address }));
+    let patch = json!({ "status": { "addresses": addresses } }).to_string();
     let words = [
         "patch",
-        "wireguardgateway/default",
+        "node/elsewhere",
         "--subresource=status",
         "--type=merge",
         "-p",
@@ -279,8 +297,12 @@ pub async fn know_cluster(bed: &Bed) -> Result<()> {
     bed.kubectl(&words).await?;
     wait::until("the table to know the cluster", SOON, || async {
         let table = tables(&bed.gateway)?;
+        let known = [PODS, SERVICES].concat();
         ensure!(
-            CLUSTER_RANGES.iter().all(|range| table.contains(range)),
+            known
+                .iter()
+                .chain(&OTHER_NODE[1..])
+                .all(|range| table.contains(range)),
             "it is\n{table}"
         );
         Ok(Some(()))
