@@ -1,5 +1,6 @@
 //! `culvert-node-agent`.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -74,9 +75,10 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
     let health = Arc::<Health>::default();
     let _server = listener.map(|listener| answer(listener, &health, &metrics));
     let node = Node::new(kernel.backend());
-    let first = node.look();
+    let (ports, of_gateways) = watch::channel(HashSet::new());
+    let first = node.look(&HashSet::new()).await;
     let (findings, privacy) = watch::channel(first.finding());
-    let _looking = tokio::spawn(privacy::run(node, first, findings));
+    let _looking = tokio::spawn(privacy::run(node, first, findings, of_gateways));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         node = args.node_name,
@@ -97,6 +99,7 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
         health,
         metrics,
         privacy,
+        ports,
     };
     run(parts, stop.asked()).await;
     Ok(())

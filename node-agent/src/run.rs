@@ -63,6 +63,8 @@ pub struct Parts<K> {
     pub metrics: Arc<Metrics>,
     /// What the node itself can write down, for every report.
     pub privacy: watch::Receiver<Finding>,
+    /// Told on which UDP ports clients reach the gateways.
+    pub ports: watch::Sender<HashSet<u16>>,
 }
 
 struct Agent<K> {
@@ -77,6 +79,7 @@ struct Agent<K> {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     privacy: watch::Receiver<Finding>,
+    ports: watch::Sender<HashSet<u16>>,
     assignments: Assignments,
     absence: Absence,
     /// Where such a read is answered, and whether one is under way.
@@ -159,6 +162,7 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
         health: parts.health,
         metrics: parts.metrics,
         privacy: parts.privacy,
+        ports: parts.ports,
         assignments: Assignments::default(),
         absence: Absence::default(),
         answers,
@@ -188,6 +192,7 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
                     break;
                 }
                 agent.assignments = assignments.borrow_and_update().clone();
+                agent.tell_ports();
                 if agent.assignments.is_nothing() && !std::mem::replace(&mut told, true) {
                     tracing::warn!(
                         node = agent.node,
@@ -233,6 +238,16 @@ impl<K: Kernel> Agent<K> {
             clock: &Clocks::read,
         };
         (&mut self.gateways, on)
+    }
+
+    fn tell_ports(&self) {
+        let gateways = self.assignments.gateways.iter();
+        let ports = gateways.map(|gateway| gateway.listen_port).collect();
+        self.ports.send_if_modified(|old| {
+            let is_news = *old != ports;
+            *old = ports;
+            is_news
+        });
     }
 
     /// Has every gateway looked at: at a tick, and when something else is asked.

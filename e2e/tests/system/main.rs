@@ -14,6 +14,7 @@ mod gateways;
 mod harness;
 mod peer;
 mod privacy;
+mod privacy_node;
 mod process;
 mod purge;
 mod scale;

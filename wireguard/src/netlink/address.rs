@@ -36,6 +36,17 @@ impl Rtnl {
         Ok(addresses)
     }
 
+    /// Every address of every interface.
+    pub async fn local_addresses(&self) -> Result<Vec<IpAddr>, Error> {
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let listed = self.list("addresses", request).await?.into_iter();
+        let found = listed.filter_map(|message| match message {
+            RouteNetlinkMessage::NewAddress(message) => address(&message).map(|net| net.addr()),
+            _ => None,
+        });
+        Ok(found.collect())
+    }
+
     /// Gives the interface an address. Fails with a refusal `AlreadyExists` when it has it.
     pub async fn add_address(&self, ifindex: u32, address: IpNet) -> Result<(), Error> {
         let message = RouteNetlinkMessage::NewAddress(address_message(ifindex, address));

@@ -81,6 +81,7 @@ async fn at_the_end_whoever_is_stale_is_forgotten_and_sessions_stay() {
         health: Arc::default(),
         metrics: Arc::new(Metrics::new("")),
         privacy: watch::channel(Finding::Nothing).1,
+        ports: watch::channel(HashSet::new()).0,
     };
     run(parts, std::future::ready(())).await;
     assert_eq!(forgotten(&kernel, "cv0"), [STALE]);
