@@ -21,6 +21,7 @@ mod faults;
 mod looks;
 mod many;
 mod messages;
+mod print;
 mod purge;
 mod room;
 
