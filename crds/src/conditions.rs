@@ -30,7 +30,8 @@ pub enum ConditionType {
     /// Something on the node can write down where clients are. No part of `Ready`: who is served is served.
     ///
     /// True: `DebugMessages`, `CoreDumps`, `PlainSwap`, `PacketSockets`, `ConnectionTracking`, the first of these that is
-    /// found. False: `NothingFound`. The condition is absent where nothing was found and not everything could be looked at.
+    /// found; the message names each that is. False: `NothingFound`. The condition is absent where nothing was found and not
+    /// everything could be looked at.
     PrivacyDegraded,
     /// What clients send to the internet gets there. No part of `Ready`: what it lacks is the node's own to change.
     ///
@@ -185,6 +186,26 @@ pub fn condition(
         observed_generation: Some(generation),
         last_transition_time: since,
     }
+}
+
+/// As [`condition`], where there are several reasons: the first of them is its reason, and its message has each with its
+/// name and its own message. With none there is no such condition.
+pub fn condition_of_all(
+    kind: ConditionType,
+    status: bool,
+    reasons: &[Reason],
+    generation: i64,
+    now: &Time,
+    previous: &[Condition],
+) -> Option<Condition> {
+    let mut condition = condition(kind, status, *reasons.first()?, generation, now, previous);
+    if reasons.len() > 1 {
+        let said = reasons
+            .iter()
+            .map(|reason| format!("{}: {}", reason.as_str(), reason.message()));
+        condition.message = said.collect::<Vec<_>>().join(". ");
+    }
+    Some(condition)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `WireGuardKey`: what a user applies. It holds a public key and asks for addresses.
 
+use std::fmt;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
@@ -10,7 +12,7 @@ use crate::reference::NameRef;
 use crate::schema;
 
 /// A client's public key, for which the operator draws tunnel addresses.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
     group = "culvert.dev",
     version = "v1alpha1",
@@ -102,8 +104,19 @@ fn default_pool() -> NameRef {
     NameRef::from("default")
 }
 
+/// The public key does not print: it is in no log, and who pastes a private one in its place must not find it there.
+impl fmt::Debug for WireGuardKeySpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WireGuardKeySpec")
+            .field("pool_ref", &self.pool_ref)
+            .field("suspend", &self.suspend)
+            .field("address_generation", &self.address_generation)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What the operator answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = json!({"observedGeneration": -1})))]
 pub struct WireGuardKeyStatus {
@@ -138,6 +151,17 @@ pub struct WireGuardKeyStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// Neither do public key and addresses here.
+impl fmt::Debug for WireGuardKeyStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WireGuardKeyStatus")
+            .field("observed_generation", &self.observed_generation)
+            .field("addresses", &self.addresses.len())
+            .field("conditions", &self.conditions)
+            .finish_non_exhaustive()
+    }
+}
+
 fn unobserved() -> i64 {
     -1
 }
@@ -153,5 +177,50 @@ impl Default for WireGuardKeyStatus {
             expires_at: None,
             conditions: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::{KeyRef, WireGuardPeerSpec};
+
+    const PUBLIC_KEY: &str = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
+
+    #[test]
+    fn public_keys_and_addresses_do_not_print() {
+        let addresses = vec!["10.64.0.9".to_owned(), "fd64::9".to_owned()];
+        let mut key = WireGuardKey::new(
+            "laptop",
+            WireGuardKeySpec {
+                public_key: PUBLIC_KEY.to_owned(),
+                pool_ref: default_pool(),
+                suspend: false,
+                expire_after: None,
+                address_generation: 3,
+            },
+        );
+        key.status = Some(WireGuardKeyStatus {
+            addresses: addresses.clone(),
+            public_key: Some(PUBLIC_KEY.to_owned()),
+            ..WireGuardKeyStatus::default()
+        });
+        let peer = WireGuardPeerSpec {
+            public_key: PUBLIC_KEY.to_owned(),
+            addresses,
+            pool_ref: default_pool(),
+            key_ref: KeyRef {
+                namespace: "tenant".to_owned(),
+                name: "laptop".to_owned(),
+                uid: "uid".to_owned(),
+            },
+            address_generation: 3,
+            released: true,
+        };
+        let printed = format!("{key:?} {key:#?} {peer:?} {peer:#?}");
+        for canary in [&PUBLIC_KEY[..8], "10.64.0.9", "fd64::9"] {
+            assert!(!printed.contains(canary), "{printed}");
+        }
+        assert!(printed.contains("laptop"), "nothing was printed");
     }
 }

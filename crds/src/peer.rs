@@ -3,6 +3,7 @@
 //! It is named by its address, so the apiserver's uniqueness of names makes the address unique,
 //! whatever two allocators do at the same time.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use kube::{CustomResource, KubeSchema};
@@ -12,7 +13,7 @@ use crate::reference::NameRef;
 use crate::schema;
 
 /// The claim of one address (or one IPv4 and one IPv6 address) for one key.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
     group = "culvert.dev",
     version = "v1alpha1",
@@ -67,6 +68,18 @@ pub struct WireGuardPeerSpec {
     /// The addresses are no longer the key's. Agents drop the peer at once; the object itself goes when every serving gateway has done so and the pool's cooldown is over.
     #[serde(default)]
     pub released: bool,
+}
+
+/// Public key and addresses are the API's own: they are in no log, so they do not print. The object's name is one of them;
+/// who holds a whole object does not print it either.
+impl fmt::Debug for WireGuardPeerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WireGuardPeerSpec")
+            .field("pool_ref", &self.pool_ref)
+            .field("key_ref", &self.key_ref)
+            .field("released", &self.released)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A reference to a `WireGuardKey` of any namespace, fixed to one incarnation of it.

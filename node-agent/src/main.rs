@@ -1,5 +1,6 @@
 //! `culvert-node-agent`.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -89,9 +90,16 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
     let health = Arc::<Health>::default();
     let _server = listener.map(|listener| answer(listener, &health, &metrics));
     let node = Node::new(kernel.backend());
-    let first = node.look();
+    let (ports, of_gateways) = watch::channel(HashSet::new());
+    let first = node.look(&HashSet::new()).await;
     let (findings, privacy) = watch::channel(first.finding());
-    let _looking = tokio::spawn(privacy::run(node, first, findings, Arc::clone(&metrics)));
+    let _looking = tokio::spawn(privacy::run(
+        node,
+        first,
+        findings,
+        of_gateways,
+        Arc::clone(&metrics),
+    ));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         node = args.node_name,
@@ -113,6 +121,7 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
         metrics,
         privacy,
         flows: Flows::start(),
+        ports,
     };
     run(parts, stop.asked()).await;
     Ok(())

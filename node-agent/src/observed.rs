@@ -1,12 +1,15 @@
 //! A look at an interface, folded as it arrives: nothing is kept of a peer that is as it should be.
 //!
-//! Where a client is does not leave the reader's buffer: what is taken from there is whether it is known ([`Trace`]).
+//! Where a client is does not leave the reader's buffer: what is taken from there is whether it is known ([`Trace`]). None
+//! of these types prints: they say who was active, when, and how much.
+
+use std::fmt;
 
 use culvert_wireguard::{PeerPart, PublicKey, WallTime};
 use ipnet::IpNet;
 
 /// What a peer shows of somebody's activity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Trace {
     /// Where its client is, is known and not overwritten.
     pub located: bool,
@@ -17,7 +20,6 @@ pub struct Trace {
 }
 
 /// One peer of a look, whole.
-#[derive(Debug)]
 pub struct Seen<'a> {
     /// The peer's identity.
     pub public_key: &'a PublicKey,
@@ -32,19 +34,36 @@ pub struct Seen<'a> {
 }
 
 /// Parts of peers into whole ones: a part is the last of its peer when the next one begins.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Fold {
     current: Option<Current>,
     /// Room for the prefixes of one.
     prefixes: Vec<IpNet>,
 }
 
-#[derive(Debug)]
 struct Current {
     public_key: PublicKey,
     keeps_alive: bool,
     has_preshared_key: bool,
     trace: Option<Trace>,
+}
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Trace(…)")
+    }
+}
+
+impl fmt::Debug for Seen<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seen(…)")
+    }
+}
+
+impl fmt::Debug for Fold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fold(…)")
+    }
 }
 
 impl Trace {

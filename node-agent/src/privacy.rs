@@ -1,15 +1,20 @@
-//! Whether something on the node can write down where clients are: the kernel's debug messages, a core dump, swap.
+//! Whether something on the node can write down where clients are: the kernel's debug messages, a core dump, swap, somebody
+//! who reads packets, connection tracking of the gateways' own ports.
 //!
 //! The agent changes none of it, as none of it is Culvert's: it looks once a minute and says what it has found in every
 //! report. What cannot be looked at is unknown, never fine; that is said by the absence of a finding, and once in the log.
+//! Nothing of it depends on what a single client does: connection tracking, which shows clients, is said for an hour after.
 
+mod network;
 mod node;
+mod sockets;
 mod swap;
 #[cfg(test)]
 mod tests;
 
 pub use node::Node;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +27,10 @@ use crate::metrics::Metrics;
 /// The time between two looks: twelve ticks.
 const PERIOD: Duration = Duration::from_secs(60);
 
+/// For so many looks, an hour of them, connection tracking is said after it was seen: what tracks is there to stay, and
+/// whether anybody is tracked at the moment is the clients' business.
+const TRACKED_FOR: u32 = 60;
+
 /// What the node was found to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Finding {
@@ -30,8 +39,22 @@ pub enum Finding {
     Unknown,
     /// Everything was looked at, and nothing found.
     Nothing,
-    /// This was found, and possibly more.
-    Degraded(Reason),
+    /// These were found.
+    Degraded(Causes),
+}
+
+/// What was found, at least one, in the order of how much it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Causes([Option<Reason>; CAUSES]);
+
+/// How many causes there are.
+const CAUSES: usize = 5;
+
+impl Causes {
+    /// Each of them.
+    pub fn reasons(&self) -> Vec<Reason> {
+        self.0.iter().copied().flatten().collect()
+    }
 }
 
 /// What one look has shown, cause by cause; `None` is unknown.
@@ -43,26 +66,34 @@ pub struct Look {
     pub core_dumps: Option<bool>,
     /// Memory can be swapped to a disk as it is.
     pub plain_swap: Option<bool>,
+    /// A program reads packets where clients arrive.
+    pub packet_sockets: Option<bool>,
+    /// The kernel tracks packets of the gateways' own ports.
+    pub connection_tracking: Option<bool>,
 }
 
 impl Look {
     /// Each cause, and whether it is so.
-    pub fn causes(self) -> [(Option<bool>, Reason); 3] {
+    pub fn causes(self) -> [(Option<bool>, Reason); CAUSES] {
         [
             (self.debug_messages, Reason::DebugMessages),
             (self.core_dumps, Reason::CoreDumps),
             (self.plain_swap, Reason::PlainSwap),
+            (self.packet_sockets, Reason::PacketSockets),
+            (self.connection_tracking, Reason::ConnectionTracking),
         ]
     }
 
-    /// What it comes to: the first cause, in the order of how much it tells.
+    /// What it comes to.
     pub fn finding(self) -> Finding {
         let causes = self.causes();
-        let found = causes.iter().find(|(is_so, _)| *is_so == Some(true));
-        match found {
-            Some((_, reason)) => Finding::Degraded(*reason),
-            None if causes.iter().all(|(is_so, _)| is_so.is_some()) => Finding::Nothing,
-            None => Finding::Unknown,
+        let found = causes.map(|(is_so, reason)| (is_so == Some(true)).then_some(reason));
+        if found.iter().any(Option::is_some) {
+            Finding::Degraded(Causes(found))
+        } else if causes.iter().all(|(is_so, _)| is_so.is_some()) {
+            Finding::Nothing
+        } else {
+            Finding::Unknown
         }
     }
 
@@ -95,19 +126,52 @@ impl Look {
     }
 }
 
-/// Looks once a minute, for ever; the newest finding is in `findings`. `first` is what was seen at the start.
-pub async fn run(node: Node, first: Look, findings: watch::Sender<Finding>, metrics: Arc<Metrics>) {
+/// Looks once a minute, and when the gateways' ports are others, for ever; the newest finding is in `findings`. `first` is
+/// what was seen at the start.
+pub async fn run(
+    node: Node,
+    first: Look,
+    findings: watch::Sender<Finding>,
+    mut ports: watch::Receiver<HashSet<u16>>,
+    metrics: Arc<Metrics>,
+) {
     first.log(None);
     metrics.privacy(first);
     let mut last = first;
+    let mut tracking = Tracking::default();
     loop {
-        sleep(PERIOD).await;
-        let look = node.look();
+        tokio::select! {
+            () = sleep(PERIOD) => {}
+            Ok(()) = ports.changed() => {}
+        }
+        let of_gateways = ports.borrow_and_update().clone();
+        let seen = node.look(&of_gateways).await;
+        let look = Look {
+            connection_tracking: tracking.after(seen.connection_tracking),
+            ..seen
+        };
         look.log(Some(&last));
         metrics.privacy(look);
         last = look;
         let finding = look.finding();
         findings.send_if_modified(|old| std::mem::replace(old, finding) != finding);
+    }
+}
+
+/// How many looks ago connection tracking was seen.
+#[derive(Debug, Default)]
+struct Tracking {
+    left: u32,
+}
+
+impl Tracking {
+    /// What is to be said after a look.
+    fn after(&mut self, seen: Option<bool>) -> Option<bool> {
+        self.left = match seen {
+            Some(true) => TRACKED_FOR,
+            _ => self.left.saturating_sub(1),
+        };
+        if self.left > 0 { Some(true) } else { seen }
     }
 }
 

@@ -9,7 +9,7 @@ mod tests;
 
 use std::time::Duration;
 
-use culvert_crds::conditions::condition;
+use culvert_crds::conditions::{condition, condition_of_all};
 use culvert_crds::gateway_node::Backend;
 use culvert_crds::{ConditionType, GatewayNode, GatewayNodeStatus, Reason};
 use jiff::Timestamp;
@@ -202,11 +202,21 @@ fn status(report: &Report, privacy: Finding, previous: &[Condition], now: Timest
         answer(ConditionType::Programmed, Reason::Programmed),
         answer(ConditionType::Ready, Reason::Ready),
     ];
-    conditions.extend(match privacy {
-        Finding::Degraded(reason) => Some(mark(ConditionType::PrivacyDegraded, true, reason)),
-        Finding::Nothing => Some(mark(ConditionType::PrivacyDegraded, false, Reason::NothingFound)),
-        Finding::Unknown => None,
-    });
+    let (is_degraded, reasons) = match privacy {
+        Finding::Degraded(causes) => (true, causes.reasons()),
+        Finding::Nothing => (false, vec![Reason::NothingFound]),
+        Finding::Unknown => (false, Vec::new()),
+    };
+    let kind = ConditionType::PrivacyDegraded;
+    let generation = report.generation;
+    conditions.extend(condition_of_all(
+        kind,
+        is_degraded,
+        &reasons,
+        generation,
+        &time,
+        previous,
+    ));
     conditions.extend(
         state
             .egress

@@ -67,6 +67,8 @@ pub struct Parts<K> {
     pub privacy: watch::Receiver<Finding>,
     /// Where addresses go whose connections are to be forgotten.
     pub flows: Flows,
+    /// Told on which UDP ports clients reach the gateways.
+    pub ports: watch::Sender<HashSet<u16>>,
 }
 
 struct Agent<K> {
@@ -82,6 +84,7 @@ struct Agent<K> {
     metrics: Arc<Metrics>,
     privacy: watch::Receiver<Finding>,
     flows: Flows,
+    ports: watch::Sender<HashSet<u16>>,
     assignments: Assignments,
     absence: Absence,
     /// Where such a read is answered, and whether one is under way.
@@ -167,6 +170,7 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
         metrics: parts.metrics,
         privacy: parts.privacy,
         flows: parts.flows,
+        ports: parts.ports,
         assignments: Assignments::default(),
         absence: Absence::default(),
         answers,
@@ -196,6 +200,7 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
                     break;
                 }
                 agent.assignments = assignments.borrow_and_update().clone();
+                agent.tell_ports();
                 if agent.assignments.is_nothing() && !std::mem::replace(&mut told, true) {
                     tracing::warn!(
                         node = agent.node,
@@ -241,6 +246,16 @@ impl<K: Kernel> Agent<K> {
             clock: &Clocks::read,
         };
         (&mut self.gateways, on)
+    }
+
+    fn tell_ports(&self) {
+        let gateways = self.assignments.gateways.iter();
+        let ports = gateways.map(|gateway| gateway.listen_port).collect();
+        self.ports.send_if_modified(|old| {
+            let is_news = *old != ports;
+            *old = ports;
+            is_news
+        });
     }
 
     /// Has every gateway looked at: at a tick, and when something else is asked.

@@ -38,9 +38,12 @@ pub async fn execute(client: &Client, events: &Events, step: Step) -> Outcome {
         Step::ReleaseClaim { claim, key_version } => claim::release_of(client, *claim, key_version).await,
         Step::DeleteClaim {
             uid,
-            name,
+            addresses,
             resource_version,
-        } => all(Kind::Claim).delete(&name, uid, resource_version).await,
+        } => {
+            let name = addresses.claim_name();
+            all(Kind::Claim).delete(&name, uid, resource_version).await
+        }
         Step::PublishKey(news) => {
             if let Some(held) = claim::still_held(client, &news).await? {
                 return Ok(vec![held]);

@@ -19,6 +19,7 @@ pub(crate) mod tests;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,8 +61,8 @@ pub enum Step {
     DeleteClaim {
         /// Uid of the claim.
         uid: Uid,
-        /// Name of the claim.
-        name: String,
+        /// What it is named by.
+        addresses: Addresses,
         /// The version that was planned for.
         resource_version: u64,
     },
@@ -206,7 +207,7 @@ pub struct Plan {
 }
 
 /// Claims whose creation is under way: nobody else may count on what they ask for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Promised {
     addresses: HashSet<IpAddr, foldhash::fast::RandomState>,
     /// Of two claims that are made within one second nobody knows which is the older: one at a time.
@@ -215,6 +216,16 @@ pub struct Promised {
     held: Vec<(Arc<str>, Arc<str>)>,
     /// Claims that may have been made all the same: nobody knows what became of the request.
     unclear: HashMap<Uid, NewClaim>,
+}
+
+/// Addresses do not print.
+impl fmt::Debug for Promised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Promised")
+            .field("addresses", &self.addresses.len())
+            .field("unclear", &self.unclear)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Promised {

@@ -4,7 +4,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Reason;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{ConditionType, Reason, condition, condition_of_all};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reasons")
@@ -115,4 +117,35 @@ fn messages_read_as_sentences_within_a_line() {
             "{reason:?}: {message}"
         );
     }
+}
+
+#[test]
+fn a_condition_of_several_reasons_names_each_of_them() {
+    let now = Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+    let of =
+        |reasons: &[Reason]| condition_of_all(ConditionType::PrivacyDegraded, true, reasons, 3, &now, &[]);
+    assert_eq!(of(&[]), None);
+    let swap = condition(
+        ConditionType::PrivacyDegraded,
+        true,
+        Reason::PlainSwap,
+        3,
+        &now,
+        &[],
+    );
+    assert_eq!(of(&[Reason::PlainSwap]), Some(swap.clone()));
+    let both = of(&[Reason::PlainSwap, Reason::PacketSockets]).unwrap();
+    assert_eq!((&both.reason, &both.status), (&swap.reason, &swap.status));
+    let (swap, sockets) = (Reason::PlainSwap.message(), Reason::PacketSockets.message());
+    assert_eq!(
+        both.message,
+        format!("PlainSwap: {swap}. PacketSockets: {sockets}")
+    );
+}
+
+#[test]
+fn every_reason_at_once_is_no_longer_than_the_api_takes() {
+    let now = Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+    let all = condition_of_all(ConditionType::Ready, false, Reason::ALL, 1, &now, &[]);
+    assert!(all.unwrap().message.len() < 32_768);
 }

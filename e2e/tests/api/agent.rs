@@ -2,7 +2,7 @@
 //! hand: there is no operator here.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     net::Ipv4Addr,
     sync::Arc,
     time::Duration,
@@ -211,6 +211,7 @@ impl Agent {
             privacy,
             // A kernel in memory tracks nothing.
             flows: Flows::handed_over().0,
+            ports: watch::channel(HashSet::new()).0,
         };
         let task = tokio::spawn(run(parts, async {
             let _ = stopped.await;

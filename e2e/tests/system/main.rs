@@ -17,6 +17,7 @@ mod harness;
 mod hostile;
 mod peer;
 mod privacy;
+mod privacy_node;
 mod process;
 mod purge;
 mod scale;

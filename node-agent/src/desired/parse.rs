@@ -1,6 +1,7 @@
 //! A `WireGuardPeer` object into what an agent needs of it.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 
 use culvert_crds::peer::peer_name;
@@ -10,7 +11,7 @@ use culvert_wireguard::PublicKey;
 use serde::Deserialize;
 
 /// What an agent needs of a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Peer {
     /// Version of the object.
     pub version: u64,
@@ -26,6 +27,17 @@ pub struct Peer {
     pub pool: String,
     /// It is no longer its key's.
     pub released: bool,
+}
+
+/// Addresses do not print.
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("version", &self.version)
+            .field("addresses", &self.addresses.len())
+            .field("released", &self.released)
+            .finish_non_exhaustive()
+    }
 }
 
 /// As much of the spec as an agent needs, borrowed from the object's text where that is possible.

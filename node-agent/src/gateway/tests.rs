@@ -23,6 +23,7 @@ mod guard;
 mod looks;
 mod many;
 mod messages;
+mod print;
 mod purge;
 mod room;
 

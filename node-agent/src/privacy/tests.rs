@@ -135,11 +135,17 @@ fn core_dumps_are_possible_unless_every_way_is_closed() {
 }
 
 #[test]
-fn what_is_found_counts_before_what_is_unknown() {
+fn what_is_found_counts_before_what_is_unknown_and_each_cause_is_told() {
     let fine = Look {
         debug_messages: Some(false),
         core_dumps: Some(false),
         plain_swap: Some(false),
+        packet_sockets: Some(false),
+        connection_tracking: Some(false),
+    };
+    let found = |look: Look| match look.finding() {
+        Finding::Degraded(causes) => causes.reasons(),
+        other => panic!("{other:?}"),
     };
     assert_eq!(fine.finding(), Finding::Nothing);
     let blind = Look {
@@ -151,12 +157,26 @@ fn what_is_found_counts_before_what_is_unknown() {
         plain_swap: Some(true),
         ..blind
     };
-    assert_eq!(swapping.finding(), Finding::Degraded(Reason::PlainSwap));
+    assert_eq!(found(swapping), [Reason::PlainSwap]);
     let loud = Look {
         debug_messages: Some(true),
         ..swapping
     };
-    assert_eq!(loud.finding(), Finding::Degraded(Reason::DebugMessages));
+    assert_eq!(found(loud), [Reason::DebugMessages, Reason::PlainSwap]);
+    let everything = Look {
+        core_dumps: Some(true),
+        packet_sockets: Some(true),
+        connection_tracking: Some(true),
+        ..loud
+    };
+    let all = [
+        Reason::DebugMessages,
+        Reason::CoreDumps,
+        Reason::PlainSwap,
+        Reason::PacketSockets,
+        Reason::ConnectionTracking,
+    ];
+    assert_eq!(found(everything), all);
 }
 
 /// A node with these files.
@@ -181,7 +201,7 @@ fn a_node_is_read_where_its_kernel_tells() {
         ("sys/block/dm-0/dm/name", "swap\n"),
         ("sys/block/dm-0/dm/uuid", "CRYPT-PLAIN-swap\n"),
     ]);
-    let look = calm.look();
+    let look = calm.files();
     assert_eq!((look.debug_messages, look.plain_swap), (Some(false), Some(false)));
     // The test itself is an ordinary process.
     assert_eq!(look.core_dumps, Some(true));
@@ -193,16 +213,100 @@ fn a_node_is_read_where_its_kernel_tells() {
         ("proc/swaps", &swaps),
         ("sys/block/dm-0/dm/uuid", "LVM-x\n"),
     ]);
-    let look = loud.look();
+    let look = loud.files();
     assert_eq!((look.debug_messages, look.plain_swap), (Some(true), Some(true)));
 }
 
 #[test]
 fn what_cannot_be_read_is_unknown() {
     let (_root, dark) = node(&[]);
-    assert_eq!(dark.look(), Look::default());
+    assert_eq!(dark.files(), Look::default());
+    assert_eq!(dark.packet_sockets(&HashSet::new()), None);
+    assert!(!dark.tracks_nothing());
     let (_root, no_devices) = node(&[("proc/swaps", &swaps("/dev/zram0", "partition"))]);
-    assert_eq!(no_devices.look().plain_swap, None);
+    assert_eq!(no_devices.files().plain_swap, None);
     let (_root, without_swap) = node(&[("proc/self/status", "")]);
-    assert_eq!(without_swap.look().plain_swap, Some(false));
+    assert_eq!(without_swap.files().plain_swap, Some(false));
+    // Nor has that kernel packet sockets or connection tracking.
+    assert_eq!(without_swap.packet_sockets(&HashSet::new()), Some(false));
+    assert!(without_swap.tracks_nothing());
+}
+
+/// The table as Linux writes it, with sockets of these protocols on these interfaces.
+fn packet_sockets(sockets: &[(&str, u32)]) -> String {
+    let header = "sk               RefCnt Type Proto  Iface R Rmem   User   Inode";
+    let line = |(protocol, interface): &(&str, u32)| {
+        format!("0000000000000000 3      3    {protocol}   {interface:<5} 1 0      0      26539 ")
+    };
+    let lines = sockets.iter().map(line);
+    let lines: Vec<_> = std::iter::once(header.to_owned()).chain(lines).collect();
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn whoever_reads_packets_where_clients_arrive_is_noticed() {
+    let own = HashSet::from([7]);
+    let read = |sockets: &[(&str, u32)]| sockets::read_clients(&packet_sockets(sockets), &own);
+    for protocol in ["0003", "0800", "86dd"] {
+        for interface in [0, 2, 8] {
+            assert_eq!(
+                read(&[(protocol, interface)]),
+                Some(true),
+                "{protocol} on {interface}"
+            );
+        }
+        assert_eq!(
+            read(&[(protocol, 7)]),
+            Some(false),
+            "{protocol} on the gateway's own"
+        );
+    }
+    // One that takes nothing, LLDP, ARP, and the key exchange of wireless networks.
+    let others = [("0000", 0), ("88cc", 2), ("0806", 0), ("888e", 3)];
+    assert_eq!(read(&others), Some(false));
+    assert_eq!(read(&[&others[..], &[("0003", 2)]].concat()), Some(true));
+    assert_eq!(read(&[]), Some(false));
+}
+
+#[test]
+fn a_table_of_packet_sockets_that_cannot_be_understood_is_unknown() {
+    let whole = packet_sockets(&[("0003", 2)]);
+    for table in [
+        String::new(),
+        whole.replace("Proto", "Protocol"),
+        whole.replace("0003", "all"),
+        whole.replace("0003   2 ", "0003   eth0 "),
+        packet_sockets(&[]) + "0000000000000000 3 3\n",
+    ] {
+        assert_eq!(sockets::read_clients(&table, &HashSet::new()), None, "{table}");
+    }
+}
+
+#[test]
+fn the_network_of_a_node_is_read_where_its_kernel_tells() {
+    let table = packet_sockets(&[("0003", 2)]);
+    let (_root, watched) = node(&[
+        ("proc/net/packet", &table),
+        ("proc/sys/net/netfilter/nf_conntrack_count", "1\n"),
+    ]);
+    assert_eq!(watched.packet_sockets(&HashSet::new()), Some(true));
+    assert_eq!(watched.packet_sockets(&HashSet::from([2])), Some(false));
+    assert!(!watched.tracks_nothing());
+    let (_root, calm) = node(&[("proc/sys/net/netfilter/nf_conntrack_count", "0\n")]);
+    assert!(calm.tracks_nothing());
+}
+
+#[test]
+fn connection_tracking_is_said_for_an_hour_after_it_was_seen() {
+    let mut tracking = Tracking::default();
+    assert_eq!(tracking.after(Some(false)), Some(false));
+    assert_eq!(tracking.after(None), None);
+    assert_eq!(tracking.after(Some(true)), Some(true));
+    // Neither one who goes nor one who comes is to be seen in it.
+    for minute in 1..60 {
+        let seen = if minute % 7 == 0 { None } else { Some(false) };
+        assert_eq!(tracking.after(seen), Some(true), "{minute} minutes");
+    }
+    assert_eq!(tracking.after(Some(false)), Some(false));
+    assert_eq!(tracking.after(None), None);
 }

@@ -3,6 +3,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::apiserver::{Apiserver, NODES};
+use crate::privacy::Look;
 
 fn report(applied: Option<u64>, news: u64) -> Report {
     Report {
@@ -29,6 +30,15 @@ fn report(applied: Option<u64>, news: u64) -> Report {
 
 fn status_of(report: &Report, privacy: Finding) -> GatewayNodeStatus {
     status(report, privacy, &[], Timestamp::UNIX_EPOCH)
+}
+
+/// A node that swaps, and does what else this says.
+fn swapping(also: Look) -> Finding {
+    let look = Look {
+        plain_swap: Some(true),
+        ..also
+    };
+    look.finding()
 }
 
 fn degraded(status: &GatewayNodeStatus) -> Option<(&str, &str)> {
@@ -105,10 +115,21 @@ fn a_gateway_without_room_says_so_and_keeps_its_watermark() {
 #[test]
 fn what_the_node_writes_down_is_said_and_turns_nobody_away() {
     let report = report(Some(9), 5);
-    let swapping = status_of(&report, Finding::Degraded(Reason::PlainSwap));
-    assert_eq!(degraded(&swapping), Some(("True", "PlainSwap")));
-    let ready = swapping.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+    let alone = status_of(&report, swapping(Look::default()));
+    assert_eq!(degraded(&alone), Some(("True", "PlainSwap")));
+    let ready = alone.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
     assert_eq!(ready.status, "True");
+    let both = Look {
+        packet_sockets: Some(true),
+        ..Look::default()
+    };
+    let both = status_of(&report, swapping(both));
+    assert_eq!(degraded(&both), Some(("True", "PlainSwap")));
+    let message = &both.conditions.last().unwrap().message;
+    assert!(
+        message.contains("PlainSwap: ") && message.contains("PacketSockets: "),
+        "{message}"
+    );
     assert_eq!(
         degraded(&status_of(&report, Finding::Nothing)),
         Some(("False", "NothingFound"))
@@ -200,7 +221,7 @@ async fn news_is_written_at_once_where_nothing_was_before() {
     }
     desk.pass(Duration::from_secs(1)).await;
     let before = desk.written().len();
-    desk.privacy.send_replace(Finding::Degraded(Reason::PlainSwap));
+    desk.privacy.send_replace(swapping(Look::default()));
     desk.pass(AT_ONCE).await;
     assert_eq!(desk.written().len(), before + 1);
 }

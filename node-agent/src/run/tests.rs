@@ -76,6 +76,8 @@ struct Bed {
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     /// Addresses whose connections the agent wants forgotten.
     forgotten: Option<Receiver<HashSet<IpAddr>>>,
+    /// The ports of which the agent has told.
+    ports: watch::Sender<HashSet<u16>>,
 }
 
 impl Bed {
@@ -121,6 +123,7 @@ impl Bed {
             folder: tempfile::tempdir().unwrap(),
             running: None,
             forgotten: None,
+            ports: watch::channel(HashSet::new()).0,
         };
         bed.start().await;
         for n in 1..=count {
@@ -164,6 +167,7 @@ impl Bed {
             metrics,
             privacy,
             flows,
+            ports: self.ports.clone(),
         };
         let task = tokio::spawn(run(parts, async {
             let _ = stopped.await;
@@ -253,6 +257,20 @@ impl Drop for Bed {
         // The runtime waits for whoever waits.
         self.kernel.let_go();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_at_the_node_is_told_where_clients_arrive() {
+    let bed = Bed::serving(1).await;
+    assert_eq!(*bed.ports.borrow(), HashSet::from([51_820]));
+    let mut gateway = bed.api.get(GATEWAYS, "edge");
+    gateway["spec"]["listenPort"] = json!(51_900);
+    gateway["metadata"]["generation"] = json!(2);
+    bed.api.put(GATEWAYS, gateway);
+    bed.until("another port", |bed| {
+        *bed.ports.borrow() == HashSet::from([51_900])
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -79,3 +79,57 @@ impl Events {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use culvert_crds::WireGuardKey;
+    use http_body_util::BodyExt as _;
+    use kube::client::Body;
+    use serde_json::Value;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_event_is_a_reason_with_its_fixed_text_about_the_object_and_nothing_more() {
+        let (sender, mut posted) = mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let sender = sender.clone();
+            async move {
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                sender
+                    .send(serde_json::from_slice::<Value>(&body).unwrap())
+                    .unwrap();
+                Ok::<_, Infallible>(http::Response::new(Body::from(body.to_vec())))
+            }
+        });
+        let events = Events::new(Client::new(service, "default"));
+        let (namespace, name) = (Some("tenant".to_owned()), "laptop".to_owned());
+        events.tell::<WireGuardKey>(namespace, name, Uid::from_u128(7), Reason::DuplicateKey);
+        let mut event = posted.recv().await.unwrap();
+        assert_eq!(event["note"], Reason::DuplicateKey.message());
+        assert_eq!(event["reason"], "DuplicateKey");
+        let about = event["regarding"].as_object().unwrap();
+        let about: Vec<_> = about.keys().map(String::as_str).collect();
+        assert_eq!(about, ["apiVersion", "kind", "name", "namespace", "uid"]);
+        // What else there is says who posts it, and when.
+        let event = event.as_object_mut().unwrap();
+        let known = [
+            "action",
+            "apiVersion",
+            "eventTime",
+            "kind",
+            "metadata",
+            "note",
+            "reason",
+            "regarding",
+            "reportingController",
+            "reportingInstance",
+            "type",
+        ];
+        event.retain(|field, _| !known.contains(&field.as_str()));
+        assert!(event.is_empty(), "{event:?}");
+    }
+}

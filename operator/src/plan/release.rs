@@ -103,7 +103,7 @@ fn delete(world: &World, claim: &ClaimView<'_>, now: Now, plan: &mut Plan) -> Op
     }
     Some(Step::DeleteClaim {
         uid: claim.uid,
-        name: claim.name(),
+        addresses: claim.addresses,
         resource_version: claim.resource_version,
     })
 }

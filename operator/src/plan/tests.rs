@@ -3,6 +3,7 @@
 mod allocate;
 mod fleet;
 mod history;
+mod print;
 mod publish;
 mod ranges;
 mod release;
@@ -380,8 +381,8 @@ impl Bed {
                     ..*claim
                 });
             }
-            Step::DeleteClaim { uid, name, .. } => {
-                self.claims.remove(&name);
+            Step::DeleteClaim { uid, addresses, .. } => {
+                self.claims.remove(&addresses.claim_name());
                 self.world.learn(Change::Gone(Kind::Claim, uid), self.now.mono);
             }
             Step::PublishPool { name, status, .. } => {

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use culvert_crds::peer::peer_name;
+
 /// At most one address of each family. The unspecified address, which no pool can hold, stands for none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Addresses {
@@ -41,6 +43,11 @@ impl Addresses {
     /// The one that a claim is named by.
     pub fn first(&self) -> Option<IpAddr> {
         self.iter().next()
+    }
+
+    /// The name of a claim of them, which is an address: it goes into requests, and nowhere else.
+    pub fn claim_name(&self) -> String {
+        self.first().map(peer_name).unwrap_or_default()
     }
 
     /// Whether there is none.

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use culvert_crds::peer::peer_name;
 use culvert_wireguard::PublicKey;
 
 use super::keys::{KeyRecord, KeyView};
@@ -137,7 +136,7 @@ impl Share {
 impl ClaimView<'_> {
     /// The name of the object.
     pub fn name(&self) -> String {
-        self.addresses.first().map(peer_name).unwrap_or_default()
+        self.addresses.claim_name()
     }
 
     /// The claim by itself.
@@ -180,7 +179,7 @@ impl ClaimView<'_> {
 impl Claim {
     /// The name of the object.
     pub fn name(&self) -> String {
-        self.addresses.first().map(peer_name).unwrap_or_default()
+        self.addresses.claim_name()
     }
 }
 

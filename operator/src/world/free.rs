@@ -5,13 +5,14 @@
 //! An IPv4 range keeps a bitmap with a Fenwick tree over its words; an IPv6 range is so large that a draw that hits a
 //! taken address (chance below 2^-40) is repeated, and what is taken is asked of whoever knows.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rand::{Rng, RngExt};
 
 /// Free addresses of an IPv4 range of /8 or less.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FreeV4 {
     net: Ipv4Net,
     /// One bit an address, set when it is free.
@@ -22,6 +23,16 @@ pub struct FreeV4 {
     /// How many would be free if no key held any.
     capacity: u32,
     reserved: Vec<Ipv4Net>,
+}
+
+/// Which addresses are taken does not print.
+impl fmt::Debug for FreeV4 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FreeV4")
+            .field("net", &self.net)
+            .field("free", &self.free)
+            .finish_non_exhaustive()
+    }
 }
 
 impl FreeV4 {

@@ -28,7 +28,7 @@ const fn program(name: &'static str, program: &'static str) -> Package {
 }
 
 /// To lay out networks and look at them.
-const NETWORK: [Package; 6] = [
+const NETWORK: [Package; 7] = [
     program("iproute2", "ip"),
     program("nftables", "nft"),
     program("conntrack", "conntrack"),

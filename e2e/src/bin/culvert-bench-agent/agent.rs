@@ -1,6 +1,6 @@
 //! The agent's whole loop, as its program runs it, over any kernel.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result};
 use culvert_node_agent::{
@@ -39,6 +39,7 @@ pub async fn serve<K: Kernel>(
         metrics,
         privacy,
         flows: Flows::start(),
+        ports: watch::channel(HashSet::new()).0,
     };
     run(parts, stop).await;
     Ok(())

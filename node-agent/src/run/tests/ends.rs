@@ -82,6 +82,7 @@ async fn at_the_end_whoever_is_stale_is_forgotten_and_sessions_stay() {
         metrics: Arc::new(Metrics::new("")),
         privacy: watch::channel(Finding::Nothing).1,
         flows: Flows::handed_over().0,
+        ports: watch::channel(HashSet::new()).0,
     };
     run(parts, std::future::ready(())).await;
     assert_eq!(forgotten(&kernel, "cv0"), [STALE]);
