@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use culvert_wireguard::{Error, PeerChange, Refusal};
+use ipnet::IpNet;
 
 use super::{Gateway, Ground, PassError};
 use crate::ages::{Age, Who};
@@ -255,7 +256,7 @@ impl Gateway {
 /// What a peer that is made anew may be spoken to under.
 fn addresses(change: &PeerChange) -> Vec<IpAddr> {
     match change {
-        PeerChange::Reinstate(peer) => peer.allowed_ips.iter().map(|prefix| prefix.addr()).collect(),
+        PeerChange::Reinstate(peer) => peer.allowed_ips.iter().map(IpNet::addr).collect(),
         _ => Vec::new(),
     }
 }
