@@ -83,7 +83,6 @@ async fn privacy_no_sink_knows_a_client_and_each_would_tell() -> Result<()> {
     }
     let canaries = [canaries, story.handshakes()?, decoys.clone()].concat();
     found.extend(searched(&story, &Sink::ALL, &canaries).await?);
-    story.took_place().await?;
     let shapes: usize = canaries.iter().map(Canary::shapes).sum();
     println!(
         "numbers: {} sinks, {} canaries in {shapes} shapes, {} found",
@@ -91,6 +90,8 @@ async fn privacy_no_sink_knows_a_client_and_each_would_tell() -> Result<()> {
         canaries.len(),
         found.len()
     );
+    println!("{}", found.join("\n"));
+    story.took_place().await?;
 
     let missed = plants::missed(&mut story, &decoys).await?;
     println!(

@@ -33,19 +33,24 @@ fn silent(bed: &Bed, name: &str, outer: &str) -> Result<Client> {
     Client::placed(bed, name, Namespace::new(name)?, outer.parse()?)
 }
 
-/// The operator does not hear that its claim was made, makes it again, and is told that it exists.
+/// The operator hears in no way that its claim was made, makes it again, and is told that it exists.
 async fn lose_a_reply(story: &Story) -> Result<()> {
-    let mut tablet = silent(&story.bed, "tablet", "198.51.100.79")?;
+    let bed = &story.bed;
+    let mut tablet = silent(bed, "tablet", "198.51.100.79")?;
     let from = length(story)?;
+    story.proxy.stall_watches_of("wireguardpeers");
     let struck = story.proxy.arm(Fault::CutAfter(1));
-    tablet.register(&story.bed).await?;
+    bed.kubectl_with(&["apply", "-f", "-"], Some(&tablet.manifest()))
+        .await?;
     let call = struck.wait(SOON).await?;
     ensure!(
         (call.method, &*call.kind) == (Method::POST, "wireguardpeers"),
         "a reply to something else was lost"
     );
-    let name = tablet.addresses[0].to_string();
-    logged(story, from, &["\"code\":409", &name, "already exists"]).await
+    logged(story, from, &["\"code\":409", "wireguardpeers", "already exists"]).await?;
+    story.proxy.cut_watches();
+    bed.key_ready("tablet").await?;
+    tablet.read_addresses(bed).await
 }
 
 /// Somebody applies a key that another has.

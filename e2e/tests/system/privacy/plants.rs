@@ -28,7 +28,8 @@ use super::story::Story;
 /// Too large for the way to a client that is planted.
 const NARROW: u16 = 1300;
 
-/// The client that is planted in a sink: every other one is of IPv6, but where that sink knows one family only.
+/// The client that is planted in a sink: every other one is of IPv6, but where that sink, or how it is planted, knows one
+/// family only.
 fn decoy(sink: Sink) -> IpAddr {
     let number = u8::try_from(sink as usize).unwrap_or(u8::MAX) + 100;
     let of_ipv4 = matches!(
@@ -43,7 +44,7 @@ fn decoy(sink: Sink) -> IpAddr {
     if of_ipv4 || number.is_multiple_of(2) {
         Ipv4Addr::new(198, 51, 100, number).into()
     } else {
-        Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, number.into()).into()
+        Ipv6Addr::new(0x2001, 0xdb8, 0x99, 0, 0, 0, 0, number.into()).into()
     }
 }
 
@@ -112,9 +113,12 @@ async fn plant(story: &Story, sink: Sink) -> Result<Option<OwnedFd>> {
         Sink::OtherObjects => annotate(story, &format!("node/{NODE}"), &number(address)).await?,
         Sink::Events => say_event(story, &text).await?,
         // Whoever asks for an object leaves its name there, also when there is none.
-        Sink::AuditLog | Sink::ApiserverLog | Sink::EtcdLog => {
+        Sink::AuditLog | Sink::ApiserverLog => {
             let named = ["get", "configmap", &text, "--ignore-not-found"];
             bed.kubectl(&named).await?;
+        }
+        Sink::EtcdLog => {
+            bed.kubectl(&["create", "configmap", &text]).await?;
         }
         Sink::EtcdFiles => {
             let data = format!("--from-literal=place={}", hexadecimal(address, ":"));
@@ -131,8 +135,10 @@ async fn plant(story: &Story, sink: Sink) -> Result<Option<OwnedFd>> {
         Sink::TcpMetrics => converse(story, address)?,
         Sink::RouteExceptions => {
             let far = story.router.place("far", address, Some(NARROW))?;
-            // It is told that this is too large, and has no answer.
-            let _ = bed.gateway.run(&["ping", "-c1", "-W1", "-Mdo", "-s1400", &text]);
+            // It is told that this is too large, and has no answer. What it has learnt shows when it is needed again.
+            for _ in 0..2 {
+                let _ = bed.gateway.run(&["ping", "-c1", "-W1", "-Mdo", "-s1400", &text]);
+            }
             drop(far);
         }
         _ => by_command(story, sink, &text)?,

@@ -41,7 +41,7 @@ const NARROW: u16 = 1400;
 /// Has the gateway told that its packets to the laptop are too large: WireGuard lets a router cut them, unless somebody
 /// on the way says otherwise.
 const UNCUT: &str = "add table ip uncut; add chain ip uncut pre { type filter hook prerouting priority -150 ; }; \
-                     add rule ip uncut pre udp sport 51820 ip frag-off set 0x4000";
+                     add rule ip uncut pre ip frag-off & 0x3fff == 0 udp sport 51820 ip frag-off set 0x4000";
 
 /// Where the laptop is connected to, through the tunnel.
 const SHOP: u16 = 8443;
@@ -164,6 +164,7 @@ impl Story {
             .within(|| Ok(TcpStream::connect_timeout(&shop, Duration::from_secs(10))?))
             .context("the laptop cannot get out through the gateway")?;
         let (there, _) = listener.accept()?;
+        println!("{}", self.bed.gateway.run(&["nft", "list", "ruleset"])?);
         self.connection = vec![here, there];
         Ok(())
     }
@@ -242,7 +243,7 @@ impl Story {
     pub async fn took_place(&self) -> Result<()> {
         for (sink, words) in [
             (Sink::AgentLog, "TRACE"),
-            (Sink::OperatorLog, "TRACE"),
+            (Sink::OperatorLog, "DEBUG"),
             (Sink::Events, "DuplicateKey"),
             (Sink::Claims, "managedFields"),
             (Sink::AuditLog, "requestObject"),
