@@ -12,7 +12,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{Bed, Namespace, bed::GATEWAY, netns};
 
@@ -88,6 +88,25 @@ impl Router {
             words.extend(["mtu", "lock", mtu]);
         }
         self.namespace.ip(&words).map(drop)
+    }
+
+    /// How often it has said that something did not get through, in IPv4, and that it was too large, in IPv6.
+    pub fn complaints(&self) -> Result<[u64; 2]> {
+        let table = self.namespace.run(&["cat", "/proc/net/snmp"])?;
+        let mut icmp = table.lines().filter_map(|line| line.strip_prefix("Icmp: "));
+        let names = icmp.next().unwrap_or_default().split_ascii_whitespace();
+        let mut counted = names.zip(icmp.next().unwrap_or_default().split_ascii_whitespace());
+        let ipv4 = counted.find(|(name, _)| *name == "OutDestUnreachs");
+        let table = self.namespace.run(&["cat", "/proc/net/snmp6"])?;
+        let mut lines = table
+            .lines()
+            .filter_map(|line| line.split_once(char::is_whitespace));
+        let ipv6 = lines.find(|(name, _)| *name == "Icmp6OutPktTooBigs");
+        let number = |found: Option<(&str, &str)>| -> Result<u64> {
+            let (_, count) = found.context("the kernel counts no such thing")?;
+            Ok(count.trim().parse()?)
+        };
+        Ok([number(ipv4)?, number(ipv6)?])
     }
 
     /// Takes an address away from a place, without a word to anybody.

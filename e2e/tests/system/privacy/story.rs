@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use culvert_e2e::{
     Bed, Client, FaultProxy, Router, Sink,
     client::PORT,
@@ -59,8 +60,8 @@ pub struct Story {
     pub phone: Client,
     /// Seconds since the epoch, each with the client's name.
     handshakes: Vec<(String, u64)>,
-    /// Both ends of the laptop's connection: it stays open.
-    connection: Vec<TcpStream>,
+    /// Both ends of the laptop's connections: they stay open.
+    connections: Vec<TcpStream>,
 }
 
 impl Story {
@@ -107,7 +108,7 @@ impl Story {
             laptop,
             phone,
             handshakes: Vec::new(),
-            connection: Vec::new(),
+            connections: Vec::new(),
         })
     }
 
@@ -125,47 +126,46 @@ impl Story {
         }
         self.note_handshakes()?;
         wait::pass(MOMENT).await;
-        self.provoke_exceptions().await?;
-        self.shop(&key)
+        self.send_too_much()?;
+        let ranges = format!("{},{ROUTER}/32", self.laptop.pool.ranges.join(","));
+        let laptop = &self.laptop.namespace;
+        laptop.run(&["wg", "set", "wg0", "peer", &key, "allowed-ips", &ranges])?;
+        laptop.ip(&["route", "add", &ROUTER.to_string(), "dev", "wg0"])?;
+        self.shop()
     }
 
-    /// Answers that are too large for the way back.
-    async fn provoke_exceptions(&self) -> Result<()> {
+    /// Answers that are too large for the way back, of which the router complains to the gateway.
+    fn send_too_much(&self) -> Result<()> {
         for client in [&self.laptop, &self.phone] {
             let inside = client.pool.inside[0];
-            client
+            // Whether it gets through is another matter.
+            let _ = client
                 .namespace
-                .run(&["ping", "-q", "-c3", "-W2", "-s1372", inside])
-                .with_context(|| format!("{} got no large answer", client.name))?;
+                .run(&["ping", "-q", "-c3", "-W2", "-s1372", inside]);
         }
-        let known = sinks::read(&self.bed, Sink::RouteExceptions).await?;
-        let known = String::from_utf8_lossy(&known).into_owned();
-        println!("exceptions while clients are there: {known}");
+        let complaints = self.router.complaints()?;
+        ensure!(
+            complaints.iter().all(|count| *count > 0),
+            "the router complained {complaints:?} times of IPv4 and IPv6"
+        );
         Ok(())
     }
 
     /// A connection through the tunnel that stays open, and says no more.
-    fn shop(&mut self, gateway: &str) -> Result<()> {
-        let laptop = &self.laptop;
+    fn shop(&mut self) -> Result<()> {
         let shop = SocketAddr::new(ROUTER.into(), SHOP);
-        let ranges = format!("{},{ROUTER}/32", laptop.pool.ranges.join(","));
-        let words = ["wg", "set", "wg0", "peer", gateway, "allowed-ips", &ranges];
-        laptop.namespace.run(&words)?;
-        laptop
-            .namespace
-            .ip(&["route", "add", &ROUTER.to_string(), "dev", "wg0"])?;
         let listener = self
             .router
             .namespace
             .within(|| Ok(TcpListener::bind(shop)?))
             .context("failed to open a shop")?;
-        let here = laptop
+        let here = self
+            .laptop
             .namespace
             .within(|| Ok(TcpStream::connect_timeout(&shop, Duration::from_secs(10))?))
             .context("the laptop cannot get out through the gateway")?;
         let (there, _) = listener.accept()?;
-        println!("{}", self.bed.gateway.run(&["nft", "list", "ruleset"])?);
-        self.connection = vec![here, there];
+        self.connections.extend([here, there]);
         Ok(())
     }
 
@@ -208,7 +208,27 @@ impl Story {
         for client in [&self.laptop, &self.phone] {
             client.ping(5)?;
         }
+        // The first connection may have been forgotten with an agent.
+        self.shop()?;
+        self.known_while_there().await?;
         self.note_handshakes()
+    }
+
+    /// Fails unless the kernel knows both now: otherwise nobody has to forget them.
+    async fn known_while_there(&self) -> Result<()> {
+        let tunnel = self.laptop.addresses[0].to_string();
+        for (sink, word) in [
+            (Sink::WireGuard, LAPTOP[1]),
+            (Sink::WireGuard, PHONE[1]),
+            (Sink::Connections, &tunnel),
+            (Sink::Nftables, &tunnel),
+        ] {
+            ensure!(
+                holds(&self.bed, sink, word.as_bytes()).await?,
+                "{sink:?} does not know who is there"
+            );
+        }
+        Ok(())
     }
 
     fn note_handshakes(&mut self) -> Result<()> {
@@ -241,23 +261,33 @@ impl Story {
 
     /// Fails unless the sinks show that all of it took place: what writes nothing gives nothing away.
     pub async fn took_place(&self) -> Result<()> {
-        for (sink, words) in [
-            (Sink::AgentLog, "TRACE"),
-            (Sink::OperatorLog, "DEBUG"),
-            (Sink::Events, "DuplicateKey"),
-            (Sink::Claims, "managedFields"),
-            (Sink::AuditLog, "requestObject"),
-            (Sink::ApiserverLog, "/apis/culvert.dev/v1alpha1/wireguardpeers/"),
-            (Sink::EtcdLog, "/registry/culvert.dev/wireguardpeers/"),
-            (Sink::EtcdFiles, "/registry/culvert.dev/wireguardpeers/"),
-            (Sink::AgentMetrics, "culvert_agent_forgotten_total"),
-            (Sink::Descriptions, &self.laptop.public_key),
-            (Sink::AgentMemory, "culvert-agent"),
+        let key = STANDARD.decode(&self.laptop.public_key)?;
+        let peers = b"/registry/culvert.dev/wireguardpeers/";
+        for (sink, bytes) in [
+            (Sink::AgentLog, &b"TRACE"[..]),
+            (Sink::OperatorLog, b"DEBUG"),
+            (Sink::AgentMetrics, b"culvert_agent_forgotten_total"),
+            (Sink::OperatorMetrics, b"culvert_operator_"),
+            (Sink::AgentMemory, &key),
+            (Sink::OperatorMemory, &key),
+            (Sink::Claims, b"managedFields"),
+            (Sink::OtherObjects, b"kind: GatewayNode"),
+            (Sink::Events, b"DuplicateKey"),
+            (Sink::Descriptions, self.laptop.public_key.as_bytes()),
+            (Sink::AuditLog, b"requestObject"),
+            (Sink::ApiserverLog, b"/apis/culvert.dev/v1alpha1/wireguardpeers/"),
+            (Sink::EtcdLog, peers),
+            (Sink::EtcdFiles, peers),
+            (Sink::WireGuard, self.laptop.public_key.as_bytes()),
         ] {
-            let bytes = sinks::read(&self.bed, sink).await?;
-            let there = bytes.windows(words.len()).any(|at| at == words.as_bytes());
-            ensure!(there, "{sink:?} does not hold `{words}`");
+            let held = holds(&self.bed, sink, bytes).await?;
+            ensure!(held, "{sink:?} does not hold {}", String::from_utf8_lossy(bytes));
         }
         Ok(())
     }
+}
+
+async fn holds(bed: &Bed, sink: Sink, part: &[u8]) -> Result<bool> {
+    let bytes = sinks::read(bed, sink).await?;
+    Ok(bytes.windows(part.len()).any(|at| at == part))
 }
