@@ -10,10 +10,12 @@
 //! Both programs log everything (`RUST_LOG=trace`), and [`Bed::finish`] looks through what they wrote for every
 //! client that was there: a test that does not call it has not looked.
 
+mod programs;
+
 use std::{
     env,
     fmt::Debug,
-    fs, io,
+    fs,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::Command,
@@ -32,9 +34,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::{
-    ControlPlane, Namespace, Program, Scratch, control_plane::Options, leaks, netns, process, tunnel::Peer,
-    wait,
+    ControlPlane, Namespace, Program, Scratch, control_plane::Options, leaks, netns, tunnel::Peer, wait,
 };
+use programs::Extras;
 
 /// Longer than anything takes that is not a matter of age.
 pub const SOON: Duration = Duration::from_mins(1);
@@ -75,7 +77,8 @@ pub struct Bed {
     client: kube::Client,
     operator: Option<Program>,
     agent: Option<Program>,
-    agent_flags: Vec<String>,
+    operator_extras: Extras,
+    agent_extras: Extras,
     secrets: Mutex<Vec<leaks::Canary>>,
     logs: PathBuf,
     folder: Scratch,
@@ -106,6 +109,11 @@ impl Bed {
 
     /// As [`Bed::empty`], with an audit policy for the apiserver.
     pub async fn audited(policy: Option<&str>) -> Result<Self> {
+        Self::with(|options| options.audit_policy = policy.map(str::to_owned)).await
+    }
+
+    /// As [`Bed::empty`], with another control plane.
+    pub async fn with(change: impl FnOnce(&mut Options)) -> Result<Self> {
         let gateway = Namespace::new("gateway")?;
         gateway.ip(&[
             "link", "add", "eth0", "type", "veth", "peer", "name", "node0", "netns", "1",
@@ -117,10 +125,8 @@ impl Bed {
         gateway.ip(&["link", "add", "br0", "address", BRIDGE, "type", "bridge"])?;
         gateway.address("br0", &format!("{GATEWAY}/{OUTSIDE}"))?;
 
-        let options = Options {
-            audit_policy: policy.map(str::to_owned),
-            ..Options::in_machine(&[OPERATOR_SIDE.parse()?])
-        };
+        let mut options = Options::in_machine(&[OPERATOR_SIDE.parse()?]);
+        change(&mut options);
         let plane = ControlPlane::start_with(options).await?;
         let folder = Scratch::new("culvert-bed-")?;
         // Where the machine's host can read them afterwards, if it has given such a place.
@@ -131,7 +137,8 @@ impl Bed {
             gateway,
             operator: None,
             agent: None,
-            agent_flags: Vec::new(),
+            operator_extras: Extras::default(),
+            agent_extras: Extras::default(),
             secrets: Mutex::default(),
             logs,
             folder,
@@ -159,73 +166,6 @@ impl Bed {
             .patch_status(NODE, &PatchParams::default(), &patch)
             .await
             .context("failed to give the node addresses")?;
-        Ok(())
-    }
-
-    /// Starts the operator.
-    pub fn start_operator(&mut self) -> Result<()> {
-        let mut command = process::built("CULVERT_OPERATOR")?;
-        command
-            .env("KUBECONFIG", self.plane.kubeconfig())
-            .env("RUST_LOG", "trace");
-        self.operator = Some(Program::start("operator", &command, &self.logs)?);
-        Ok(())
-    }
-
-    /// Gives the agent further flags, from its next start on.
-    pub fn agent_flags(&mut self, flags: &[&str]) {
-        self.agent_flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-    }
-
-    /// Starts the node's agent.
-    pub fn start_agent(&mut self) -> Result<()> {
-        let command = self.gateway.wrap(&self.agent_command()?);
-        self.agent = Some(Program::start("agent", &command, &self.logs)?);
-        Ok(())
-    }
-
-    /// The agent's command, which is to be run in the gateway's network namespace.
-    pub fn agent_command(&self) -> Result<Command> {
-        let user = self.plane.kubeconfig_for(AGENT_USER, Some("system:masters"))?;
-        let kubeconfig = self.plane.kubeconfig_via(&user, OPERATOR_SIDE.parse()?)?;
-        let mut command = process::built("CULVERT_NODE_AGENT")?;
-        command
-            .args(&self.agent_flags)
-            .env("KUBECONFIG", kubeconfig)
-            .env("NODE_NAME", NODE)
-            .env("CULVERT_STATE_DIR", self.keys())
-            .env("RUST_LOG", "trace");
-        Ok(command)
-    }
-
-    /// The folder in which the agent keeps gateways' private keys.
-    pub fn keys(&self) -> PathBuf {
-        self.folder.path().join("keys")
-    }
-
-    /// The files in that folder; none before the first gateway has a key.
-    pub fn key_files(&self) -> Result<Vec<PathBuf>> {
-        match fs::read_dir(self.keys()) {
-            Ok(folder) => folder.map(|entry| Ok(entry?.path())).collect(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error).context("failed to list the gateways' keys"),
-        }
-    }
-
-    /// Kills the agent as a crash would.
-    pub fn kill_agent(&mut self) -> Result<()> {
-        self.agent.take().context("the agent does not run")?.kill()
-    }
-
-    /// Ends the agent as an upgrade would.
-    pub async fn terminate_agent(&mut self) -> Result<()> {
-        let status = self
-            .agent
-            .take()
-            .context("the agent does not run")?
-            .terminate(SOON)
-            .await?;
-        ensure!(status == 0, "the agent ended with status {status}");
         Ok(())
     }
 
@@ -330,6 +270,14 @@ impl Bed {
             .push(canary);
     }
 
+    /// Everything that must not be in any log, so far.
+    pub fn secrets(&self) -> Vec<leaks::Canary> {
+        self.secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// Both programs' logs.
     pub fn logs(&self) -> Vec<PathBuf> {
         ["operator.log", "agent.log"]
@@ -350,17 +298,21 @@ impl Bed {
     /// Ends both programs and searches their logs for what must not be there.
     pub async fn finish(mut self) -> Result<()> {
         let logs = self.logs();
-        for program in [self.agent.take(), self.operator.take()].into_iter().flatten() {
-            let log = program.tail(12);
-            let status = program.terminate(SOON).await?;
-            ensure!(status == 0, "a program ended with status {status}:\n{log}");
+        for program in [self.agent.take(), self.operator.take()] {
+            if program.is_some() {
+                programs::terminate(program, "a program").await?;
+            }
         }
         for file in self.key_files()? {
             let key = fs::read_to_string(&file).context("failed to read the gateway's key")?;
-            self.secret(leaks::Canary::key("the gateway's private key", key.trim())?);
+            self.secret(leaks::Canary::gateway_key(
+                "the gateway's private key",
+                key.trim(),
+            )?);
         }
-        let secrets = self.secrets.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let secrets = self.secrets();
         ensure!(!secrets.is_empty(), "nothing to search the logs for");
+        let mut found = Vec::new();
         for log in &logs {
             let bytes = fs::read(log).with_context(|| format!("failed to read {}", log.display()))?;
             ensure!(
@@ -368,9 +320,14 @@ impl Bed {
                 "{} is empty: nothing was searched",
                 log.display()
             );
-            let found = leaks::search(&bytes, &secrets);
-            ensure!(found.is_empty(), "{} holds {}", log.display(), found.join(", "));
+            let leaks = leaks::search(&bytes, &secrets);
+            found.extend(
+                leaks
+                    .into_iter()
+                    .map(|leak| format!("{} holds {leak}", log.display())),
+            );
         }
+        ensure!(found.is_empty(), "{}", found.join("\n"));
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::OpenOptionsExt,
     process::{Command, Stdio},
     time::Duration,
@@ -140,6 +140,11 @@ impl Client {
         bed.gateway.ip(&["link", "set", &far, "master", "br0"])?;
         let outer = outer(n);
         namespace.address("eth0", &format!("{outer}/{OUTSIDE}"))?;
+        Self::placed(bed, name, namespace, outer)
+    }
+
+    /// A client with a key pair of its own, in a place that has this address already.
+    pub fn placed(bed: &Bed, name: &str, namespace: Namespace, outer: IpAddr) -> Result<Self> {
         let folder = Scratch::new("culvert-client-")?;
         let private_key = netns::run(Command::new("wg").arg("genkey"))?;
         let file = folder.path().join("private");
@@ -153,16 +158,15 @@ impl Client {
                 .arg("pubkey")
                 .stdin(Stdio::from(fs::File::open(&file)?)),
         )?;
-        bed.secret(Canary::address(&format!("the outer address of {name}"), outer));
-        bed.secret(Canary::key(
+        bed.secret(Canary::private_key(
             &format!("the private key of {name}"),
             private_key.trim(),
         )?);
-        bed.secret(Canary::key(
+        bed.secret(Canary::public_key(
             &format!("the public key of {name}"),
             public_key.trim(),
         )?);
-        Ok(Self {
+        let client = Self {
             name: name.to_owned(),
             namespace,
             public_key: public_key.trim().to_owned(),
@@ -170,7 +174,14 @@ impl Client {
             pool: &DEFAULT_POOL,
             outer,
             folder,
-        })
+        };
+        bed.secret(client.place(&format!("the outer address of {name}")));
+        Ok(client)
+    }
+
+    /// Where it is, as something that nobody may write down.
+    fn place(&self, name: &str) -> Canary {
+        Canary::outer(name, SocketAddr::new(self.outer, PORT))
     }
 
     /// The object that the client's user applies: the public key and nothing else.
@@ -231,7 +242,7 @@ impl Client {
             self.addresses
         );
         for address in &self.addresses {
-            bed.secret(Canary::address(
+            bed.secret(Canary::tunnel(
                 &format!("a tunnel address of {}", self.name),
                 *address,
             ));
@@ -357,15 +368,17 @@ impl Client {
     /// Moves to the outer address number `n`, without a word to anybody.
     pub fn roam(&mut self, bed: &Bed, n: u16) -> Result<()> {
         let (old, new) = (self.outer, outer(n));
-        bed.secret(Canary::address(
-            &format!("another outer address of {}", self.name),
-            new,
-        ));
         self.namespace
             .ip(&["addr", "del", &format!("{old}/{OUTSIDE}"), "dev", "eth0"])?;
         self.namespace.address("eth0", &format!("{new}/{OUTSIDE}"))?;
-        self.outer = new;
+        self.has_moved(bed, new);
         Ok(())
+    }
+
+    /// Its place has another address now.
+    pub fn has_moved(&mut self, bed: &Bed, outer: IpAddr) {
+        self.outer = outer;
+        bed.secret(self.place(&format!("another outer address of {}", self.name)));
     }
 
     /// Loses packets on the way out and on the way in, so many in a hundred each way.
@@ -387,7 +400,7 @@ impl Client {
 
     /// Where the gateway sees this client.
     pub fn expected_endpoint(&self) -> String {
-        format!("{}:{PORT}", self.outer)
+        SocketAddr::new(self.outer, PORT).to_string()
     }
 
     /// Drops whatever comes in from the outside: the client sends and never hears an answer.

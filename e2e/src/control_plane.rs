@@ -60,6 +60,9 @@ pub struct Options {
 
     /// Further flags of kube-apiserver; the last one of a name wins.
     pub flags: Vec<String>,
+
+    /// Further flags of etcd; the last one of a name wins.
+    pub etcd_flags: Vec<String>,
 }
 
 impl Default for Options {
@@ -70,6 +73,7 @@ impl Default for Options {
             addresses: Vec::new(),
             audit_policy: None,
             flags: Vec::new(),
+            etcd_flags: Vec::new(),
         }
     }
 }

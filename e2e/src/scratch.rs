@@ -5,9 +5,9 @@
 //! the folder, for looking at what a failed test left.
 
 use std::{
-    env,
+    env, fs,
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -66,6 +66,20 @@ impl Drop for Scratch {
             let _ = sweeper.wait();
         }
     }
+}
+
+/// Everything in a folder and below it, but folders.
+pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            files.extend(files_below(&entry.path())?);
+        } else {
+            files.push(entry.path());
+        }
+    }
+    Ok(files)
 }
 
 /// Whether the user asked to keep what tests leave.

@@ -30,6 +30,7 @@ pub(super) fn etcd(plane: &ControlPlane) -> Result<Command> {
         "--listen-peer-urls=http://127.0.0.1:0",
         "--log-level=warn",
     ]);
+    command.args(&plane.options.etcd_flags);
     Ok(command)
 }
 

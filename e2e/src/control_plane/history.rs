@@ -43,7 +43,7 @@ impl ControlPlane {
         let number = TAKEN.fetch_add(1, Ordering::Relaxed);
         let folder = self.folder().join(format!("snapshot-{number}"));
         self.stop_both().await?;
-        copy(&self.data(), &folder)?;
+        copy(&self.etcd_data(), &folder)?;
         self.start_both().await?;
         Ok(Snapshot { folder })
     }
@@ -105,7 +105,8 @@ impl ControlPlane {
         serde_json::from_str(&text).with_context(|| format!("etcd's {path} answered `{text}`"))
     }
 
-    fn data(&self) -> PathBuf {
+    /// The folder with what etcd keeps.
+    pub fn etcd_data(&self) -> PathBuf {
         self.folder().join(flags::ETCD_DATA)
     }
 
@@ -121,7 +122,7 @@ impl ControlPlane {
     /// Ends both programs and puts the snapshot in the place of etcd's data.
     async fn put_back(&self, snapshot: &Snapshot) -> Result<()> {
         self.stop_both().await?;
-        let data = self.data();
+        let data = self.etcd_data();
         fs::remove_dir_all(&data).with_context(|| format!("failed to remove {}", data.display()))?;
         copy(&snapshot.folder, &data)
     }

@@ -117,7 +117,7 @@ async fn agent_with_a_key_in_memory_leaves_no_file() -> Result<()> {
         "the key was changed for no reason"
     );
     // The log is searched for it, as there is no file to read it from at the end.
-    bed.secret(Canary::key("the key in memory", stored.trim())?);
+    bed.secret(Canary::gateway_key("the key in memory", stored.trim())?);
     let laptop = connected(&bed, "laptop", 77).await?;
 
     // It outlives the agent in the kernel …
@@ -144,7 +144,7 @@ async fn agent_with_a_key_in_memory_leaves_no_file() -> Result<()> {
     reboot(&mut bed).await?;
     let made = private_key(&bed, INTERFACE)?;
     ensure!(made != stored, "the key outlived a reboot");
-    bed.secret(Canary::key("the second key in memory", made.trim())?);
+    bed.secret(Canary::gateway_key("the second key in memory", made.trim())?);
     let public = bed.gateway.run(&["wg", "show", INTERFACE, "public-key"])?;
     ensure!(bed.gateway_for_clients().await?.0 == public.trim());
     ensure!(bed.key_files()?.is_empty(), "a key was written to a file");

@@ -13,6 +13,7 @@ use culvert_e2e::{
     Bed, Client, Program,
     bed::{DEFAULT, SOON, said},
     programs::Tool,
+    scratch::files_below,
     wait,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -188,20 +189,6 @@ mount -t overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" roo
 for name in proc sys dev; do mount --rbind "/$name" "$folder/root/$name"; done
 mount --bind "$folder/run" "$folder/root/run"
 exec chroot "$folder/root" "$@""#;
-
-/// Everything but folders.
-fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            files.extend(files_below(&entry.path())?);
-        } else {
-            files.push(entry.path());
-        }
-    }
-    Ok(files)
-}
 
 #[tokio::test]
 async fn process_writes_no_file_but_the_key() -> Result<()> {

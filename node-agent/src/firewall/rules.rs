@@ -6,7 +6,8 @@
 //! that whoever renames it opens nothing.
 //!
 //! ```text
-//!  others ─▶ prerouting -300: WireGuard's port is not tracked; nobody else reaches the gateway's own address
+//!  others ─▶ prerouting -300: WireGuard's port is not tracked, nor the way to a client learnt; nobody else reaches the
+//!            gateway's own address
 //!  tunnel ─▶ prerouting -300 ▶ from_tunnel: source, kind of packet, destination
 //!            prerouting -150: connections end sooner when idle · -110: DNS ▶ resolver
 //!            forward: no client to a client, no service's address to a pod, connections only from clients, so many
@@ -143,6 +144,7 @@ impl Table<'_> {
         )?;
         writeln!(to, "iif {number} goto from_tunnel")?;
         writeln!(to, "udp dport {port} fib daddr type local notrack")?;
+        self.sizes(to)?;
         for family in families.iter().filter(|family| !family.own.is_empty()) {
             // Linux takes a packet for any of its addresses at any of its links.
             let (ip, own) = (family.ip, set(&family.own));
@@ -155,6 +157,28 @@ impl Table<'_> {
         )?;
         writeln!(to, "udp sport {port} fib saddr type local notrack")?;
         writeln!(to, "}}")
+    }
+
+    /// Nobody tells the kernel how large a packet to a client may be: it would remember that with the client's address for
+    /// ten minutes, IPv4 for longer than that (`net.ipv4.route.mtu_expires`), whatever becomes of the session. The error
+    /// has the head of our own packet after its own eight bytes: its protocol, and the port it came from.
+    fn sizes(&self, to: &mut String) -> fmt::Result {
+        const UDP: u8 = 17;
+        let port = self.assignment.listen_port;
+        for (error, protocol, source) in [
+            (
+                "icmp type destination-unreachable icmp code frag-needed",
+                136,
+                224,
+            ),
+            ("icmpv6 type packet-too-big", 112, 384),
+        ] {
+            writeln!(
+                to,
+                "{error} @th,{protocol},8 {UDP} @th,{source},16 {port} fib daddr type local drop"
+            )?;
+        }
+        Ok(())
     }
 
     /// Connections: how long an idle one is known, and who answers questions for names.

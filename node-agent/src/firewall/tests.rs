@@ -95,6 +95,20 @@ fn the_outer_flow_is_not_tracked_either_way() {
 }
 
 #[test]
+fn the_way_to_a_client_is_not_learnt_from_errors() {
+    let script = script(&BOTH, Egress::default(), ANY);
+    let lines = chain(&script, "prerouting");
+    for error in [
+        "icmp type destination-unreachable icmp code frag-needed @th,136,8 17 @th,224,16 51820 fib daddr type local drop",
+        "icmpv6 type packet-too-big @th,112,8 17 @th,384,16 51820 fib daddr type local drop",
+    ] {
+        assert!(lines.contains(&error), "{lines:#?}");
+    }
+    // A client's own errors are judged elsewhere.
+    assert_eq!(lines.first(), Some(&"iif 7 goto from_tunnel"));
+}
+
+#[test]
 fn a_family_without_a_pool_has_no_clients() {
     let script = script(&BOTH[..1], Egress::default(), ANY);
     assert!(chain(&script, "from_tunnel").contains(&"meta nfproto ipv6 drop"));
