@@ -33,7 +33,7 @@ async fn hostile_packets_get_nowhere_and_are_not_answered() -> Result<()> {
     let mut hostile = Hostile::start().await?;
     // Its links have made sure of their addresses by then.
     wait::pass(LOOKED_FOR).await;
-    let before = node::fingerprint(&hostile.bed.gateway, &["cv0"], None)?;
+    let before = node::fingerprint(&hostile.bed.gateway, &["cv0"], Some("culvert-"))?;
     let (mut sent, mut wrong) = (0, Vec::new());
     for (theme, cases) in THEMES {
         hostile.tunnel.shake_hands().await?;
@@ -52,7 +52,7 @@ async fn hostile_packets_get_nowhere_and_are_not_answered() -> Result<()> {
         wrong.join("\n")
     );
     // Nobody has told the node another way to anywhere.
-    let after = node::fingerprint(&hostile.bed.gateway, &["cv0"], None)?;
+    let after = node::fingerprint(&hostile.bed.gateway, &["cv0"], Some("culvert-"))?;
     ensure!(
         before == after,
         "the node has changed:\n{}",
