@@ -10,16 +10,12 @@ use anyhow::Result;
 use super::ControlPlane;
 use crate::programs::Tool;
 
-/// A fifth of what a short-lived apiserver computes is the tidying up of its memory, of which there is enough.
-const GARBAGE: (&str, &str) = ("GOGC", "400");
-
 /// Where etcd keeps its data, in the control plane's folder.
 pub(super) const ETCD_DATA: &str = "etcd";
 
 pub(super) fn etcd(plane: &ControlPlane) -> Result<Command> {
     let clients = format!("http://127.0.0.1:{}", plane.etcd_port);
     let mut command = Command::new(Tool::Etcd.find()?);
-    command.env(GARBAGE.0, GARBAGE.1);
     command.current_dir(plane.folder()).args([
         &format!("--data-dir={ETCD_DATA}"),
         // The data need not survive a power failure; a killed etcd finds them all the same.
@@ -37,7 +33,6 @@ pub(super) fn etcd(plane: &ControlPlane) -> Result<Command> {
 pub(super) fn apiserver(plane: &ControlPlane) -> Result<Command> {
     let options = &plane.options;
     let mut command = Command::new(Tool::KubeApiserver.find()?);
-    command.env(GARBAGE.0, GARBAGE.1);
     command.current_dir(plane.folder()).args([
         &format!("--etcd-servers=http://127.0.0.1:{}", plane.etcd_port),
         &format!("--bind-address={}", options.bind),

@@ -71,7 +71,7 @@ impl Flood {
             let clock = Stopwatch::start();
             let mut number = 0;
             loop {
-                let due = LARGE + clock.elapsed().as_secs() as usize * RATE;
+                let due = LARGE + usize::try_from(clock.elapsed().as_secs())? * RATE;
                 while number < due {
                     let initiation = &initiations[number % initiations.len()];
                     let packet = datagram(source(number), to, initiation);

@@ -120,19 +120,18 @@ async fn hostile_traces_show_no_address_of_the_node() -> Result<()> {
                 trace.name
             );
         }
-        match trace.from {
-            Some(from) => ensure!(
+        if let Some(from) = trace.from {
+            ensure!(
                 sources == [from],
                 "{}: {from} has to tell, not {sources:?}",
                 trace.name
-            ),
-            None => {
-                let (v4, v6) = hostile.who.gateway;
-                let others = sources
-                    .iter()
-                    .find(|source| **source != IpAddr::from(v4) && **source != IpAddr::from(v6));
-                ensure!(others.is_none(), "{}: {others:?} tells", trace.name);
-            }
+            );
+        } else {
+            let (v4, v6) = hostile.who.gateway;
+            let others = sources
+                .iter()
+                .find(|source| **source != IpAddr::from(v4) && **source != IpAddr::from(v6));
+            ensure!(others.is_none(), "{}: {others:?} tells", trace.name);
         }
         told.push(format!("{} {sources:?}", trace.name));
     }

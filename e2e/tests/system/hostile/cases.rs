@@ -295,6 +295,7 @@ pub fn fragments(who: &Who) -> Result<Vec<Case>> {
 }
 
 /// Headers that nobody on the internet needs, to a host there and to the gateway.
+#[expect(clippy::too_many_lines, reason = "a table of packets")]
 pub fn headers(who: &Who) -> Result<Vec<Case>> {
     let (far4, far6) = far()?;
     let (pod4, pod6) = pod()?;
@@ -444,6 +445,7 @@ fn gre(packet: &[u8]) -> Vec<u8> {
 }
 
 /// What routers and hosts tell each other, and no client: redirects, advertisements, DHCP, questions about the node.
+#[expect(clippy::too_many_lines, reason = "a table of packets")]
 pub fn control(who: &Who) -> Result<Vec<Case>> {
     let (far4, far6) = far()?;
     let (pod4, pod6) = pod()?;

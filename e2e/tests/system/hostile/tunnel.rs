@@ -25,7 +25,7 @@ const PACKET: usize = 1 << 16;
 /// A tunnel to the gateway from a client's namespace, with its key.
 pub struct Tunnel {
     socket: UdpSocket,
-    tunnel: Tunn,
+    noise: Tunn,
     buffer: Vec<u8>,
     sent: Vec<u8>,
 }
@@ -43,7 +43,7 @@ impl Tunnel {
         let secret = x25519::StaticSecret::from(key(&client.private_key()?)?);
         let mut tunnel = Self {
             socket,
-            tunnel: Tunn::new(secret, key(&gateway)?.into(), None, None, 1, None),
+            noise: Tunn::new(secret, key(&gateway)?.into(), None, None, 1, None),
             buffer: vec![0; PACKET],
             sent: vec![0; PACKET],
         };
@@ -57,7 +57,7 @@ impl Tunnel {
         self.socket.set_nonblocking(false)?;
         self.socket.set_read_timeout(Some(PATIENCE))?;
         let TunnResult::WriteToNetwork(initiation) =
-            self.tunnel.format_handshake_initiation(&mut self.sent, true)
+            self.noise.format_handshake_initiation(&mut self.sent, true)
         else {
             bail!("no initiation was made");
         };
@@ -67,7 +67,7 @@ impl Tunnel {
             .recv(&mut self.buffer)
             .context("the gateway does not answer")?;
         let answer = self
-            .tunnel
+            .noise
             .decapsulate(None, &self.buffer[..length], &mut self.sent);
         let TunnResult::WriteToNetwork(empty) = answer else {
             bail!("the gateway's answer is no response: {answer:?}");
@@ -79,7 +79,7 @@ impl Tunnel {
 
     /// Sends a packet, whatever it is.
     pub fn send(&mut self, packet: &[u8]) -> Result<()> {
-        let sealed = self.tunnel.encapsulate(packet, &mut self.sent);
+        let sealed = self.noise.encapsulate(packet, &mut self.sent);
         let TunnResult::WriteToNetwork(sealed) = sealed else {
             bail!("there is no session: {sealed:?}");
         };
@@ -96,7 +96,7 @@ impl Tunnel {
                 Err(error) => return Err(error).context("failed to receive"),
             };
             match self
-                .tunnel
+                .noise
                 .decapsulate(None, &self.buffer[..length], &mut self.sent)
             {
                 TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
