@@ -99,7 +99,7 @@ mod tests {
         let mut text = format!("{failure} {failure:?} {failure:#?}");
         let mut cause = failure.source();
         while let Some(error) = cause {
-            text += &format!(" {error} {error:?}");
+            text = format!("{text} {error} {error:?}");
             cause = error.source();
         }
         text

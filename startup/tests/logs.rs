@@ -1,6 +1,12 @@
 //! Logs as programs have them, in a process of its own: libraries are provoked to say what must not be said, and the same
 //! process without Culvert's set-up says it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step fails the test, and one is to panic"
+)]
+
 use std::convert::Infallible;
 use std::env;
 use std::io;

@@ -27,7 +27,7 @@ async fn a_client_that_falls_silent_is_forgotten_and_later_leaves_no_trace() {
     // Nor does whom it has talked to.
     assert_eq!(bed.gateway.take_flows(), [IpAddr::from([10, 64, 0, 2])]);
     assert_eq!(bed.tick(5).await, []);
-    assert_eq!(bed.gateway.take_flows(), [IpAddr::from([0; 4]); 0]);
+    assert!(bed.gateway.take_flows().is_empty());
 }
 
 /// Clients that have been silent for so long that their peers are being made anew, and one of those that still wait.
