@@ -284,7 +284,9 @@ pub async fn know_cluster(bed: &Bed) -> Result<()> {
     ]});
     bed.kubectl_with(&["create", "-f", "-"], Some(&objects.to_string()))
         .await?;
-    let addresses = OTHER_NODE.map(|address| json!({ "type": "InternalIP", "address": address }));
+    // The control plane's machine is a node like any other; the address that it advertises is another.
+    let addresses = [OTHER_NODE[0], OTHER_NODE[1], "192.0.2.1"];
+    let addresses = addresses.map(|address| json!({ "type": "InternalIP", "address": address }));
     let patch = json!({ "status": { "addresses": addresses } }).to_string();
     let words = [
         "patch",
