@@ -122,6 +122,22 @@ impl Check {
             Self::Drain => ("drain", "no gateway is leaving its node"),
         }
     }
+
+    /// Whether only a node's agent can tell.
+    pub fn is_of_nodes(self) -> bool {
+        matches!(
+            self,
+            Self::KernelModule
+                | Self::Port
+                | Self::Interface
+                | Self::Kernel
+                | Self::Nftables
+                | Self::Forwarding
+                | Self::OtherFirewall
+                | Self::SourceAddress
+                | Self::Privacy
+        )
+    }
 }
 
 /// How bad it is.
@@ -186,6 +202,15 @@ pub fn objects(culvert: &Culvert, now: Timestamp) -> Vec<Finding> {
     }
     findings.sort();
     findings
+}
+
+/// How many nodes' agents are heard: what nobody looks at is not well.
+pub fn heard(culvert: &Culvert, now: Timestamp) -> usize {
+    let is_heard = |node: &&GatewayNode| {
+        let heard = node.status.as_ref().and_then(|status| status.renew_time.as_ref());
+        heard.is_some_and(|time| Duration::try_from(now.duration_since(time.0)).unwrap_or_default() <= HEARD)
+    };
+    culvert.nodes.iter().filter(is_heard).count()
 }
 
 fn pools(culvert: &Culvert) -> Vec<Finding> {
