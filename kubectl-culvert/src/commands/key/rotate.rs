@@ -130,8 +130,12 @@ async fn forever(
     context: &Context,
     every: Every,
 ) -> Result<Exit, Error> {
-    let key = keys::get(cluster, &args.name).await?;
-    let ends = key.status.and_then(|status| status.expires_at).map(|end| end.0);
+    let ends = match keys::get(cluster, &args.name).await {
+        Ok(key) => key.status.and_then(|status| status.expires_at).map(|end| end.0),
+        // It is asked again below, and waited for.
+        Err(failure) if failure.may_pass() => None,
+        Err(failure) => return Err(failure.into()),
+    };
     let now = clock::now();
     let age = files.store.age(&args.name, now.wall)?;
     let mut table = Timetable::start(every, age, left(ends, now), now.boot, draw()?);
