@@ -16,6 +16,7 @@ mod gateways;
 mod harness;
 mod hostile;
 mod peer;
+mod plugin;
 mod privacy;
 mod privacy_node;
 mod process;

@@ -1,0 +1,54 @@
+//! One file a command.
+
+pub mod check;
+pub mod complete;
+pub mod connect;
+pub mod gateway;
+pub mod install;
+pub mod key;
+pub mod report;
+pub mod status;
+pub mod version;
+
+use crate::Error;
+use crate::args::{Cli, Command};
+use crate::cluster::{Cluster, ClusterArgs};
+use crate::exit::Exit;
+use crate::output::Screen;
+
+/// What every command is given.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// kubectl's flags.
+    pub args: ClusterArgs,
+
+    /// Where output goes.
+    pub screen: Screen,
+}
+
+impl Context {
+    /// The cluster; nothing is asked of it yet.
+    pub async fn cluster(&self) -> Result<Cluster, Error> {
+        Ok(Cluster::find(&self.args).await?)
+    }
+}
+
+/// Does what was asked.
+pub async fn run(cli: Cli) -> Result<Exit, Error> {
+    let context = Context {
+        args: cli.cluster,
+        screen: cli.screen.look(),
+    };
+    match cli.command {
+        Command::Key(command) => key::run(command, &context).await,
+        Command::Connect(args) => connect::run(args, &context).await,
+        Command::Completion(args) => complete::script(args),
+        Command::Complete(words) => complete::answer(&words.words).await,
+        Command::Status(args) => status::run(args, &context).await,
+        Command::Check(args) => check::run(args, &context).await,
+        Command::Report(args) => report::run(args, &context).await,
+        Command::Gateway(command) => gateway::run(command, &context).await,
+        Command::Install(command) => install::run(&command),
+        Command::Version(args) => version::run(args, &context).await,
+    }
+}
