@@ -1,0 +1,59 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::cluster::ClusterArgs;
+use crate::commands::{connect, key, version};
+use crate::exit;
+use crate::output::ScreenArgs;
+
+/// Private WireGuard tunnels through a Kubernetes cluster's gateways.
+///
+/// A key pair is made here; the cluster is told the public half, and answers with random addresses. The private key never
+/// leaves this machine unless you take it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubectl-culvert",
+    bin_name = "kubectl culvert",
+    version,
+    disable_help_subcommand = true,
+    after_help = exit::TABLE
+)]
+pub struct Cli {
+    /// About the cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+
+    /// About the screen.
+    #[command(flatten)]
+    pub screen: ScreenArgs,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make, show, rotate and revoke keys.
+    #[command(subcommand)]
+    Key(key::Command),
+
+    /// Open a tunnel on this machine, and keep it.
+    Connect(connect::Args),
+
+    /// Say which versions run here and in the cluster.
+    Version(version::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn flags_fit_together() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,197 @@
+//! The way to the cluster, with kubectl's own flags.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Api, Client, Config};
+
+use crate::duration;
+use crate::request::{Ask, Failure, Why};
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long a request may take that nobody gave a time for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// kubectl's flags about the cluster.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct ClusterArgs {
+    /// The context of the kubeconfig to use.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// The namespace [default: the context's].
+    #[arg(long, short, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
+
+    /// The kubeconfig to use [default: those in KUBECONFIG, else ~/.kube/config, else a pod's service account].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Whom to act as.
+    #[arg(long = "as", global = true, value_name = "USER")]
+    pub as_user: Option<String>,
+
+    /// A group to act as a member of; may be repeated.
+    #[arg(long, global = true, value_name = "GROUP", requires = "as_user")]
+    pub as_group: Vec<String>,
+
+    /// How long a single request may take, as in 30s; 0 for no limit [default: 30s].
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse_timeout)]
+    pub request_timeout: Option<Duration>,
+}
+
+/// Why there is no cluster. What the library says of it quotes the file, which holds credentials; so this names the file
+/// and no more.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterError {
+    /// Nothing says where a cluster is.
+    #[error("no cluster found")]
+    NotConfigured,
+
+    /// There is no such file.
+    #[error("the kubeconfig `{}` cannot be read", .0.display())]
+    Missing(PathBuf),
+
+    /// The kubeconfig has no such context.
+    #[error("the kubeconfig has no context `{0}`")]
+    NoContext(String),
+
+    /// The kubeconfig chooses no context.
+    #[error("the kubeconfig chooses no context")]
+    NothingChosen,
+
+    /// The file cannot be used.
+    #[error("the kubeconfig is not usable")]
+    Unusable,
+}
+
+impl ClusterError {
+    fn of(error: &KubeconfigError) -> Self {
+        match error {
+            KubeconfigError::CurrentContextNotSet => Self::NothingChosen,
+            KubeconfigError::LoadContext(name) => Self::NoContext(name.clone()),
+            KubeconfigError::FindPath => Self::NotConfigured,
+            KubeconfigError::ReadConfig(_, path) => Self::Missing(path.clone()),
+            _ => Self::Unusable,
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NotConfigured | Self::Missing(_) => {
+                "set KUBECONFIG or --kubeconfig to the file that kubectl uses"
+            }
+            Self::NoContext(_) | Self::NothingChosen => {
+                "`kubectl config get-contexts` lists those there are; choose one with --context"
+            }
+            Self::Unusable => "try `kubectl version` with it",
+        }
+    }
+}
+
+/// A cluster that can be asked.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The client. It repeats no request by itself.
+    pub client: Client,
+
+    /// The namespace that keys are in.
+    pub namespace: String,
+
+    /// The host and port of the apiserver, by which a cluster is told from another on this machine.
+    pub server: String,
+
+    timeout: Option<Duration>,
+}
+
+impl Cluster {
+    /// Finds the cluster; asks it nothing.
+    pub async fn find(args: &ClusterArgs) -> Result<Self, ClusterError> {
+        let mut config = config(args).await?;
+        config.connect_timeout = Some(CONNECT);
+        config.default_retry = false;
+        if let Some(user) = &args.as_user {
+            config.auth_info.impersonate = Some(user.clone());
+            config.auth_info.impersonate_groups = Some(args.as_group.clone());
+        }
+        let namespace = args.namespace.clone();
+        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+        let server = config
+            .cluster_url
+            .authority()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let timeout = args.request_timeout.unwrap_or(PATIENCE);
+        Ok(Self {
+            client: Client::try_from(config).map_err(|_| ClusterError::Unusable)?,
+            namespace,
+            server,
+            timeout: (!timeout.is_zero()).then_some(timeout),
+        })
+    }
+
+    /// Objects of a namespaced kind, in the namespace that was asked for.
+    pub fn here<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Objects of any kind, in the whole cluster.
+    pub fn all<K>(&self) -> Api<K>
+    where
+        K: kube::Resource,
+        K::DynamicType: Default,
+    {
+        Api::all(self.client.clone())
+    }
+
+    /// Waits for the answer to a request, for no longer than was asked.
+    pub async fn ask<T>(
+        &self,
+        ask: Ask,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Failure> {
+        let answer = match self.timeout {
+            Some(timeout) => tokio::time::timeout(timeout, request).await,
+            None => Ok(request.await),
+        };
+        match answer {
+            Ok(answer) => answer.map_err(|error| Failure::of(ask, error)),
+            Err(_) => Err(Failure {
+                ask: ask.into(),
+                why: Why::TimedOut,
+            }),
+        }
+    }
+}
+
+async fn config(args: &ClusterArgs) -> Result<Config, ClusterError> {
+    let named = args.kubeconfig.as_deref().map(read);
+    // As the library does it: a pod has no kubeconfig.
+    let file = match named.unwrap_or_else(|| Kubeconfig::read().map_err(|error| ClusterError::of(&error))) {
+        Ok(file) => file,
+        Err(error) if args.kubeconfig.is_none() && args.context.is_none() => {
+            return Config::incluster().map_err(|_| error);
+        }
+        Err(error) => return Err(error),
+    };
+    let options = KubeConfigOptions {
+        context: args.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let found = Config::from_custom_kubeconfig(file, &options).await;
+    found.map_err(|error| ClusterError::of(&error))
+}
+
+fn read(path: &Path) -> Result<Kubeconfig, ClusterError> {
+    Kubeconfig::read_from(path).map_err(|error| ClusterError::of(&error))
+}

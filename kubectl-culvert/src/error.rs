@@ -1,0 +1,106 @@
+//! Everything that can fail, with an exit code and what to do next.
+
+use std::error::Error as StdError;
+use std::io::Write as _;
+
+use crate::cluster::ClusterError;
+use crate::commands::connect::ConnectError;
+use crate::conf::ConfError;
+use crate::exit::Exit;
+use crate::gateways::GatewayError;
+use crate::keys::{KeyFailure, StoreError};
+use crate::output::{Mood, OutputError, Screen, paint};
+use crate::request::Failure;
+
+/// A command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no cluster to ask.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+
+    /// The apiserver did not do it.
+    #[error(transparent)]
+    Request(#[from] Failure),
+
+    /// A key is not usable.
+    #[error(transparent)]
+    Key(#[from] KeyFailure),
+
+    /// A private key could not be kept or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+
+    /// No gateway can be connected to.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+
+    /// There is no configuration to write.
+    #[error(transparent)]
+    Conf(#[from] ConfError),
+
+    /// Standard output failed.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+
+    /// The tunnel failed.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+impl Error {
+    /// The program's exit code.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Cluster(_) | Self::Output(_) => Exit::Failed,
+            Self::Request(failure) => failure.exit(),
+            Self::Key(failure) => failure.exit(),
+            Self::Store(error) => error.exit(),
+            Self::Gateway(error) => error.exit(),
+            Self::Conf(error) => error.exit(),
+            Self::Connect(error) => error.exit(),
+        }
+    }
+
+    /// What to do next, where that is not said already.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Cluster(error) => Some(error.hint().to_owned()),
+            Self::Request(failure) => failure.hint(),
+            Self::Key(failure) => failure.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Gateway(error) => error.hint(),
+            Self::Conf(error) => error.hint(),
+            Self::Connect(error) => error.hint(),
+            Self::Output(_) => None,
+        }
+    }
+}
+
+/// An error with all its causes, then what to do next.
+pub fn text(error: &Error, colour: bool) -> String {
+    let mut text = format!("{} {error}", paint(colour, Mood::Bad, "error:"));
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        // Libraries repeat their causes in their own texts.
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = next.source();
+    }
+    text.push('\n');
+    if let Some(hint) = error.hint() {
+        text = format!("{text}{} {hint}\n", paint(colour, Mood::Odd, "next:"));
+    }
+    text
+}
+
+/// Prints an error to standard error. That it cannot be printed is no further failure.
+pub fn print(error: &Error, screen: Screen) {
+    drop(
+        std::io::stderr()
+            .lock()
+            .write_all(text(error, screen.colour_err).as_bytes()),
+    );
+}

@@ -1,0 +1,18 @@
+//! Keys, from the pair that is made here to the last gateway that has the public half.
+//!
+//! [`Pair::draw`] makes a pair; [`create`] applies a `WireGuardKey` with the public half; [`wait_served`] watches it until
+//! every gateway has it; [`replace`] gives the same object another public key, which is a rotation: the operator keeps the
+//! old peer in place for the pool's overlap, counted from when the new one is on every gateway. So a rotation has one
+//! object at every moment, and whoever is killed in the middle leaves none behind. [`revoke`] deletes it.
+
+mod api;
+mod pair;
+mod state;
+mod store;
+mod wait;
+
+pub use api::{MANAGED_BY, NewKey, Revoked, create, get, list, replace, revoke};
+pub use pair::Pair;
+pub use state::{KeyState, Served, state};
+pub use store::{Store, StoreError};
+pub use wait::{KeyFailure, wait_gone, wait_served};

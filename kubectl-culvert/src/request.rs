@@ -1,0 +1,307 @@
+//! One request to the apiserver, and what its failure means to the person who asked.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::exit::Exit;
+
+/// What was asked of the apiserver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The verb as roles name it.
+    pub verb: &'static str,
+
+    /// The plural of the kind.
+    pub resource: &'static str,
+
+    /// The namespace, for kinds that have one.
+    pub namespace: Option<String>,
+
+    /// The object, for requests about one.
+    pub name: Option<String>,
+}
+
+impl Ask {
+    /// About objects of the whole cluster.
+    pub fn cluster(verb: &'static str, resource: &'static str) -> Self {
+        Self {
+            verb,
+            resource,
+            namespace: None,
+            name: None,
+        }
+    }
+
+    /// About objects of a namespace.
+    pub fn within(verb: &'static str, resource: &'static str, namespace: &str) -> Self {
+        Self {
+            namespace: Some(namespace.to_owned()),
+            ..Self::cluster(verb, resource)
+        }
+    }
+
+    /// About one object.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// The role that lets a user do this, as in `examples/roles.yaml`.
+    pub fn role(&self) -> Role {
+        match (self.resource, self.verb) {
+            ("wireguardkeys", _) if self.namespace.is_some() => Role::User,
+            ("ippools" | "wireguardgateways" | "gatewaynodes", "get" | "list" | "watch") => Role::Reader,
+            _ => Role::Admin,
+        }
+    }
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verb, resource, .. } = self;
+        write!(f, "{verb} {resource}")?;
+        if let Some(name) = &self.name {
+            write!(f, " `{name}`")?;
+        }
+        match &self.namespace {
+            Some(namespace) => write!(f, " in namespace `{namespace}`"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A role of `examples/roles.yaml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Keys of a namespace.
+    User,
+    /// Pools, gateways and their nodes, to look at.
+    Reader,
+    /// All that an administrator does.
+    Admin,
+}
+
+impl Role {
+    /// The name of the `ClusterRole`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "culvert-user",
+            Self::Reader => "culvert-reader",
+            Self::Admin => "culvert-admin",
+        }
+    }
+
+    /// The command by which an administrator grants it.
+    fn grant(self, namespace: Option<&str>) -> String {
+        let role = self.name();
+        match (self, namespace) {
+            (Self::User, Some(namespace)) => {
+                format!("kubectl create rolebinding {role} --clusterrole={role} --user=USER -n {namespace}")
+            }
+            _ => format!("kubectl create clusterrolebinding {role} --clusterrole={role} --user=USER"),
+        }
+    }
+}
+
+/// Why a request failed.
+#[derive(Debug)]
+pub enum Why {
+    /// No role lets this user do it.
+    Denied,
+    /// A policy forbids it; its message says what to do.
+    Policy(String),
+    /// Who the user is could not be told.
+    Unauthenticated,
+    /// There is no such object.
+    NotFound,
+    /// There is no such kind: Culvert is not installed.
+    NoSuchKind,
+    /// The name is taken.
+    AlreadyExists,
+    /// Somebody else has changed the object.
+    Conflict,
+    /// The object is refused; the messages say what to do.
+    Invalid(Vec<String>),
+    /// The apiserver cannot do it now.
+    Unavailable(u16),
+    /// The apiserver will not do it.
+    Refused(u16),
+    /// No answer in time.
+    TimedOut,
+    /// No connection.
+    Unreachable(kube::Error),
+    /// An answer that makes no sense.
+    Unreadable(kube::Error),
+}
+
+/// A request that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// What was asked.
+    pub ask: Box<Ask>,
+
+    /// Why it failed.
+    pub why: Why,
+}
+
+impl Failure {
+    /// What a client error means for this request.
+    pub fn of(ask: Ask, error: kube::Error) -> Self {
+        let why = match error {
+            kube::Error::Api(status) => of_status(*status),
+            error @ (kube::Error::SerdeError(_) | kube::Error::FromUtf8(_)) => Why::Unreadable(error),
+            error => Why::Unreachable(error),
+        };
+        Self { ask: ask.into(), why }
+    }
+
+    /// Whether the request may have been carried out all the same.
+    pub fn is_unclear(&self) -> bool {
+        matches!(
+            self.why,
+            Why::TimedOut | Why::Unreachable(_) | Why::Unreadable(_) | Why::Unavailable(_)
+        )
+    }
+
+    /// Whether trying again later may help, with nothing else changed.
+    pub fn may_pass(&self) -> bool {
+        self.is_unclear() || matches!(self.why, Why::Conflict)
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        match self.why {
+            Why::Denied | Why::Policy(_) | Why::Unauthenticated => Exit::Denied,
+            Why::NotFound | Why::NoSuchKind => Exit::NotFound,
+            Why::AlreadyExists | Why::Conflict | Why::Invalid(_) | Why::Refused(_) => Exit::Refused,
+            Why::TimedOut => Exit::TimedOut,
+            Why::Unavailable(_) | Why::Unreachable(_) | Why::Unreadable(_) => Exit::Failed,
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match &self.why {
+            Why::Denied => {
+                let role = self.ask.role();
+                let grant = role.grant(self.ask.namespace.as_deref());
+                format!(
+                    "ask the cluster's administrator for the role `{}` (examples/roles.yaml): {grant}",
+                    role.name()
+                )
+            }
+            Why::Unauthenticated => {
+                "log in again, or choose another --context; `kubectl auth whoami` says who you are".to_owned()
+            }
+            Why::NotFound => {
+                let of = match &self.ask.namespace {
+                    Some(namespace) => format!(" -n {namespace}"),
+                    None => String::new(),
+                };
+                format!(
+                    "`kubectl get {}.culvert.dev{of}` lists those there are",
+                    self.ask.resource
+                )
+            }
+            Why::NoSuchKind => {
+                "Culvert is not installed in this cluster, or an older one: see `kubectl culvert install generate`".to_owned()
+            }
+            Why::AlreadyExists => "choose another name, or delete the object first".to_owned(),
+            Why::Conflict => "somebody else has changed the object meanwhile; run the command again".to_owned(),
+            Why::Unavailable(_) => "the apiserver is busy; run the command again in a moment".to_owned(),
+            Why::TimedOut => {
+                "the apiserver did not answer in time; run the command again, with a longer --request-timeout".to_owned()
+            }
+            Why::Unreachable(_) => {
+                "see whether `kubectl version` reaches the cluster, with the same --context".to_owned()
+            }
+            Why::Unreadable(_) => {
+                "the cluster's version of Culvert is another than this program's: see `kubectl culvert version`".to_owned()
+            }
+            Why::Policy(_) | Why::Invalid(_) | Why::Refused(_) => return None,
+        };
+        Some(hint)
+    }
+}
+
+fn of_status(status: kube::core::Status) -> Why {
+    match status.code {
+        401 => Why::Unauthenticated,
+        403 if status.message.contains("ValidatingAdmissionPolicy") => {
+            let said = status.message.rsplit_once(" denied request: ");
+            Why::Policy(said.map_or(status.message.clone(), |(_, said)| said.to_owned()))
+        }
+        403 => Why::Denied,
+        404 => {
+            let about = status.details.as_ref();
+            if about.is_some_and(|about| !about.name.is_empty()) {
+                Why::NotFound
+            } else {
+                Why::NoSuchKind
+            }
+        }
+        409 if status.reason == "AlreadyExists" => Why::AlreadyExists,
+        409 => Why::Conflict,
+        408 | 504 => Why::TimedOut,
+        422 | 400 => {
+            // A cause repeats the value that it is about, before its message; what a user pasted by mistake may be secret.
+            let causes = status
+                .details
+                .into_iter()
+                .flat_map(|about| about.causes)
+                .map(|cause| {
+                    let message = cause
+                        .message
+                        .rsplit_once("\": ")
+                        .map_or(cause.message.as_str(), |(_, m)| m);
+                    match cause.field.as_str() {
+                        "" | "<nil>" => message.to_owned(),
+                        field => format!("{field}: {message}"),
+                    }
+                })
+                .collect();
+            Why::Invalid(causes)
+        }
+        429 | 500.. => Why::Unavailable(status.code),
+        code => Why::Refused(code),
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ask = &self.ask;
+        match &self.why {
+            Why::Denied => write!(f, "you may not {ask}"),
+            Why::Policy(said) => write!(f, "you may not {ask}: {said}"),
+            Why::Unauthenticated => write!(f, "failed to {ask}: the cluster does not know who you are"),
+            Why::NotFound => write!(f, "failed to {ask}: it does not exist"),
+            Why::NoSuchKind => write!(
+                f,
+                "failed to {ask}: the cluster does not know this kind of culvert.dev"
+            ),
+            Why::AlreadyExists => write!(f, "failed to {ask}: the name is taken"),
+            Why::Conflict => write!(f, "failed to {ask}: it has changed meanwhile"),
+            Why::Invalid(causes) if causes.is_empty() => {
+                write!(f, "failed to {ask}: it is refused as invalid")
+            }
+            Why::Invalid(causes) => write!(f, "failed to {ask}: {}", causes.join("; ")),
+            Why::Unavailable(code) | Why::Refused(code) => {
+                write!(f, "failed to {ask}: the apiserver answered with code {code}")
+            }
+            Why::TimedOut => write!(f, "failed to {ask}: no answer in time"),
+            Why::Unreachable(_) => write!(f, "failed to {ask}: no connection to the apiserver"),
+            Why::Unreadable(_) => write!(f, "failed to {ask}: the apiserver's answer makes no sense"),
+        }
+    }
+}
+
+impl StdError for Failure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.why {
+            Why::Unreachable(error) => error.source(),
+            Why::Unreadable(error) => Some(error),
+            _ => None,
+        }
+    }
+}
