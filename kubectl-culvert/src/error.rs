@@ -11,6 +11,7 @@ use crate::gateways::GatewayError;
 use crate::keys::{KeyFailure, StoreError};
 use crate::output::{Mood, OutputError, Screen, paint};
 use crate::request::Failure;
+use crate::rotate::RotateError;
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,10 @@ pub enum Error {
     #[error(transparent)]
     Conf(#[from] ConfError),
 
+    /// A rotation failed.
+    #[error(transparent)]
+    Rotate(#[from] RotateError),
+
     /// Standard output failed.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -58,6 +63,7 @@ impl Error {
             Self::Store(error) => error.exit(),
             Self::Gateway(error) => error.exit(),
             Self::Conf(error) => error.exit(),
+            Self::Rotate(error) => error.exit(),
             Self::Connect(error) => error.exit(),
         }
     }
@@ -71,6 +77,7 @@ impl Error {
             Self::Store(error) => error.hint(),
             Self::Gateway(error) => error.hint(),
             Self::Conf(error) => error.hint(),
+            Self::Rotate(error) => error.hint(),
             Self::Connect(error) => error.hint(),
             Self::Output(_) => None,
         }
