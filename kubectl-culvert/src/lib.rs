@@ -18,6 +18,7 @@ pub mod clock;
 pub mod cluster;
 pub mod commands;
 pub mod conf;
+pub mod connect;
 pub mod duration;
 pub mod error;
 pub mod exit;

@@ -41,11 +41,6 @@ impl Ear {
         let asked = *self.asked.get_or_insert(now);
         now.saturating_sub(asked) >= DEAF
     }
-
-    /// Whether a question is open.
-    pub fn waits(&self) -> bool {
-        self.asked.is_some()
-    }
 }
 
 #[cfg(test)]

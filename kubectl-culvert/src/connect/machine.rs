@@ -9,16 +9,14 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::thread;
 
-use culvert_wireguard::netlink::{Family, LinkInfo, MAIN_TABLE, Rule, Rtnl};
+use culvert_wireguard::netlink::{Family, LinkInfo, MAIN_TABLE, Rtnl, Rule};
 use culvert_wireguard::{AllowedIps, Error, GatewayPeer, PrivateKey, PublicKey, Refusal, WallTime};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::device::{self, Device, Devices};
 use super::guard::{self, GuardError};
-use super::names::{
-    self, LEAD_TABLE, MARK, Mark, interface, is_our_rule, lead_rules, own_rules, own_table,
-};
+use super::names::{self, LEAD_TABLE, MARK, Mark, interface, is_our_rule, lead_rules, own_rules, own_table};
 use crate::chance;
 
 /// Seconds between handshakes with a gateway that is to be met.
@@ -244,8 +242,18 @@ impl Machine {
                 seen.other = Some(mark.owner);
                 continue;
             }
-            let Some(slot) = names::slot(&link.name) else { continue };
-            let tunnel = self.tunnel(slot, &link, mark.socket, &rules, leads(link.ifindex, own_table(slot))).await?;
+            let Some(slot) = names::slot(&link.name) else {
+                continue;
+            };
+            let tunnel = self
+                .tunnel(
+                    slot,
+                    &link,
+                    mark.socket,
+                    &rules,
+                    leads(link.ifindex, own_table(slot)),
+                )
+                .await?;
             let led = leads(link.ifindex, self.lead_table());
             seen.leads_partly |= led.contains(&true);
             if ruled && !tunnel.addresses.is_empty() && has_all(&tunnel.addresses, led) {
@@ -312,11 +320,7 @@ impl Machine {
     pub async fn act(&mut self, effect: Effect) -> Result<(), MachineError> {
         match effect {
             Effect::Make { slot } => self.make(slot).await,
-            Effect::Furnish {
-                slot,
-                addresses,
-                mtu,
-            } => self.furnish(slot, &addresses, mtu).await,
+            Effect::Furnish { slot, addresses, mtu } => self.furnish(slot, &addresses, mtu).await,
             Effect::Meet { slot, gateways } => {
                 let peers: Vec<GatewayPeer> = gateways
                     .into_iter()
@@ -393,7 +397,8 @@ impl Machine {
         device::hears_up(&device).await?;
         let rules = own_rules(slot, addresses);
         let table = own_table(slot);
-        self.forget_rules(|rule| rule.table == table && !rules.contains(rule)).await?;
+        self.forget_rules(|rule| rule.table == table && !rules.contains(rule))
+            .await?;
         for address in addresses {
             self.rtnl.lead(table, ifindex, *address).await?;
         }
@@ -418,12 +423,9 @@ impl Machine {
         let gateway = GatewayPeer {
             public_key,
             endpoint,
-            allowed_ips: [
-                IpNet::from(Ipv4Net::default()),
-                IpNet::from(Ipv6Net::default()),
-            ]
-            .into_iter()
-            .collect(),
+            allowed_ips: [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())]
+                .into_iter()
+                .collect(),
             keepalive: 0,
         };
         Ok(self.devices.set_gateways(&device, &[gateway], &others)?)

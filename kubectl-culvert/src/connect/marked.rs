@@ -27,6 +27,10 @@ use super::names::MARK;
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// A client whose connections have our mark.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "in place of the library's own, which takes it"
+)]
 pub fn client(config: Config) -> kube::Result<Client> {
     let namespace = config.default_namespace.clone();
     let connector = config.rustls_https_connector_with_connector(Connector::default())?;
@@ -35,6 +39,7 @@ pub fn client(config: Config) -> kube::Result<Client> {
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
+        .map_err(tower::BoxError::from)
         .service(http);
     Ok(Client::new(service, namespace))
 }

@@ -174,7 +174,10 @@ pub fn plan(world: &World, wish: Wish) -> Plan {
         && world.leader == Some(current.slot)
     {
         plan.steps.extend(world.tunnels.iter().filter_map(|tunnel| {
-            (tunnel.is_over && tunnel.slot != current.slot).then_some(Step::Remove { slot: tunnel.slot })
+            // One without an address may be the one that a rotation is about to publish.
+            let is_next = rotate && tunnel.addresses.is_empty();
+            (tunnel.is_over && tunnel.slot != current.slot && !is_next)
+                .then_some(Step::Remove { slot: tunnel.slot })
         }));
     }
     plan

@@ -371,10 +371,7 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 fn happen(sim: &mut Sim, event: Event) {
-    let wish = |rotate| Wish::Connected {
-        rotate,
-        closed: true,
-    };
+    let wish = |rotate| Wish::Connected { rotate, closed: true };
     match event {
         Event::Killed(rotate, rounds) => {
             sim.run(wish(rotate), rounds);
