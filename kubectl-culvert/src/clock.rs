@@ -28,6 +28,20 @@ pub fn now() -> Now {
     }
 }
 
+/// The longest wait at a time: the timer stands still while the machine sleeps, and boot time does not.
+const STRETCH: Duration = Duration::from_secs(15);
+
+/// Waits until the boot clock shows this.
+pub async fn until(boot: Duration) {
+    loop {
+        let left = boot.saturating_sub(now().boot);
+        if left.is_zero() {
+            return;
+        }
+        pause(left.min(STRETCH)).await;
+    }
+}
+
 /// Lets time go by.
 #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
 pub async fn pause(time: Duration) {

@@ -10,6 +10,8 @@ use crate::exit::Exit;
 use crate::gateways::GatewayError;
 use crate::keys::{KeyFailure, StoreError};
 use crate::output::{Mood, OutputError, Screen, paint};
+use crate::private::PrivateError;
+use crate::qr::QrError;
 use crate::request::Failure;
 use crate::rotate::RotateError;
 
@@ -40,6 +42,14 @@ pub enum Error {
     #[error(transparent)]
     Conf(#[from] ConfError),
 
+    /// A secret could not be kept or handed over.
+    #[error(transparent)]
+    Private(#[from] PrivateError),
+
+    /// There is no QR code.
+    #[error(transparent)]
+    Qr(#[from] QrError),
+
     /// A rotation failed.
     #[error(transparent)]
     Rotate(#[from] RotateError),
@@ -57,7 +67,8 @@ impl Error {
     /// The program's exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Cluster(_) | Self::Output(_) => Exit::Failed,
+            Self::Cluster(_) | Self::Output(_) | Self::Qr(_) => Exit::Failed,
+            Self::Private(error) => error.exit(),
             Self::Request(failure) => failure.exit(),
             Self::Key(failure) => failure.exit(),
             Self::Store(error) => error.exit(),
@@ -65,6 +76,17 @@ impl Error {
             Self::Conf(error) => error.exit(),
             Self::Rotate(error) => error.exit(),
             Self::Connect(error) => error.exit(),
+        }
+    }
+
+    /// Whether it is of use to try again later, with nothing else changed.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Request(failure) => failure.may_pass(),
+            Self::Rotate(error) => error.may_pass(),
+            // What is written anew after a rotation: the next one writes it.
+            Self::Gateway(_) | Self::Conf(_) | Self::Private(_) => true,
+            _ => false,
         }
     }
 
@@ -78,6 +100,8 @@ impl Error {
             Self::Gateway(error) => error.hint(),
             Self::Conf(error) => error.hint(),
             Self::Rotate(error) => error.hint(),
+            Self::Private(error) => error.hint(),
+            Self::Qr(error) => error.hint(),
             Self::Connect(error) => error.hint(),
             Self::Output(_) => None,
         }

@@ -14,5 +14,5 @@ mod wait;
 pub use api::{MANAGED_BY, NewKey, Revoked, create, get, list, replace, revoke};
 pub use pair::Pair;
 pub use state::{KeyState, Served, state};
-pub use store::{Store, StoreError};
+pub use store::{Store, StoreError, read as read_private, write_new as write_private};
 pub use wait::{KeyFailure, wait_gone, wait_served};

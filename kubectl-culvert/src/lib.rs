@@ -25,6 +25,8 @@ pub mod exit;
 pub mod gateways;
 pub mod keys;
 pub mod output;
+pub mod private;
+pub mod qr;
 pub mod request;
 pub mod rotate;
 

@@ -135,6 +135,20 @@ pub fn bytes(bytes: &[u8]) -> Result<(), OutputError> {
         .map_err(OutputError::Write)
 }
 
+/// Writes the parts of a secret to standard output: past its buffer, which keeps what it has seen.
+pub fn secret(parts: &[&[u8]]) -> Result<(), OutputError> {
+    io::stdout().lock().flush().map_err(OutputError::Write)?;
+    for part in parts {
+        let mut rest = *part;
+        while !rest.is_empty() {
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(io::stdout(), rest));
+            let written = written.map_err(|error| OutputError::Write(error.into()))?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+    }
+    Ok(())
+}
+
 /// Writes a line to standard output.
 pub fn line(text: &str) -> Result<(), OutputError> {
     bytes(format!("{text}\n").as_bytes())

@@ -6,18 +6,46 @@ use crate::Error;
 use crate::commands::Context;
 use crate::exit::Exit;
 
+mod client;
+mod config;
+mod list;
 mod new;
+mod qr;
+mod revoke;
+mod rotate;
+
+pub use list::rows;
 
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a key pair here and have the public key served.
+    /// Make a key pair here, and have every gateway know the public key.
     New(new::Args),
+
+    /// Write the configuration of a client for wg-quick, one for each gateway.
+    Config(config::Args),
+
+    /// Show the configuration of a client as a QR code, for a telephone.
+    Qr(qr::Args),
+
+    /// List keys.
+    List(list::Args),
+
+    /// Replace a key and its addresses, while the old ones still work.
+    Rotate(rotate::Args),
+
+    /// Delete keys: every gateway forgets them at once.
+    Revoke(revoke::Args),
 }
 
 /// Does what was asked.
 pub async fn run(command: Command, context: &Context) -> Result<Exit, Error> {
     match command {
         Command::New(args) => new::run(args, context).await,
+        Command::Config(args) => config::run(args, context).await,
+        Command::Qr(args) => qr::run(args, context).await,
+        Command::List(args) => list::run(&args, context).await,
+        Command::Rotate(args) => rotate::run(args, context).await,
+        Command::Revoke(args) => revoke::run(args, context).await,
     }
 }

@@ -1,20 +1,22 @@
-//! Private keys on this machine: one file each, of mode 0600, in folders of mode 0700.
+//! Private keys on this machine: one file each, in the format of `wg genkey`.
 //!
-//! `$XDG_DATA_HOME/culvert/<apiserver>/<namespace>/<name>.key`, in the format of `wg genkey`. `<name>.next` beside it is a
-//! rotation under way: the key that the cluster has been told, or will be, and that no gateway need have yet. A file is
-//! written under another name, brought to the disk and then put in place, so it is whole or not there.
+//! `$XDG_DATA_HOME/culvert/<apiserver>/<namespace>/<name>.key`. `<name>.next` beside it is a pair that the cluster has been
+//! told, or will be, and that is not in use yet: of a rotation, or of a key that is being made.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use culvert_wireguard::key::KeyError;
-use zeroize::Zeroizing;
+use jiff::Timestamp;
+use rand::rngs::SysError;
 
 use super::pair::Pair;
 use crate::cluster::Cluster;
 use crate::exit::Exit;
+use crate::private::{self, Existing, PrivateError};
+
+/// Longer than the file of a key, blanks included.
+const ROOM: usize = 255;
 
 /// A private key could not be made, kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -23,29 +25,25 @@ pub enum StoreError {
     #[error("failed to make a key pair")]
     Draw(#[source] KeyError),
 
+    /// The system's random source failed.
+    #[error("failed to draw a random number")]
+    Chance(#[source] SysError),
+
     /// There is no home.
     #[error("there is no folder for private keys: neither XDG_DATA_HOME nor HOME is set")]
     NoHome,
 
     /// The file is there already.
-    #[error("there is a private key in `{}` already", .0.display())]
+    #[error("there is a private key of this name already, in `{}`", .0.display())]
     Exists(PathBuf),
 
     /// The file is not there.
     #[error("there is no private key in `{}`", .0.display())]
     Missing(PathBuf),
 
-    /// The file system failed.
-    #[error("failed to {what} `{}`", path.display())]
-    File {
-        /// What was tried.
-        what: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
+    /// The file could not be written or read.
+    #[error(transparent)]
+    File(PrivateError),
 
     /// The file holds no private key.
     #[error("`{}` holds no private key", path.display())]
@@ -56,6 +54,16 @@ pub enum StoreError {
         #[source]
         source: KeyError,
     },
+}
+
+impl From<PrivateError> for StoreError {
+    fn from(error: PrivateError) -> Self {
+        match error {
+            PrivateError::Exists(path) => Self::Exists(path),
+            PrivateError::Missing(path) => Self::Missing(path),
+            error => Self::File(error),
+        }
+    }
 }
 
 impl StoreError {
@@ -70,18 +78,17 @@ impl StoreError {
 
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Exists(_) => Some(
-                "choose another name, or `kubectl culvert key revoke` that key first, which removes the file as well"
-                    .to_owned(),
-            ),
-            Self::Missing(_) => Some(
-                "name the file of the private key with --key-file, or make a new pair with `kubectl culvert key rotate`"
-                    .to_owned(),
-            ),
-            Self::NoHome => Some("set XDG_DATA_HOME".to_owned()),
-            _ => None,
-        }
+        let hint = match self {
+            Self::Exists(_) => {
+                "choose another name, or revoke that key first with `kubectl culvert key revoke`, which removes the file as well"
+            }
+            Self::Missing(_) => {
+                "name the file of the private key with --private-key; if it is lost, revoke the key and make another"
+            }
+            Self::NoHome => "set XDG_DATA_HOME",
+            _ => return None,
+        };
+        Some(hint.to_owned())
     }
 }
 
@@ -116,59 +123,54 @@ impl Store {
         self.folder.join(format!("{name}.key"))
     }
 
-    /// Where the key of a rotation under way is.
+    /// Where the pair is that is not in use yet.
     pub fn next_path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.next"))
     }
 
-    /// Keeps a new private key; one that is there stays.
-    pub fn create(&self, name: &str, pair: &Pair) -> Result<PathBuf, StoreError> {
-        let path = self.path(name);
-        write_new(&path, pair)?;
-        Ok(path)
-    }
-
-    /// Keeps the key of a rotation.
+    /// Keeps a pair that is not in use yet; one that is there stays, and is an error.
     pub fn create_next(&self, name: &str, pair: &Pair) -> Result<(), StoreError> {
         write_new(&self.next_path(name), pair)
     }
 
-    /// The private key of this name.
+    /// The pair of this name.
     pub fn read(&self, name: &str) -> Result<Pair, StoreError> {
         read(&self.path(name))
     }
 
-    /// The private key of this name, if there is one.
+    /// The pair of this name, if there is one.
     pub fn read_opt(&self, name: &str) -> Result<Option<Pair>, StoreError> {
-        optional(read(&self.path(name)))
+        optional(self.read(name))
     }
 
-    /// The key of a rotation under way, if there is one.
+    /// The pair that is not in use yet, if there is one.
     pub fn read_next(&self, name: &str) -> Result<Option<Pair>, StoreError> {
         optional(read(&self.next_path(name)))
     }
 
-    /// Puts the rotation's key into the place of the old one.
+    /// Puts the next pair into the place of the one in use. Where somebody else was quicker nothing is left to do.
     pub fn switch(&self, name: &str) -> Result<(), StoreError> {
-        let (from, to) = (self.next_path(name), self.path(name));
-        fs::rename(&from, &to).map_err(failed("replace", &to))?;
-        sync(&self.folder)
+        private::rename(&self.next_path(name), &self.path(name))?;
+        Ok(())
     }
 
-    /// Removes the key of a rotation that came to nothing; whether it was there does not matter.
+    /// Removes a pair that came to nothing.
     pub fn remove_next(&self, name: &str) -> Result<(), StoreError> {
-        remove(&self.next_path(name))
+        Ok(private::remove(&self.next_path(name))?)
+    }
+
+    /// How long ago the pair in use was made; a clock that was set back makes it young.
+    pub fn age(&self, name: &str, now: Timestamp) -> Result<Duration, StoreError> {
+        let made = private::modified(&self.path(name))?;
+        let seconds = now.as_second().saturating_sub(made.as_second());
+        Ok(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
     }
 
     /// Removes what there is of this name.
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
-        remove(&self.path(name)).and(self.remove_next(name))
+        let removed = private::remove(&self.path(name)).map_err(StoreError::from);
+        removed.and(self.remove_next(name))
     }
-}
-
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
-    let path = path.to_owned();
-    move |source| StoreError::File { what, path, source }
 }
 
 fn optional(result: Result<Pair, StoreError>) -> Result<Option<Pair>, StoreError> {
@@ -180,17 +182,8 @@ fn optional(result: Result<Pair, StoreError>) -> Result<Option<Pair>, StoreError
 }
 
 /// Reads a private key from a file, as `wg genkey` writes it.
-pub(crate) fn read(path: &Path) -> Result<Pair, StoreError> {
-    let mut file = File::open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => StoreError::Missing(path.to_owned()),
-        _ => failed("open", path)(source),
-    })?;
-    // Room for more than a key: growing would leave a copy behind.
-    let mut text = Zeroizing::new(String::with_capacity(256));
-    (&mut file)
-        .take(255)
-        .read_to_string(&mut text)
-        .map_err(failed("read", path))?;
+pub fn read(path: &Path) -> Result<Pair, StoreError> {
+    let text = private::read(path, ROOM)?;
     Pair::read(&text).map_err(|source| StoreError::Content {
         path: path.to_owned(),
         source,
@@ -198,50 +191,47 @@ pub(crate) fn read(path: &Path) -> Result<Pair, StoreError> {
 }
 
 /// Writes a private key to a file that is not there yet.
-pub(crate) fn write_new(path: &Path, pair: &Pair) -> Result<(), StoreError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut folders = fs::DirBuilder::new();
-    folders.recursive(true).mode(0o700);
-    folders
-        .create(folder)
-        .map_err(failed("make the folder", folder))?;
-    let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = write(&unfinished, pair).and_then(|()| {
-        // A hard link replaces nothing.
-        fs::hard_link(&unfinished, path).map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => StoreError::Exists(path.to_owned()),
-            _ => failed("write", path)(source),
-        })
-    });
-    let removed = remove(&unfinished);
-    written.and(removed).and_then(|()| sync(folder))
-}
-
-fn write(path: &Path, pair: &Pair) -> Result<(), StoreError> {
-    remove(path)?;
+pub fn write_new(path: &Path, pair: &Pair) -> Result<(), StoreError> {
     // In two parts: a text that grows leaves a copy behind.
     let text = pair.private.to_base64();
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    options
-        .open(path)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.write_all(b"\n")?;
-            file.sync_all()
-        })
-        .map_err(failed("write", path))
+    private::write(path, &[text.as_bytes(), b"\n"], Existing::Stays)?;
+    Ok(())
 }
 
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(source)),
-        _ => Ok(()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_kept_then_used_and_never_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().to_owned());
+        let (one, two) = (Pair::draw().unwrap(), Pair::draw().unwrap());
+        assert!(matches!(store.read("laptop"), Err(StoreError::Missing(_))));
+        store.create_next("laptop", &one).unwrap();
+        assert!(matches!(
+            store.create_next("laptop", &two),
+            Err(StoreError::Exists(_))
+        ));
+        assert_eq!(store.read_next("laptop").unwrap().unwrap().public, one.public);
+        store.switch("laptop").unwrap();
+        // Somebody else was quicker.
+        store.switch("laptop").unwrap();
+        assert_eq!(store.read("laptop").unwrap().public, one.public);
+        assert!(store.read_next("laptop").unwrap().is_none());
+        store.create_next("laptop", &two).unwrap();
+        store.remove("laptop").unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
-}
 
-/// Brings a folder's names to the disk.
-fn sync(folder: &Path) -> Result<(), StoreError> {
-    let opened = File::open(folder).and_then(|folder| folder.sync_all());
-    opened.map_err(failed("sync the folder", folder))
+    #[test]
+    fn an_error_about_a_file_repeats_nothing_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("laptop.key");
+        std::fs::write(&path, "SGb+ojrRNDuMePufwtIYhXzA//k6wF3R21tEBgKlzlM").unwrap();
+        let error = read(&path).unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("SGb+"), "{text}");
+        assert!(text.contains("laptop.key"), "{text}");
+    }
 }

@@ -46,6 +46,10 @@ pub enum KeyFailure {
     #[error("key `{0}` was given another public key meanwhile")]
     Replaced(String),
 
+    /// Its private half is not the one that is here.
+    #[error("key `{0}` has another public key than the private key that is here")]
+    Foreign(String),
+
     /// The apiserver will not tell.
     #[error(transparent)]
     Request(#[from] Failure),
@@ -55,7 +59,7 @@ impl KeyFailure {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Refused { .. } | Self::Replaced(_) => Exit::Refused,
+            Self::Refused { .. } | Self::Replaced(_) | Self::Foreign(_) => Exit::Refused,
             Self::TimedOut { .. } => Exit::TimedOut,
             Self::Gone(_) => Exit::NotFound,
             Self::Request(failure) => failure.exit(),
@@ -71,6 +75,10 @@ impl KeyFailure {
             Self::Gone(_) | Self::Replaced(_) => {
                 Some("make another with `kubectl culvert key new`, under a name of its own".to_owned())
             }
+            Self::Foreign(_) => Some(
+                "it was rotated elsewhere, or made by somebody else: name the right file with --private-key"
+                    .to_owned(),
+            ),
             Self::Request(failure) => failure.hint(),
             Self::Refused { .. } => None,
         }

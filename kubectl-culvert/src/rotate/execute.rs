@@ -70,7 +70,7 @@ impl RotateError {
             Self::Key(failure) => match failure {
                 // What refuses it may be put right; the old one works until then.
                 KeyFailure::TimedOut { .. } | KeyFailure::Refused { .. } => true,
-                KeyFailure::Gone(_) | KeyFailure::Replaced(_) => false,
+                KeyFailure::Gone(_) | KeyFailure::Replaced(_) | KeyFailure::Foreign(_) => false,
                 KeyFailure::Request(failure) => failure.may_pass(),
             },
         }

@@ -44,6 +44,7 @@ pub fn programs() -> Result<Vec<(&'static str, PathBuf)>> {
     for (variable, name) in [
         ("CULVERT_OPERATOR", "culvert-operator"),
         ("CULVERT_NODE_AGENT", "culvert-node-agent"),
+        ("CULVERT_PLUGIN", "kubectl-culvert"),
     ] {
         let at = built.iter().position(|(target, _)| target == name);
         let at = at.with_context(|| format!("cargo built no program `{name}`"))?;

@@ -1,0 +1,61 @@
+//! `key revoke`.
+
+use std::time::Duration;
+
+use crate::Error;
+use crate::cluster::Cluster;
+use crate::commands::Context;
+use crate::duration;
+use crate::exit::Exit;
+use crate::keys::{self, Revoked, Store};
+use crate::output;
+
+/// Flags of `key revoke`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The names of the keys.
+    #[arg(required = true)]
+    pub names: Vec<String>,
+
+    /// Keep the files of the private keys on this machine.
+    #[arg(long)]
+    pub keep_private_key: bool,
+
+    /// How long to wait for the objects to be gone; 0 not to wait.
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration::parse_timeout)]
+    pub wait: Duration,
+}
+
+/// Revokes keys: the others, too, where one fails.
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
+    let cluster = context.cluster().await?;
+    let mut first = None;
+    for name in &args.names {
+        if let Err(error) = one(&cluster, name, &args).await {
+            if first.is_none() {
+                first = Some(error);
+            } else {
+                crate::error::print(&error, context.screen);
+            }
+        }
+    }
+    match first {
+        Some(error) => Err(error),
+        None => Ok(Exit::Done),
+    }
+}
+
+async fn one(cluster: &Cluster, name: &str, args: &Args) -> Result<(), Error> {
+    let revoked = keys::revoke(cluster, name, None).await?;
+    if !args.wait.is_zero() {
+        keys::wait_gone(cluster, name, args.wait).await?;
+    }
+    if !args.keep_private_key {
+        Store::default_for(cluster)?.remove(name)?;
+    }
+    let said = match revoked {
+        Revoked::Now => format!("key {name} is revoked; gateways drop it at once"),
+        Revoked::Before => format!("key {name} was not there"),
+    };
+    Ok(output::line(&said)?)
+}
