@@ -27,6 +27,8 @@ mod device;
 mod dns;
 pub mod ear;
 mod error;
+#[cfg(feature = "faults")]
+mod fault;
 mod follow;
 pub mod guard;
 pub mod machine;

@@ -40,6 +40,10 @@ pub enum ControlError {
     #[error("the running `connect` did not answer")]
     Silent(#[source] io::Error),
 
+    /// It has not rotated yet.
+    #[error("the running `connect` has not rotated yet; it goes on by itself")]
+    Slow,
+
     /// It could not rotate.
     #[error("the running `connect` could not rotate: {0}")]
     Refused(String),
@@ -119,9 +123,10 @@ async fn serve(stream: UnixStream, wish: mpsc::Sender<Asked>) {
 
 /// Asks the `connect` of a key that runs on this machine to rotate, and waits until it has; `None` when none runs, or it is
 /// not this user's.
-pub async fn rotate(namespace: &str, name: &str) -> Option<Result<(), ControlError>> {
+pub async fn rotate(namespace: &str, name: &str, patience: Duration) -> Option<Result<(), ControlError>> {
     let stream = UnixStream::connect(path(namespace, name)).await.ok()?;
-    Some(ask(stream).await)
+    let asked = tokio::time::timeout(patience, ask(stream)).await;
+    Some(asked.unwrap_or(Err(ControlError::Slow)))
 }
 
 async fn ask(stream: UnixStream) -> Result<(), ControlError> {

@@ -28,6 +28,8 @@ const LIVES: u32 = 3;
 impl Session {
     /// Does it.
     pub(super) async fn step(&mut self, step: &Step, world: &World) -> Result<(), ConnectError> {
+        #[cfg(feature = "faults")]
+        super::fault::step();
         match step {
             Step::Make { slot } => self.act(Effect::Make { slot: *slot }).await,
             Step::Publish { slot } => self.publish(*slot, world).await,

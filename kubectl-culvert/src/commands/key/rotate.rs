@@ -9,6 +9,7 @@ use super::client::{ClientArgs, file_in};
 use crate::Error;
 use crate::cluster::Cluster;
 use crate::commands::Context;
+use crate::connect::{ConnectError, control};
 use crate::exit::Exit;
 use crate::keys::{self, Pair, Served, Store, StoreError};
 use crate::output::{self, Progress};
@@ -77,6 +78,17 @@ impl Holder for Files {
 /// Rotates a key.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
     let cluster = context.cluster().await?;
+    // Who is connected with the key on this machine has its private half, and makes the next.
+    if args.every.is_none()
+        && let Some(asked) = control::rotate(&cluster.namespace, &args.name, args.wait).await
+    {
+        asked.map_err(ConnectError::from)?;
+        output::line(&format!(
+            "key {} has new addresses; the old ones work until the pool's overlap is over",
+            args.name
+        ))?;
+        return Ok(Exit::Done);
+    }
     let store = Store::default_for(&cluster)?;
     let mut files = Files {
         store,
