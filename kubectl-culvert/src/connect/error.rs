@@ -1,5 +1,8 @@
 //! Why there is no tunnel, or why it is not gone, with what to do next.
 
+use std::io;
+use std::sync::Arc;
+
 use culvert_wireguard::Refusal;
 
 use super::control::ControlError;
@@ -8,6 +11,9 @@ use super::machine::MachineError;
 use crate::exit::Exit;
 use crate::gateways::GatewayError;
 use crate::request::{Failure, Why};
+
+/// What it takes.
+const ROOT: &str = "run it as root, or with CAP_NET_ADMIN and a folder /run/culvert of your own";
 
 /// Why there is no tunnel, or why it is not gone.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +25,10 @@ pub enum ConnectError {
     /// The apiserver.
     #[error(transparent)]
     Request(#[from] Failure),
+
+    /// The apiserver will not tell what is to be followed.
+    #[error("{0}")]
+    Unwatched(Arc<Failure>),
 
     /// No gateway.
     #[error(transparent)]
@@ -34,7 +44,7 @@ pub enum ConnectError {
 
     /// Signals cannot be heard.
     #[error("failed to listen for signals")]
-    Signals(#[source] std::io::Error),
+    Signals(#[source] io::Error),
 
     /// The cluster will not have the key.
     #[error("key `{name}` is not served ({reason}): {message}")]
@@ -81,6 +91,7 @@ impl ConnectError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Request(failure) => failure.exit(),
+            Self::Unwatched(failure) => failure.exit(),
             Self::Gateway(error) => error.exit(),
             Self::Refused { .. }
             | Self::Foreign(_)
@@ -96,9 +107,15 @@ impl ConnectError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Request(failure) => failure.hint(),
+            Self::Unwatched(failure) => failure.hint(),
+            Self::Control(ControlError::Bind { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Some(ROOT.to_owned())
+            }
             Self::Gateway(error) => error.hint(),
             Self::Machine(MachineError::Kernel(error)) => match error.refusal() {
-                Some(Refusal::Permission) => Some("run it as root, or with CAP_NET_ADMIN".to_owned()),
+                Some(Refusal::Permission) => Some(ROOT.to_owned()),
                 Some(Refusal::NotSupported) => Some(
                     "the kernel has no WireGuard (`modprobe wireguard`), and `wireguard-go` is not in PATH"
                         .to_owned(),

@@ -1,5 +1,6 @@
 //! The loop: looks, plans, does, waits; from the first key to the last clean-up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_wireguard::{PublicKey, Refusal};
@@ -80,6 +81,8 @@ pub(super) struct Session {
     pub(super) resolves: Option<u8>,
     pub(super) followed: Followed,
     pub(super) key: KeySeen,
+    /// The watch has told something that was not taken in yet.
+    is_told: bool,
     memory: Memory,
     control: Control,
     stop: Stop,
@@ -133,8 +136,8 @@ pub async fn run(cluster: Cluster, options: Options, screen: Screen) -> Result<(
         program: options.program.clone(),
         netns: options.netns.clone(),
     };
-    let place = Place::open(setting).await?;
-    let dns = Way::find(options.netns.as_deref()).await;
+    let (place, dns) = tokio::join!(Place::open(setting), Way::find(options.netns.as_deref()));
+    let place = place?;
     let mut session = Session {
         resolves: dns.is_left().then_some(EARLIER),
         cluster,
@@ -143,6 +146,7 @@ pub async fn run(cluster: Cluster, options: Options, screen: Screen) -> Result<(
         dns,
         followed,
         key: KeySeen::Unknown,
+        is_told: false,
         memory: Memory::default(),
         control,
         stop,
@@ -243,7 +247,8 @@ impl Session {
 
     /// Takes in what the watch has told, unless more is known already.
     async fn take_in(&mut self) {
-        if !self.followed.key.has_changed().unwrap_or(false) && !matches!(self.key, KeySeen::Unknown) {
+        let is_told = std::mem::take(&mut self.is_told) || self.followed.key.has_changed().unwrap_or(false);
+        if !is_told && !matches!(self.key, KeySeen::Unknown) {
             return;
         }
         let told = self.followed.key.borrow_and_update().clone();
@@ -278,7 +283,7 @@ impl Session {
             && !self.established
             && !failure.may_pass()
         {
-            return Err(ConnectError::Left(failure.to_string()));
+            return Err(ConnectError::Unwatched(Arc::clone(failure)));
         }
         if let Key::Present { addresses, .. } = &world.key
             && !addresses.is_empty()
@@ -373,7 +378,7 @@ impl Session {
         tokio::select! {
             () = self.stop.asked() => return true,
             asked = self.control.next() => self.begin_rotation(Some(asked)),
-            _ = self.followed.key.changed() => {}
+            _ = self.followed.key.changed() => self.is_told = true,
             _ = self.followed.gateways.changed() => {}
             () = pause(tick) => {}
         }

@@ -134,12 +134,21 @@ impl Laptop {
             program.ensure_running()?;
             ensure!(
                 deadline.elapsed() < SOON,
-                "it does not say `{words}`:\n{}",
-                program.tail(20)
+                "it does not say `{words}`:\n{}\n{}",
+                program.tail(20),
+                self.state()
             );
             wait::pass(Duration::from_millis(50)).await;
         }
         Ok(())
+    }
+
+    /// Links, routes and rules, for a failure's message.
+    fn state(&self) -> String {
+        let script =
+            "wg show; ip addr; ip rule; ip -6 rule; ip route show table all; ip -6 route show table all";
+        let shown = self.namespace.run(&["sh", "-c", script]);
+        shown.unwrap_or_else(|error| format!("{error:#}"))
     }
 
     /// What it has said.
@@ -147,10 +156,6 @@ impl Laptop {
         self.program
             .as_ref()
             .map_or_else(String::new, |program| program.tail(20))
-    }
-
-    pub fn pid(&self) -> Result<u32> {
-        Ok(self.program.as_ref().context("connect does not run")?.pid())
     }
 
     /// Asks it to end, as Ctrl-C and systemd do.
