@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::cluster::ClusterArgs;
-use crate::commands::{connect, key, version};
+use crate::commands::{check, complete, connect, gateway, install, key, status, version};
 use crate::exit;
 use crate::output::ScreenArgs;
 
@@ -42,6 +42,27 @@ pub enum Command {
 
     /// Open a tunnel on this machine, and keep it.
     Connect(connect::Args),
+
+    /// Say how many of everything there are, and what is wrong.
+    Status(status::Args),
+
+    /// Look at everything that Culvert needs, and name what is missing.
+    Check(check::Args),
+
+    /// Drain gateways' nodes, or have them forget their clients.
+    #[command(subcommand)]
+    Gateway(gateway::Command),
+
+    /// Print what Culvert needs of a cluster.
+    #[command(subcommand)]
+    Install(install::Command),
+
+    /// Print what a shell needs to complete commands and names.
+    Completion(complete::Args),
+
+    /// Say what may stand at a place of the command line.
+    #[command(name = "__complete", hide = true)]
+    Complete(complete::Words),
 
     /// Say which versions run here and in the cluster.
     Version(version::Args),

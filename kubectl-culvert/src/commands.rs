@@ -1,7 +1,12 @@
 //! One file a command.
 
+pub mod check;
+pub mod complete;
 pub mod connect;
+pub mod gateway;
+pub mod install;
 pub mod key;
+pub mod status;
 pub mod version;
 
 use crate::Error;
@@ -36,6 +41,12 @@ pub async fn run(cli: Cli) -> Result<Exit, Error> {
     match cli.command {
         Command::Key(command) => key::run(command, &context).await,
         Command::Connect(args) => connect::run(args, &context).await,
-        Command::Version(args) => version::run(&args),
+        Command::Completion(args) => complete::script(args),
+        Command::Complete(words) => complete::answer(&words.words).await,
+        Command::Status(args) => status::run(args, &context).await,
+        Command::Check(args) => check::run(args, &context).await,
+        Command::Gateway(command) => gateway::run(command, &context).await,
+        Command::Install(command) => install::run(&command),
+        Command::Version(args) => version::run(args, &context).await,
     }
 }

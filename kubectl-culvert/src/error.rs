@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use crate::cluster::ClusterError;
 use crate::commands::connect::ConnectError;
+use crate::commands::gateway::Unanswered;
 use crate::conf::ConfError;
 use crate::exit::Exit;
 use crate::gateways::GatewayError;
@@ -50,6 +51,10 @@ pub enum Error {
     #[error(transparent)]
     Qr(#[from] QrError),
 
+    /// A node has not done what it was asked.
+    #[error(transparent)]
+    Node(#[from] Unanswered),
+
     /// A rotation failed.
     #[error(transparent)]
     Rotate(#[from] RotateError),
@@ -69,6 +74,7 @@ impl Error {
         match self {
             Self::Cluster(_) | Self::Output(_) | Self::Qr(_) => Exit::Failed,
             Self::Private(error) => error.exit(),
+            Self::Node(_) => Exit::TimedOut,
             Self::Request(failure) => failure.exit(),
             Self::Key(failure) => failure.exit(),
             Self::Store(error) => error.exit(),
@@ -103,6 +109,10 @@ impl Error {
             Self::Private(error) => error.hint(),
             Self::Qr(error) => error.hint(),
             Self::Connect(error) => error.hint(),
+            Self::Node(unanswered) => Some(format!(
+                "it goes on by itself; `kubectl get wgn {}` and the agent's log on that node say what it waits for",
+                unanswered.name
+            )),
             Self::Output(_) => None,
         }
     }

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use culvert_crds::{ConditionType, GatewayNode, IPPool, WireGuardGateway};
 use culvert_wireguard::PublicKey;
 use ipnet::IpNet;
+use jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Resource, ResourceExt as _};
 
 use crate::cluster::Cluster;
 use crate::exit::Exit;
+use crate::judge::HEARD;
 use crate::request::{Ask, Failure};
 
 /// One gateway on one node, as a client sees it.
@@ -64,6 +66,15 @@ pub enum GatewayError {
         known: Vec<String>,
     },
 
+    /// No gateway is on a node of this name.
+    #[error("no gateway is on a node called `{name}`")]
+    NoNode {
+        /// What was asked for.
+        name: String,
+        /// The nodes there are.
+        known: Vec<String>,
+    },
+
     /// The apiserver will not tell.
     #[error(transparent)]
     Request(#[from] Failure),
@@ -73,7 +84,7 @@ impl GatewayError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::None(_) | Self::Unknown { .. } => Exit::NotFound,
+            Self::None(_) | Self::Unknown { .. } | Self::NoNode { .. } => Exit::NotFound,
             Self::Request(failure) => failure.exit(),
         }
     }
@@ -82,7 +93,9 @@ impl GatewayError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::None(_) => Some("`kubectl get wgn` says what is wrong with the gateways' nodes".to_owned()),
-            Self::Unknown { known, .. } => Some(format!("there are: {}", known.join(", "))),
+            Self::Unknown { known, .. } | Self::NoNode { known, .. } => {
+                Some(format!("there are: {}", known.join(", ")))
+            }
             Self::Request(failure) => failure.hint(),
         }
     }
@@ -139,6 +152,11 @@ pub fn choose(found: Vec<Serving>, pool: &str, name: &str) -> Result<Vec<Serving
 pub fn serving(pool: &IPPool, gateways: &[WireGuardGateway], nodes: &[GatewayNode]) -> Vec<Serving> {
     let name = pool.name_any();
     let own = own_addresses(pool);
+    // Against the newest report, not against a clock: this machine's may be wrong.
+    let reports = nodes
+        .iter()
+        .filter_map(|node| node.status.as_ref()?.renew_time.as_ref());
+    let newest = reports.map(|time| time.0).max().unwrap_or(Timestamp::MIN);
     let mut found: Vec<Serving> = nodes
         .iter()
         .filter_map(|node| {
@@ -148,18 +166,29 @@ pub fn serving(pool: &IPPool, gateways: &[WireGuardGateway], nodes: &[GatewayNod
             })?;
             let serves = gateway.spec.pool_refs.iter().any(|pool| pool.name == name);
             (serves && !node.spec.drain).then_some(())?;
-            one(node, gateway, &name, &own)
+            one(node, gateway, &name, &own, newest)
         })
         .collect();
     found.sort_by(|one, other| one.name.cmp(&other.name));
     found
 }
 
-fn one(node: &GatewayNode, gateway: &WireGuardGateway, pool: &str, own: &[IpAddr]) -> Option<Serving> {
+fn one(
+    node: &GatewayNode,
+    gateway: &WireGuardGateway,
+    pool: &str,
+    own: &[IpAddr],
+    newest: Timestamp,
+) -> Option<Serving> {
     let status = node.status.as_ref()?;
     let public_key = PublicKey::from_base64(status.public_key.as_deref()?).ok()?;
     let is_ready = |kind: &str, status: &str| kind == ConditionType::Ready.as_str() && status == "True";
-    let ready = status.conditions.iter().any(|c| is_ready(&c.type_, &c.status))
+    let is_heard = status
+        .renew_time
+        .as_ref()
+        .is_some_and(|time| newest.duration_since(time.0).unsigned_abs() <= HEARD);
+    let ready = is_heard
+        && status.conditions.iter().any(|c| is_ready(&c.type_, &c.status))
         && status.pools.iter().any(|served| served == pool);
     let spec = &gateway.spec;
     let dns: Vec<IpAddr> = spec
@@ -202,3 +231,6 @@ fn own_addresses(pool: &IPPool) -> Vec<IpAddr> {
     let ranges = [ipv4, ipv6].into_iter().flatten();
     ranges.filter_map(|range| range.parse().ok()).map(first).collect()
 }
+
+#[cfg(test)]
+mod tests;

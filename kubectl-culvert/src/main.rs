@@ -1,14 +1,17 @@
 //! `kubectl-culvert`, which kubectl finds on the PATH as `kubectl culvert`.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use kubectl_culvert::args::Cli;
+use kubectl_culvert::commands::complete::ASKED_AS;
 use kubectl_culvert::{commands, error};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = asked(std::env::args_os());
     let screen = cli.screen.look();
     match commands::run(cli).await {
         Ok(exit) => exit.into(),
@@ -17,4 +20,20 @@ async fn main() -> ExitCode {
             error.exit().into()
         }
     }
+}
+
+/// The command line. kubectl asks for completions by another name of this program.
+fn asked(words: impl Iterator<Item = OsString>) -> Cli {
+    let mut words: Vec<OsString> = words.collect();
+    let name = words
+        .first()
+        .and_then(|word| Path::new(word).file_name().map(ToOwned::to_owned));
+    if name.is_some_and(|name| name == ASKED_AS) {
+        words.insert(1, "__complete".into());
+    }
+    // What is completed is nothing of this line.
+    if words.get(1).is_some_and(|word| word == "__complete") {
+        words.insert(2, "--".into());
+    }
+    Cli::parse_from(words)
 }

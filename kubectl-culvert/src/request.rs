@@ -156,6 +156,20 @@ impl Failure {
         Self { ask: ask.into(), why }
     }
 
+    /// There was nothing to ask about.
+    pub fn of_absence(ask: Ask) -> Self {
+        let ask = ask.into();
+        Self {
+            ask,
+            why: Why::NotFound,
+        }
+    }
+
+    /// Whether the cluster does not know the kind: Culvert is not installed.
+    pub fn is_of_no_kind(&self) -> bool {
+        matches!(self.why, Why::NoSuchKind)
+    }
+
     /// Whether the request may have been carried out all the same.
     pub fn is_unclear(&self) -> bool {
         matches!(

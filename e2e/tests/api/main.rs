@@ -18,6 +18,7 @@ mod invariants;
 mod lease;
 mod load;
 mod outage;
+mod plugin;
 mod probe;
 mod proxy;
 mod ranges;

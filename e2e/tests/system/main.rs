@@ -14,6 +14,7 @@ mod fixture;
 mod gateways;
 mod harness;
 mod peer;
+mod plugin;
 mod privacy;
 mod privacy_node;
 mod process;

@@ -1,15 +1,71 @@
-//! `version`.
+//! `version`: of this program, of the apiserver, and whether the cluster's definitions are those that this program knows.
+
+use serde::Serialize;
 
 use crate::Error;
+use crate::commands::Context;
 use crate::exit::Exit;
-use crate::output;
+use crate::judge::{self, Check};
+use crate::output::{self, Format};
+use crate::world;
 
 /// Flags of `version`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Args {}
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Args {
+    /// Ask no cluster.
+    #[arg(long)]
+    pub client: bool,
 
-/// Prints versions.
-pub fn run(_args: &Args) -> Result<Exit, Error> {
-    output::line(&format!("kubectl-culvert {}", env!("CARGO_PKG_VERSION")))?;
+    /// How to print it.
+    #[arg(long, short, value_enum)]
+    pub output: Option<Format>,
+}
+
+#[derive(Serialize)]
+struct Versions {
+    client: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    definitions: Option<&'static str>,
+}
+
+/// Prints versions, and warns of a skew.
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
+    let mut versions = Versions {
+        client: env!("CARGO_PKG_VERSION"),
+        server: None,
+        definitions: None,
+    };
+    let mut failures = Vec::new();
+    if !args.client {
+        let cluster = context.cluster().await?;
+        let (server, ground) = futures::join!(world::server(&cluster), world::ground(&cluster));
+        versions.server = Some(server?.version);
+        let (ground, failed) = ground;
+        failures = failed;
+        failures.retain(|failure| failure.ask.resource == "customresourcedefinitions");
+        versions.definitions = judge::definitions(&ground);
+    }
+    if let Some(format @ (Format::Json | Format::Yaml)) = args.output {
+        output::bytes(output::value(format, &versions)?.as_bytes())?;
+    } else {
+        output::line(&format!("kubectl-culvert   {}", versions.client))?;
+        if let Some(server) = &versions.server {
+            output::line(&format!("apiserver         {server}"))?;
+        }
+        if let Some(definitions) = versions.definitions {
+            output::line(&format!("definitions       {definitions}"))?;
+        }
+    }
+    for failure in failures {
+        output::note(&format!("not looked at: {failure}"));
+    }
+    if versions.definitions == Some(judge::OTHER) {
+        let name = Check::Definitions.words().0;
+        output::note(&format!(
+            "this program and the cluster are of different versions; `kubectl culvert check` says which {name} differ"
+        ));
+    }
     Ok(Exit::Done)
 }

@@ -9,6 +9,7 @@ use crate::duration;
 use crate::exit::Exit;
 use crate::keys::{self, Revoked, Store};
 use crate::output;
+use crate::request::{Ask, Failure};
 
 /// Flags of `key revoke`.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,16 +47,22 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
 }
 
 async fn one(cluster: &Cluster, name: &str, args: &Args) -> Result<(), Error> {
+    let store = Store::default_for(cluster)?;
+    let was_here = store.path(name).exists() || store.next_path(name).exists();
     let revoked = keys::revoke(cluster, name, None).await?;
-    if !args.wait.is_zero() {
+    if revoked == Revoked::Before && !was_here {
+        let ask = Ask::within("delete", "wireguardkeys", &cluster.namespace).named(name);
+        return Err(Failure::of_absence(ask).into());
+    }
+    if revoked == Revoked::Now && !args.wait.is_zero() {
         keys::wait_gone(cluster, name, args.wait).await?;
     }
     if !args.keep_private_key {
-        Store::default_for(cluster)?.remove(name)?;
+        store.remove(name)?;
     }
     let said = match revoked {
         Revoked::Now => format!("key {name} is revoked; gateways drop it at once"),
-        Revoked::Before => format!("key {name} was not there"),
+        Revoked::Before => format!("key {name} was not in the cluster any more"),
     };
     Ok(output::line(&said)?)
 }

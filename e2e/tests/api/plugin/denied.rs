@@ -1,0 +1,67 @@
+//! What a refusal says.
+
+use anyhow::{Result, ensure};
+
+use super::{Site, TENANT};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plugin_names_the_verb_and_the_role_to_ask_for() -> Result<()> {
+    let mut site = Site::start().await?;
+    site.user = site.api.plane.kubeconfig_for("mallory", None)?;
+    let said = site.run(&["key", "new", "laptop"]).await?;
+    ensure!(said.code == 3, "{said:?}");
+    for words in [
+        &*format!("you may not create wireguardkeys `laptop` in namespace `{TENANT}`"),
+        "role `culvert-user`",
+        &format!("--clusterrole=culvert-user --user=USER -n {TENANT}"),
+    ] {
+        ensure!(said.err.contains(words), "{words}: {said:?}");
+    }
+    ensure!(site.files()?.is_empty(), "a private key of nothing was left");
+    // What the hint says is what helps.
+    let grant = [
+        "create",
+        "rolebinding",
+        "hers",
+        "--clusterrole=culvert-user",
+        "--user=mallory",
+        "-n",
+        TENANT,
+    ];
+    site.api.kubectl(&grant, None).await?;
+    site.run(&["key", "new", "laptop"]).await?.well()?;
+    let said = site.run(&["key", "config", "laptop", "--out", "-"]).await?;
+    ensure!(
+        said.code == 3 && said.err.contains("role `culvert-reader`"),
+        "{said:?}"
+    );
+    let grant = [
+        "create",
+        "clusterrolebinding",
+        "hers",
+        "--clusterrole=culvert-reader",
+        "--user=mallory",
+    ];
+    site.api.kubectl(&grant, None).await?;
+    site.run(&["key", "config", "laptop", "--out", "-"])
+        .await?
+        .well()?;
+    site.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plugin_says_why_a_key_is_not_served_and_what_to_do() -> Result<()> {
+    let site = Site::start().await?;
+    let said = site.run(&["key", "new", "laptop", "--pool", "nowhere"]).await?;
+    ensure!(said.code == 6 && said.err.contains("PoolNotFound"), "{said:?}");
+    let said = site.run(&["key", "new", "UPPER"]).await?;
+    ensure!(said.code == 6 && said.err.contains("metadata.name"), "{said:?}");
+    let said = site.run(&["key", "rotate", "nobody"]).await?;
+    ensure!(said.code == 4, "{said:?}");
+    let said = site.run(&["key", "list", "--context", "elsewhere"]).await?;
+    ensure!(
+        said.code == 1 && said.err.contains("no context `elsewhere`"),
+        "{said:?}"
+    );
+    site.stop().await
+}

@@ -1,0 +1,94 @@
+//! `check`: each precondition, and what is wrong with it.
+
+use serde_json::json;
+
+use crate::Error;
+use crate::commands::Context;
+use crate::exit::Exit;
+use crate::judge::{self, Check, Finding, Weight};
+use crate::output::{self, Format, Mood, paint};
+use crate::world;
+
+/// Flags of `check`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The namespace that Culvert runs in.
+    #[arg(long, default_value = "culvert-system", value_name = "NAME")]
+    pub system_namespace: String,
+
+    /// How to print the findings.
+    #[arg(long, short, value_enum)]
+    pub output: Option<Format>,
+}
+
+/// Looks at everything.
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
+    let cluster = context.cluster().await?;
+    let server = world::server(&cluster).await?;
+    let (ground, failures) = world::ground(&cluster).await;
+    // Without the definitions there is nothing else to read.
+    let culvert = match world::culvert(&cluster).await {
+        Err(failure) if failure.is_of_no_kind() => world::Culvert::default(),
+        read => read?,
+    };
+    let findings = judge::all(&culvert, &ground, &server, &args.system_namespace);
+    if let Some(format @ (Format::Json | Format::Yaml)) = args.output {
+        let unread: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        let whole = json!({ "findings": findings, "unread": unread });
+        output::bytes(output::value(format, &whole)?.as_bytes())?;
+    } else {
+        output::bytes(text(&findings, context.screen.colour).as_bytes())?;
+        for failure in &failures {
+            output::note(&format!("not looked at: {failure}"));
+        }
+    }
+    Ok(exit(&findings))
+}
+
+/// The exit code that findings ask for.
+pub fn exit(findings: &[Finding]) -> Exit {
+    if findings.iter().any(|finding| finding.weight == Weight::Bad) {
+        Exit::Faulty
+    } else {
+        Exit::Done
+    }
+}
+
+fn text(findings: &[Finding], colour: bool) -> String {
+    let mut lines = Vec::new();
+    for check in Check::ALL {
+        let (name, well) = check.words();
+        let found: Vec<&Finding> = findings.iter().filter(|finding| finding.check == check).collect();
+        if found.is_empty() {
+            lines.push(format!(
+                "{}   {name:<15} {well}\n",
+                paint(colour, Mood::Good, "ok  ")
+            ));
+        }
+        for finding in found {
+            lines.push(line(finding, name, colour));
+        }
+    }
+    lines.concat()
+}
+
+fn line(finding: &Finding, name: &str, colour: bool) -> String {
+    let sign = match finding.weight {
+        Weight::Bad => paint(colour, Mood::Bad, "FAIL"),
+        Weight::Odd => paint(colour, Mood::Odd, "look"),
+    };
+    format!(
+        "{sign}   {name:<15} {}: {}{}\n",
+        finding.about,
+        finding.what,
+        page(finding)
+    )
+}
+
+/// Where there is more to read.
+pub fn page(finding: &Finding) -> String {
+    finding
+        .reason
+        .map(|reason| format!(" (docs/reasons/{reason}.md)"))
+        .unwrap_or_default()
+}

@@ -1,0 +1,50 @@
+//! `install generate`: what Culvert needs of a cluster, as YAML.
+
+use clap::Subcommand;
+
+use crate::Error;
+use crate::exit::Exit;
+use crate::output;
+
+const EXAMPLES: &str = "\
+Examples:
+  kubectl culvert install generate | kubectl apply -f -";
+
+/// What to do about an installation.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print definitions, admission policies, roles and service accounts as YAML.
+    Generate(Generate),
+}
+
+/// Flags of `install generate`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Generate {
+    /// The definitions and policies alone.
+    #[arg(long)]
+    pub definitions: bool,
+}
+
+/// The files of the repository, so that there is one truth.
+const DEFINITIONS: [&str; 6] = [
+    include_str!("../../../crds/yaml/ippools.yaml"),
+    include_str!("../../../crds/yaml/wireguardgateways.yaml"),
+    include_str!("../../../crds/yaml/wireguardkeys.yaml"),
+    include_str!("../../../crds/yaml/wireguardpeers.yaml"),
+    include_str!("../../../crds/yaml/gatewaynodes.yaml"),
+    include_str!("../../../crds/yaml/admission.yaml"),
+];
+
+const ROLES: &str = include_str!("../../../examples/roles.yaml");
+
+/// Does what was asked.
+pub fn run(command: &Command) -> Result<Exit, Error> {
+    let Command::Generate(args) = command;
+    let mut all = DEFINITIONS.to_vec();
+    if !args.definitions {
+        all.push(ROLES);
+    }
+    output::bytes(all.join("---\n").as_bytes())?;
+    Ok(Exit::Done)
+}

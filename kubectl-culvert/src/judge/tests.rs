@@ -1,0 +1,305 @@
+//! One test a planted fault: a cluster that is well, and one thing changed.
+
+use super::*;
+use culvert_crds::conditions::condition;
+use culvert_crds::{
+    GatewayNodeSpec, GatewayNodeStatus, GatewayRef, IPPool, IPPoolSpec, NameRef, WireGuardGatewaySpec,
+};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+use serde_json::json;
+
+fn now() -> Timestamp {
+    "2026-01-02T03:04:05Z".parse().unwrap()
+}
+
+fn said(kind: ConditionType, status: bool, reason: Reason) -> Condition {
+    condition(kind, status, reason, 1, &Time(now()), &[])
+}
+
+fn pool() -> IPPool {
+    let spec: IPPoolSpec = serde_json::from_value(json!({ "ipv4": { "cidr": "10.64.0.0/11" } })).unwrap();
+    let mut pool = IPPool::new("default", spec);
+    pool.metadata.generation = Some(1);
+    pool.status = serde_json::from_value(json!({ "observedGeneration": 1 })).unwrap();
+    pool
+}
+
+fn gateway() -> WireGuardGateway {
+    let spec: WireGuardGatewaySpec = serde_json::from_value(
+        json!({ "poolRefs": [{ "name": "default" }], "nodeSelector": { "edge": "true" } }),
+    )
+    .unwrap();
+    let mut gateway = WireGuardGateway::new("default", spec);
+    gateway.metadata.uid = Some("g".to_owned());
+    gateway
+}
+
+fn on_node() -> GatewayNode {
+    let spec = GatewayNodeSpec {
+        gateway_ref: GatewayRef {
+            name: "default".to_owned(),
+            uid: "g".to_owned(),
+        },
+        node_name: "edge-1".to_owned(),
+        endpoint_host: None,
+        drain: false,
+        purge_generation: 0,
+    };
+    let mut node = GatewayNode::new("default.edge-1", spec);
+    node.status = Some(GatewayNodeStatus {
+        renew_time: Some(MicroTime(now())),
+        conditions: vec![
+            said(ConditionType::Ready, true, Reason::Ready),
+            said(ConditionType::EgressReady, true, Reason::Ready),
+            said(ConditionType::PrivacyDegraded, false, Reason::NothingFound),
+        ],
+        ..GatewayNodeStatus::default()
+    });
+    node
+}
+
+fn well() -> (Culvert, Ground, Server) {
+    let culvert = Culvert {
+        pools: vec![pool()],
+        gateways: vec![gateway()],
+        nodes: vec![on_node()],
+        keys: Vec::new(),
+    };
+    let mut namespace = Namespace::default();
+    namespace.metadata.name = Some("culvert-system".to_owned());
+    namespace.labels_mut().insert(
+        "pod-security.kubernetes.io/enforce".to_owned(),
+        "privileged".to_owned(),
+    );
+    let ground = Ground {
+        definitions: Some(crds()),
+        policies: Some(admission::policies()),
+        bindings: Some(admission::bindings()),
+        nodes: Some(Vec::new()),
+        namespaces: Some(vec![namespace]),
+    };
+    let server = Server {
+        version: "v1.35.0".to_owned(),
+        there: now(),
+        here: now(),
+    };
+    (culvert, ground, server)
+}
+
+/// The only finding when this is planted.
+fn planted(plant: impl FnOnce(&mut Culvert, &mut Ground, &mut Server)) -> Finding {
+    let (mut culvert, mut ground, mut server) = well();
+    plant(&mut culvert, &mut ground, &mut server);
+    let mut found = all(&culvert, &ground, &server, "culvert-system");
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found.remove(0)
+}
+
+/// What is found when the node's agent says this.
+fn agent_says(kind: ConditionType, status: bool, reason: Reason) -> Finding {
+    planted(|culvert, _, _| {
+        let status_of = culvert.nodes[0].status.as_mut().unwrap();
+        status_of
+            .conditions
+            .retain(|condition| condition.type_ != kind.as_str());
+        status_of.conditions.push(said(kind, status, reason));
+    })
+}
+
+#[test]
+fn nothing_is_wrong_with_a_cluster_that_is_well() {
+    let (culvert, ground, server) = well();
+    assert_eq!(all(&culvert, &ground, &server, "culvert-system"), []);
+}
+
+#[test]
+fn what_an_agent_says_is_found_in_its_place() {
+    for (kind, reason, check) in [
+        (ConditionType::Ready, Reason::Unsupported, Check::KernelModule),
+        (ConditionType::Ready, Reason::Conflict, Check::Port),
+        (ConditionType::Ready, Reason::InterfaceConflict, Check::Interface),
+        (ConditionType::Ready, Reason::KernelError, Check::Kernel),
+        (ConditionType::Ready, Reason::TooManyPeers, Check::Kernel),
+        (ConditionType::Ready, Reason::FirewallError, Check::Nftables),
+        (
+            ConditionType::EgressReady,
+            Reason::ForwardingDisabled,
+            Check::Forwarding,
+        ),
+        (
+            ConditionType::EgressReady,
+            Reason::RouterAdvertisements,
+            Check::Forwarding,
+        ),
+        (
+            ConditionType::EgressReady,
+            Reason::OtherFirewall,
+            Check::OtherFirewall,
+        ),
+        (
+            ConditionType::EgressReady,
+            Reason::SourceAddressMissing,
+            Check::SourceAddress,
+        ),
+    ] {
+        let found = agent_says(kind, false, reason);
+        assert_eq!((found.check, found.weight), (check, Weight::Bad), "{reason:?}");
+        assert_eq!(found.about, "gatewaynode/default.edge-1");
+        // The reason's own message says what to do.
+        assert_eq!(
+            (found.reason, &*found.what),
+            (Some(reason.as_str()), reason.message())
+        );
+    }
+}
+
+#[test]
+fn what_could_write_down_where_clients_are_is_found_and_breaks_nothing() {
+    for reason in [
+        Reason::DebugMessages,
+        Reason::CoreDumps,
+        Reason::PlainSwap,
+        Reason::PacketSockets,
+        Reason::ConnectionTracking,
+    ] {
+        let found = agent_says(ConditionType::PrivacyDegraded, true, reason);
+        assert_eq!(
+            (found.check, found.weight),
+            (Check::Privacy, Weight::Odd),
+            "{reason:?}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_or_other_definition_is_found() {
+    let found = planted(|_, ground, _| {
+        ground.definitions.as_mut().unwrap().remove(2);
+    });
+    assert_eq!((found.check, found.weight), (Check::Definitions, Weight::Bad));
+    assert!(found.what.contains("install generate"));
+    let found = planted(|_, ground, _| {
+        let versions = &mut ground.definitions.as_mut().unwrap()[1].spec.versions;
+        versions[0].additional_printer_columns = None;
+    });
+    assert_eq!((found.check, found.weight), (Check::Definitions, Weight::Odd));
+}
+
+#[test]
+fn what_the_apiserver_adds_to_a_definition_is_no_difference() {
+    let (culvert, mut ground, server) = well();
+    for definition in ground.definitions.iter_mut().flatten() {
+        definition.spec.names.list_kind = Some("Added".to_owned());
+        definition.spec.versions[0].deprecated = Some(false);
+    }
+    assert_eq!(all(&culvert, &ground, &server, "culvert-system"), []);
+}
+
+#[test]
+fn a_missing_policy_or_binding_is_found() {
+    for binding in [true, false] {
+        let found = planted(|_, ground, _| {
+            if binding {
+                ground.bindings.as_mut().unwrap().remove(0);
+            } else {
+                ground.policies.as_mut().unwrap().remove(0);
+            }
+        });
+        assert_eq!((found.check, found.weight), (Check::Policies, Weight::Bad));
+    }
+}
+
+#[test]
+fn an_operator_that_does_not_answer_is_found() {
+    let found = planted(|culvert, _, _| culvert.pools[0].metadata.generation = Some(2));
+    assert_eq!((found.check, found.weight), (Check::Operator, Weight::Bad));
+}
+
+#[test]
+fn pools_and_gateways_that_are_missing_are_found() {
+    let found = planted(|culvert, _, _| {
+        culvert.pools.clear();
+        culvert.gateways[0].spec.pool_refs.clear();
+    });
+    assert_eq!(found.check, Check::Pools);
+    let found = planted(|culvert, _, _| {
+        culvert.gateways.clear();
+        culvert.nodes.clear();
+    });
+    assert_eq!(found.check, Check::Gateways);
+    let found = planted(|culvert, _, _| culvert.gateways[0].spec.pool_refs.push(NameRef::from("other")));
+    assert_eq!(found.check, Check::Gateways);
+    assert!(found.what.contains("pool other"));
+}
+
+#[test]
+fn a_gateway_without_a_node_says_which_label_to_set() {
+    let found = planted(|culvert, _, _| culvert.nodes.clear());
+    assert_eq!(found.check, Check::Gateways);
+    assert!(
+        found.what.ends_with("kubectl label node NAME edge=true"),
+        "{}",
+        found.what
+    );
+}
+
+#[test]
+fn an_agent_that_is_silent_or_was_never_heard_is_found() {
+    let found = planted(|culvert, _, _| culvert.nodes[0].status = None);
+    assert_eq!((found.check, found.weight), (Check::Agents, Weight::Bad));
+    let found = planted(|culvert, _, server| {
+        culvert.nodes[0].status.as_mut().unwrap().renew_time =
+            Some(MicroTime(now() - jiff::SignedDuration::from_secs(61)));
+        server.here = now();
+    });
+    assert_eq!(found.check, Check::Agents);
+    assert!(found.what.contains("1m1s ago"), "{}", found.what);
+}
+
+#[test]
+fn a_namespace_that_keeps_agents_from_working_is_found() {
+    let found = planted(|_, ground, _| {
+        let labels = ground.namespaces.as_mut().unwrap()[0].labels_mut();
+        labels.insert(
+            "pod-security.kubernetes.io/enforce".to_owned(),
+            "restricted".to_owned(),
+        );
+    });
+    assert_eq!((found.check, found.weight), (Check::PodSecurity, Weight::Bad));
+    assert!(
+        found.what.contains("enforce=privileged --overwrite"),
+        "{}",
+        found.what
+    );
+}
+
+#[test]
+fn an_mtu_that_few_paths_bear_is_found() {
+    let found = planted(|culvert, _, _| culvert.gateways[0].spec.mtu = 8920);
+    assert_eq!((found.check, found.weight), (Check::Mtu, Weight::Odd));
+    assert!(found.what.contains("9000"), "{}", found.what);
+}
+
+#[test]
+fn clocks_that_are_apart_are_found() {
+    let found = planted(|_, _, server| server.here = now() + jiff::SignedDuration::from_secs(90));
+    assert_eq!((found.check, &*found.about), (Check::Clock, "this machine"));
+    let found = planted(|culvert, _, _| {
+        culvert.nodes[0].status.as_mut().unwrap().renew_time =
+            Some(MicroTime(now() + jiff::SignedDuration::from_secs(11)));
+    });
+    assert_eq!((found.check, found.weight), (Check::Clock, Weight::Bad));
+}
+
+#[test]
+fn a_gateway_that_leaves_is_worth_a_look() {
+    let found = planted(|culvert, _, _| culvert.nodes[0].spec.drain = true);
+    assert_eq!((found.check, found.weight), (Check::Drain, Weight::Odd));
+}
+
+#[test]
+fn what_could_not_be_read_is_no_fault_of_the_cluster() {
+    let (culvert, _, server) = well();
+    assert_eq!(all(&culvert, &Ground::default(), &server, "culvert-system"), []);
+}

@@ -1,0 +1,262 @@
+//! What commands say, beside what they are to say: `tests/snapshots/output__*.snap`. They are run as the program that they
+//! are, against an apiserver that says what is written here.
+//!
+//! `INSTA_UPDATE=always cargo test -p kubectl-culvert` writes them anew; the change is then reviewed as any other.
+
+mod cluster;
+
+use cluster::{Answers, Cluster};
+use serde_json::{Value, json};
+
+const PRIVATE: &str = "SGb+ojrRNDuMePufwtIYhXzA//k6wF3R21tEBgKlzlM=";
+const PUBLIC: &str = "DD5yKRfzExcV5+kDnTroDgCU15latdMjiQ59j1hEuk8=";
+const GATEWAY: &str = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=";
+
+const KEYS: &str = "/apis/culvert.dev/v1alpha1/namespaces/tenant/wireguardkeys";
+
+fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({ "type": kind, "status": status, "reason": reason, "message": message,
+        "lastTransitionTime": "2026-01-02T03:04:05Z", "observedGeneration": 1 })
+}
+
+fn key(name: &str, public: &str, status: &Value) -> Value {
+    json!({
+        "apiVersion": "culvert.dev/v1alpha1", "kind": "WireGuardKey",
+        "metadata": { "name": name, "namespace": "tenant", "uid": name, "resourceVersion": "7", "generation": 1 },
+        "spec": { "publicKey": public, "poolRef": { "name": "default" } },
+        "status": status,
+    })
+}
+
+fn ready(public: &str) -> Value {
+    json!({
+        "observedGeneration": 1, "publicKey": public, "addressGeneration": 0,
+        "addresses": ["10.93.165.221", "fd64:cafe:1:0:9930:c16f:6b43:335f"],
+        // Long past, so that it is said in one way on every day.
+        "expiresAt": "2026-01-09T03:04:05Z",
+        "conditions": [
+            condition("Accepted", "True", "Accepted", "the object is valid"),
+            condition("Programmed", "True", "Programmed", "every serving gateway has the peer in its kernel"),
+            condition("Ready", "True", "Ready", "ready to use"),
+        ],
+    })
+}
+
+fn refused() -> Value {
+    let message = "this namespace has as many keys as the pool allows; delete or suspend one, or ask the pool's administrator";
+    json!({
+        "observedGeneration": 1,
+        "conditions": [
+            condition("Accepted", "False", "QuotaExceeded", message),
+            condition("Ready", "False", "QuotaExceeded", message),
+        ],
+    })
+}
+
+fn node(name: &str, host: &str) -> Value {
+    json!({
+        "apiVersion": "culvert.dev/v1alpha1", "kind": "GatewayNode",
+        "metadata": { "name": format!("default.{name}"), "uid": name, "resourceVersion": "7", "generation": 1 },
+        "spec": { "gatewayRef": { "name": "default", "uid": "g" }, "nodeName": name, "endpointHost": host },
+        "status": {
+            "observedGeneration": 1, "publicKey": GATEWAY, "endpoints": [format!("{host}:51820")],
+            "listenPort": 51820, "backend": "Kernel", "session": "s", "appliedResourceVersion": "7", "pools": ["default"],
+            "purgedGeneration": 0, "renewTime": "2026-01-02T03:04:05.000000Z",
+            "conditions": [
+                condition("Programmed", "True", "Programmed", "every serving gateway has the peer in its kernel"),
+                condition("Ready", "True", "Ready", "ready to use"),
+            ],
+        },
+    })
+}
+
+fn list(items: &[Value]) -> Value {
+    json!({ "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "9" }, "items": items })
+}
+
+fn refusal(code: u16, reason: &str, message: &str) -> (u16, Value) {
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message });
+    (code, status)
+}
+
+fn answers() -> Answers {
+    let pool = json!({
+        "apiVersion": "culvert.dev/v1alpha1", "kind": "IPPool", "metadata": { "name": "default" },
+        "spec": { "ipv4": { "cidr": "10.64.0.0/11" }, "ipv6": { "cidr": "fd64:cafe:1::/64" } },
+    });
+    let gateway = json!({
+        "apiVersion": "culvert.dev/v1alpha1", "kind": "WireGuardGateway",
+        "metadata": { "name": "default", "uid": "g" },
+        "spec": { "poolRefs": [{ "name": "default" }], "egress": { "dnsForward": ["9.9.9.9"] } },
+    });
+    let laptop = key("laptop", PUBLIC, &ready(PUBLIC));
+    Answers::from([
+        (
+            "GET /apis/culvert.dev/v1alpha1/namespaces/tenant/wireguardkeys",
+            (200, list(&[laptop.clone(), key("phone", GATEWAY, &refused())])),
+        ),
+        (
+            "GET /apis/culvert.dev/v1alpha1/namespaces/tenant/wireguardkeys/laptop",
+            (200, laptop),
+        ),
+        (
+            "GET /apis/culvert.dev/v1alpha1/ippools/default",
+            (200, pool.clone()),
+        ),
+        ("GET /apis/culvert.dev/v1alpha1/ippools", (200, list(&[pool]))),
+        (
+            "GET /apis/culvert.dev/v1alpha1/wireguardgateways",
+            (200, list(&[gateway])),
+        ),
+        (
+            "GET /apis/culvert.dev/v1alpha1/gatewaynodes",
+            (
+                200,
+                list(&[
+                    node("gateway-1", "198.51.100.1"),
+                    node("gateway-2", "[2001:db8::2]"),
+                ]),
+            ),
+        ),
+    ])
+}
+
+fn one() -> Cluster {
+    let cluster = Cluster::start(answers());
+    cluster.keep("laptop", PRIVATE);
+    cluster
+}
+
+#[test]
+fn list_of_keys() {
+    let cluster = one();
+    for (name, words) in [
+        ("list", &["key", "list"][..]),
+        ("list-wide", &["key", "list", "-o", "wide"]),
+        ("list-name", &["key", "list", "-o", "name"]),
+        ("list-yaml", &["key", "list", "-o", "yaml"]),
+        ("list-json", &["key", "list", "-o", "json"]),
+    ] {
+        insta::assert_snapshot!(name, cluster.run(words));
+    }
+}
+
+#[test]
+fn configurations() {
+    let cluster = one();
+    for (name, words) in [
+        (
+            "config",
+            &["key", "config", "laptop", "--gateway", "gateway-2", "--out", "-"][..],
+        ),
+        ("config-several", &["key", "config", "laptop", "--out", "-"]),
+        ("config-folder", &["key", "config", "laptop", "--out", "tunnels"]),
+        ("config-again", &["key", "config", "laptop", "--out", "tunnels"]),
+        ("config-unasked", &["key", "config", "laptop"]),
+        (
+            "config-split",
+            &[
+                "key",
+                "config",
+                "laptop",
+                "--gateway",
+                "gateway-1",
+                "--route",
+                "10.20.0.0/16",
+                "--out",
+                "-",
+            ],
+        ),
+        (
+            "config-nothing",
+            &["key", "config", "laptop", "--split", "--out", "-"],
+        ),
+        (
+            "config-unknown",
+            &["key", "config", "laptop", "--gateway", "elsewhere", "--out", "-"],
+        ),
+        ("config-lost", &["key", "config", "phone", "--out", "-"]),
+        ("qr-unasked", &["key", "qr", "laptop"]),
+        ("qr", &["key", "qr", "laptop", "--out", "-"]),
+        ("qr-file", &["key", "qr", "laptop", "--out", "code.svg"]),
+    ] {
+        insta::assert_snapshot!(name, cluster.run(words));
+    }
+    let written = std::fs::read_to_string(cluster.home().join("tunnels/gateway-1.conf")).unwrap();
+    assert!(written.contains(PRIVATE));
+}
+
+#[test]
+fn a_key_that_is_made_or_not() {
+    let mut all = answers();
+    // A server that takes every key, and has one with the status of the test.
+    all.insert(
+        "POST /apis/culvert.dev/v1alpha1/namespaces/tenant/wireguardkeys",
+        (201, key("new", PUBLIC, &Value::Null)),
+    );
+    insta::assert_snapshot!(
+        "new-no-wait",
+        Cluster::start(all).run(&["key", "new", "new", "--wait", "0"])
+    );
+    for (name, reply) in [
+        (
+            "new-denied",
+            refusal(403, "Forbidden", "wireguardkeys.culvert.dev is forbidden"),
+        ),
+        (
+            "new-policy",
+            refusal(
+                403,
+                "Forbidden",
+                "wireguardkeys.culvert.dev \"new\" is forbidden: ValidatingAdmissionPolicy 'x' with binding 'x' denied request: not here",
+            ),
+        ),
+        (
+            "new-unauthenticated",
+            refusal(401, "Unauthorized", "Unauthorized"),
+        ),
+        ("new-busy", refusal(429, "TooManyRequests", "later")),
+        (
+            "new-not-installed",
+            refusal(
+                404,
+                "NotFound",
+                "the server could not find the requested resource",
+            ),
+        ),
+    ] {
+        let mut all = answers();
+        all.insert(
+            "POST /apis/culvert.dev/v1alpha1/namespaces/tenant/wireguardkeys",
+            reply,
+        );
+        insta::assert_snapshot!(name, Cluster::start(all).run(&["key", "new", "new"]));
+    }
+    assert!(answers().keys().any(|path| path.ends_with(KEYS)));
+}
+
+#[test]
+fn a_rotation_or_revocation_that_cannot_be() {
+    let mut all = answers();
+    all.insert(
+        "GET /apis/culvert.dev/v1alpha1/namespaces/tenant/wireguardkeys/laptop",
+        (200, key("laptop", GATEWAY, &ready(GATEWAY))),
+    );
+    let cluster = Cluster::start(all);
+    cluster.keep("laptop", PRIVATE);
+    for (name, words) in [
+        ("rotate-foreign", &["key", "rotate", "laptop"][..]),
+        ("rotate-lost", &["key", "rotate", "phone"]),
+        ("rotate-every", &["key", "rotate", "laptop", "--every", "31d"]),
+        ("config-foreign", &["key", "config", "laptop", "--out", "-"]),
+        ("revoke-unknown", &["key", "revoke", "elsewhere"]),
+        ("coloured", &["key", "rotate", "laptop", "--color", "always"]),
+        ("no-context", &["key", "list", "--context", "elsewhere"]),
+        (
+            "no-kubeconfig",
+            &["key", "list", "--kubeconfig", "/none/kubeconfig"],
+        ),
+    ] {
+        insta::assert_snapshot!(name, cluster.run(words));
+    }
+}
