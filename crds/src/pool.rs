@@ -99,7 +99,7 @@ pub struct IPPoolSpec {
     #[serde(default)]
     pub key_policy: KeyPolicy,
 
-    /// How long released addresses stay out of the draw.
+    /// How long released addresses stay out of the draw. Gateways forget whom an address has talked to within 10 s of its release, so leave it longer than that: with less, late answers to its last owner may reach the next.
     #[serde(default = "default_cooldown")]
     #[schemars(with = "String", length(max = 32))]
     #[x_kube(

@@ -207,7 +207,9 @@ pub fn icmpv6(from: Ipv6Addr, to: Ipv6Addr, kind: u8, code: u8, body: &[u8]) -> 
 
 /// An echo request that carries this. The sum of an IPv6 one is left to the kernel.
 pub fn echo_request(v6: bool, token: &[u8]) -> Vec<u8> {
-    let mut body = vec![0x43, 0x56, 0, 1];
+    // An identifier of its own makes it a flow of its own, also for whoever rewrites addresses.
+    let identifier = token.last_chunk::<2>().copied().unwrap_or_default();
+    let mut body = [identifier, [0, 1]].concat();
     body.extend(token);
     if v6 {
         let mut bytes = vec![128, 0, 0, 0];

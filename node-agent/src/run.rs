@@ -114,7 +114,8 @@ pub async fn look_through(
             metrics,
             clock: &Clocks::read,
         };
-        match gateway.forget(&mut on).await {
+        let looked = gateway.forget(&mut on).await;
+        match looked.and(gateway.close(&mut on).await) {
             Ok(()) => tracing::info!(interface = name, "interface found and looked through"),
             Err(error) => {
                 tracing::warn!(
@@ -274,6 +275,7 @@ impl<K: Kernel> Agent<K> {
         for leaving in &assignments.leaving {
             self.leave(leaving, is_tick).await;
         }
+        self.close_unassigned().await;
         self.tick_unassigned(is_tick);
         if is_tick {
             self.metrics
@@ -415,6 +417,19 @@ impl<K: Kernel> Agent<K> {
             // Whoever asked may have ended.
             let _ = answers.send(asking.await).await;
         });
+    }
+
+    /// Nobody says yet, or any more, what may pass where a gateway's tables are gone.
+    async fn close_unassigned(&mut self) {
+        for uid in self.unassigned() {
+            let (gateways, mut on) = self.ground();
+            if let Some(gateway) = gateways.get_mut(&uid) {
+                let result = gateway.close(&mut on).await;
+                if result.is_err() {
+                    self.log(&uid, result);
+                }
+            }
+        }
     }
 
     fn unassigned(&self) -> Vec<Uid> {

@@ -7,6 +7,7 @@ mod agent_outage;
 mod agent_report;
 mod agent_restore;
 mod allocator;
+mod audit;
 mod churn;
 mod claim;
 mod crash;

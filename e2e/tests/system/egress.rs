@@ -3,6 +3,7 @@
 
 mod allowed;
 mod flushed;
+mod idle;
 mod order;
 mod outside;
 pub mod stage;
@@ -10,9 +11,9 @@ pub mod stage;
 use std::time::Duration;
 
 use anyhow::Result;
-use culvert_e2e::wait;
+use culvert_e2e::{probe::Kind, wait};
 
-use stage::{Count, Stage, without_tables};
+use stage::{Count, METRICS, Stage, without_tables};
 
 #[tokio::test]
 async fn egress_forbidden_stays_closed_whatever_becomes_of_the_agent() -> Result<()> {
@@ -45,7 +46,10 @@ async fn egress_forbidden_stays_closed_whatever_becomes_of_the_agent() -> Result
     // What was refused is refused by the table and nothing else.
     stage.bed.kill_agent()?;
     without_tables(&stage.bed.gateway)?;
-    let probes = [forbidden, stage.neighbours()].concat();
+    let mut probes = [forbidden, stage.neighbours()].concat();
+    // Who is killed does not answer.
+    probes.retain(|probe| probe.kind != Kind::Tcp(METRICS));
+    stage.phone.ping(5)?;
     stage.around.answered(&stage.laptop.namespace, &probes).await?;
     println!(
         "counted: forbidden matrix: without the table {0} of {0} get through",

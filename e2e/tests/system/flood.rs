@@ -18,8 +18,8 @@ use boringtun::{
     x25519,
 };
 use culvert_e2e::{
-    Bed, Namespace,
-    bed::OUTSIDE,
+    Bed, Client, Namespace,
+    bed::{OUTSIDE, SOON},
     netns,
     packet::{Read, datagram},
     wait::{self, Stopwatch},
@@ -151,9 +151,14 @@ async fn flood_of_handshakes_costs_no_session_and_no_tick() -> Result<()> {
     let flood = Flood::start(&flooder, initiations, endpoint);
     let pings: u32 = 300;
     let pinging = busy.start_pinging("0.1", pings)?;
-    let late = connected(&bed, "late", 79)
-        .await
-        .context("nobody gets in during a flood")?;
+    let mut late = Client::new(&bed, "late", 79)?;
+    late.register(&bed).await?;
+    late.connect(&bed).await?;
+    // The first message is answered with a cookie, with which the second comes five seconds later.
+    wait::until("somebody to get in during a flood", SOON, || async {
+        Ok(late.ping(1).ok())
+    })
+    .await?;
     wait::pass(Duration::from_secs(WINDOW + SLACK).saturating_sub(shaken.elapsed())).await;
     let forgotten = idle.endpoint_at(&bed)?.is_none();
     let answered = pinging.answered().await?;

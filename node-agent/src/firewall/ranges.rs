@@ -66,6 +66,8 @@ pub(super) struct Ranges {
     pub cluster: Vec<IpNet>,
     /// Allowed.
     pub allowed: Vec<IpNet>,
+    /// Allowed, and not so wide that the cluster is in it: a service's address there is meant, whatever it leads to.
+    pub meant: Vec<IpNet>,
     /// Private.
     pub private: Vec<IpNet>,
 }
@@ -76,6 +78,8 @@ impl Ranges {
         let private = parse(&PRIVATE);
         let within = |range: &&IpNet| egress.cluster.iter().any(|cluster| cluster.contains(*range));
         let named: Vec<IpNet> = egress.allow.iter().filter(within).copied().collect();
+        let is_wide = |range: &&IpNet| egress.cluster.iter().any(|cluster| range.contains(cluster));
+        let meant: Vec<IpNet> = egress.allow.iter().filter(|range| !is_wide(range)).copied().collect();
         let mut never = parse(&NEVER);
         never.extend(&egress.deny);
         // A NAT64 on the way would take the long way round to each of them.
@@ -87,6 +91,7 @@ impl Ranges {
             named: joined(&named, is_v4),
             cluster: joined(&egress.cluster, is_v4),
             allowed: joined(&egress.allow, is_v4),
+            meant: joined(&meant, is_v4),
             private: joined(&private, is_v4),
         })
     }

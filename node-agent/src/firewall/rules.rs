@@ -52,6 +52,31 @@ pub fn deletion(gateway: &str) -> String {
     )
 }
 
+/// The script that makes tables which let nothing of a gateway's clients pass, in place of those that are there. Their
+/// sessions live, untracked, on this UDP port.
+pub fn closed(gateway: &str, ifindex: u32, port: u16) -> String {
+    let name = name(gateway);
+    let tables = format!(
+        "table inet {name} {{
+chain prerouting {{ type filter hook prerouting priority -300; policy accept;
+iif {ifindex} drop
+udp dport {port} fib daddr type local notrack
+}}
+chain output {{ type filter hook output priority -300; policy accept;
+oif {ifindex} drop
+udp sport {port} fib saddr type local notrack
+}}
+chain forward {{ type filter hook forward priority 0; policy accept;
+oif {ifindex} drop
+}}
+}}
+table arp {name} {{
+}}
+"
+    );
+    deletion(gateway) + &tables
+}
+
 /// What traffic leaves under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -333,7 +358,7 @@ impl Family {
         let ranges = &self.destinations;
         let own: Vec<IpNet> = self.own.iter().copied().map(IpNet::from).collect();
         joined(
-            &[&own[..], &ranges.named, &ranges.allowed].concat(),
+            &[&own[..], &ranges.named, &ranges.meant].concat(),
             self.ip == "ip",
         )
     }

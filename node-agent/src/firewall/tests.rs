@@ -173,7 +173,7 @@ fn only_the_gateways_own_address_answers_and_names_only_when_asked() {
 #[test]
 fn a_service_that_is_no_private_address_leads_to_no_pod() {
     let egress = Egress {
-        allow: vec![net("10.96.0.10/32"), net("192.168.0.0/16")],
+        allow: vec![net("10.96.0.10/32"), net("192.168.0.0/16"), net("0.0.0.0/0")],
         cluster: vec![net("10.96.0.0/12"), net("192.0.2.0/30")],
         ..Egress::default()
     };
@@ -187,6 +187,8 @@ fn a_service_that_is_no_private_address_leads_to_no_pod() {
     for named in ["10.64.0.1/32", "10.96.0.10/32", "192.168.0.0/16"] {
         assert!(open.contains(named), "{line}");
     }
+    // Whoever opens everything does not mean the cluster.
+    assert!(!open.contains("0.0.0.0/0"), "{line}");
     for kept in ["10.0.0.0/8", "192.0.2.0/30", "169.254.0.0/16"] {
         assert!(closed.contains(kept), "{line}");
     }

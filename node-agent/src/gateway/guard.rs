@@ -10,8 +10,9 @@ use culvert_crds::Reason;
 
 use super::{Gateway, Ground, PassError};
 use crate::assignment::Assignment;
-use crate::firewall::{Firewall, FirewallError, Source, Table};
-use crate::kernel::Kernel;
+use crate::firewall::{Firewall, FirewallError, Source, Table, rules};
+use crate::interface::Managed;
+use crate::kernel::{self, Kernel};
 use crate::plan::drift::Drift;
 use crate::plan::link::Shape;
 
@@ -24,6 +25,8 @@ pub(super) struct Guard {
     listing: Option<String>,
     /// The ruleset's number when they were last known to look like that.
     generation: Option<u32>,
+    /// The ruleset's number when there last were tables of the gateway, whatever was in them.
+    seen: Option<u32>,
     /// The last failure that was logged.
     failure: Option<String>,
     is_overruled: bool,
@@ -62,18 +65,57 @@ impl Gateway {
             }
             Err(error) => {
                 if interface.link.up {
-                    tracing::warn!(
-                        "the gateway's table is gone and cannot be made: the interface is set down"
-                    );
-                    on.kernel.shape(&interface, &Shape::Down).await?;
-                    if let Some(known) = &mut self.interface {
-                        known.link.up = false;
-                    }
+                    self.set_down(on, &interface).await?;
                 }
                 Err(PassError::Firewall(error))
             }
             Ok(()) => Ok(()),
         }
+    }
+
+    /// While it is not known what is asked: an interface whose tables are gone gets such as let nothing pass, as what an
+    /// administrator forbids is not known either. Tables that are there stay.
+    pub async fn close<K: Kernel>(&mut self, on: &mut Ground<'_, K>) -> Result<(), PassError> {
+        let Some(interface) = self.interface.clone().filter(|found| found.link.up) else {
+            return Ok(());
+        };
+        let generation = on.kernel.firewall().generation().map_err(PassError::Firewall)?;
+        if self.guard.seen == Some(generation) {
+            return Ok(());
+        }
+        if !self.is_open(on).await {
+            self.guard.seen = Some(generation);
+            return Ok(());
+        }
+        let port = kernel::whole(on.kernel, &interface)?.settings.listen_port;
+        let script = rules::closed(&self.mark.gateway, interface.link.ifindex, port);
+        self.guard.script.clear();
+        match on.kernel.firewall().apply(&script).await {
+            Ok(()) => {
+                tracing::warn!(
+                    "the gateway's table is gone: nothing passes until it is known what is asked of the gateway"
+                );
+                on.metrics.repaired(Drift::Table);
+                Ok(())
+            }
+            Err(error) => {
+                self.set_down(on, &interface).await?;
+                Err(PassError::Firewall(error))
+            }
+        }
+    }
+
+    async fn set_down<K: Kernel>(
+        &mut self,
+        on: &mut Ground<'_, K>,
+        interface: &Managed,
+    ) -> Result<(), PassError> {
+        tracing::warn!("the gateway's table is gone and cannot be made: the interface is set down");
+        on.kernel.shape(interface, &Shape::Down).await?;
+        if let Some(known) = &mut self.interface {
+            known.link.up = false;
+        }
+        Ok(())
     }
 
     /// Whether there certainly is no table.

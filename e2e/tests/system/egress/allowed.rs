@@ -44,12 +44,14 @@ async fn egress_allow_opens_what_it_names_and_never_metadata_or_the_node() -> Re
     count.refused += stage.ensure_refused(&closed).await?;
     count.passed += 2 * ANY.len();
 
-    // Everything: the cluster is not meant by it.
+    // Everything: the cluster is not meant by it, nor what no range of addresses is for any more.
     stage.egress(&json!({ "allow": ["0.0.0.0/0", "::/0"] })).await?;
-    stage.passes(&private()?).await?;
-    let closed = [metadata()?, cluster()?, node()?, stage.neighbours()].concat();
+    let site = each("site-local host", &[PRIVATE[5].1], &ANY)?;
+    let open = without(private()?, &[PRIVATE[5].1]);
+    stage.passes(&open).await?;
+    let closed = [metadata()?, cluster()?, node()?, stage.neighbours(), site].concat();
     count.refused += stage.ensure_refused(&closed).await?;
-    count.passed += private()?.len();
+    count.passed += open.len();
 
     // A pod and a service by name.
     stage

@@ -56,6 +56,8 @@ fn tells_neighbours(stage: &Stage) -> Result<bool> {
     let here = &stage.around.internet;
     let wire = Wire::tap(here)?;
     here.ip(&["route", "replace", "10.64.0.1/32", "dev", "eth0"])?;
+    // Who has asked in vain a moment ago does not ask again yet.
+    here.ip(&["neigh", "flush", "to", "10.64.0.1", "dev", "eth0"])?;
     // Nobody answers, which is no failure.
     let _ = send(
         here,

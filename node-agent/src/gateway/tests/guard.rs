@@ -12,6 +12,16 @@ impl Bed {
         self.gateway.state().egress
     }
 
+    /// Another agent takes the place of the one that has died.
+    async fn restart(&mut self) {
+        let mut found = look_through(&mut self.kernel, &self.keystore, &self.metrics)
+            .await
+            .unwrap();
+        self.gateway = found.remove(&self.assignment.mark.gateway).unwrap();
+        let known = self.desired.lock().known();
+        self.gateway.news(&known);
+    }
+
     fn has_counted(&self, drift: Drift) -> bool {
         let counted = format!("culvert_agent_repaired_total{{drift=\"{}\"}} 1", drift.as_str());
         self.metrics.encode().unwrap().contains(&counted)
@@ -153,4 +163,62 @@ async fn a_range_that_the_cluster_gets_is_closed_at_once() {
     bed.assignment.egress.cluster = vec!["203.0.113.0/28".parse().unwrap()];
     bed.pass(false).await.unwrap();
     assert!(bed.table().unwrap().contains("203.0.113.0/28"));
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_closes_what_it_finds_without_a_table_until_it_knows_more() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    let table = bed.table();
+    bed.kernel.flush_ruleset();
+    bed.restart().await;
+    let number = bed.kernel.links()[0].ifindex;
+    let closed = rules::closed(&bed.assignment.mark.gateway, number, 51_820);
+    assert_eq!(bed.table(), Some(closed));
+    assert!(bed.kernel.links()[0].up && bed.has_counted(Drift::Table));
+    bed.tick(5).await;
+    assert_eq!(bed.table(), table);
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_leaves_a_table_as_it_finds_it() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    let table = bed.table();
+    bed.restart().await;
+    assert_eq!(bed.table(), table);
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_and_cannot_close_sets_the_link_down() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    bed.kernel.flush_ruleset();
+    bed.kernel.fail_every(Call::Apply, Failure::Eperm);
+    bed.restart().await;
+    assert!(!bed.kernel.links()[0].up);
+    bed.kernel.fail_no_more();
+    bed.tick(5).await;
+    assert!(bed.kernel.links()[0].up && bed.table().is_some());
+}
+
+#[tokio::test]
+async fn what_is_closed_and_nobody_asks_for_is_read_again_only_when_something_changes() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    bed.kernel.flush_ruleset();
+    bed.restart().await;
+    let closed = bed.table();
+    let close = async |bed: &mut Bed| {
+        bed.on(async |gateway, on, _| gateway.close(on).await)
+            .await
+            .unwrap();
+    };
+    close(&mut bed).await;
+    let before = bed.kernel.made();
+    close(&mut bed).await;
+    assert_eq!(bed.kernel.calls_from(before), [Call::Generation]);
+    bed.kernel.flush_ruleset();
+    close(&mut bed).await;
+    assert_eq!(bed.table(), closed);
 }
