@@ -130,7 +130,8 @@ impl Laptop {
     pub async fn says(&mut self, words: &str) -> Result<()> {
         let program = self.program.as_mut().context("connect does not run")?;
         let deadline = wait::Stopwatch::start();
-        while !program.output()?.contains(words) {
+        // Its log is there a moment after it.
+        while !program.output().unwrap_or_default().contains(words) {
             program.ensure_running()?;
             ensure!(
                 deadline.elapsed() < SOON,
