@@ -40,6 +40,7 @@ mod place;
 pub mod plan;
 mod session;
 mod step;
+mod strict;
 mod view;
 pub mod world;
 

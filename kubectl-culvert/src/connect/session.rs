@@ -15,6 +15,7 @@ use super::notify;
 use super::options::Options;
 use super::place::Place;
 use super::plan::{Plan, Step, Wait, plan};
+use super::strict;
 use super::view::Memory;
 use super::world::{Key, Wish, World};
 use crate::chance;
@@ -127,6 +128,15 @@ pub async fn run(cluster: Cluster, options: Options, screen: Screen) -> Result<(
         return Err(ConnectError::NothingToClose);
     }
     let started = now().boot;
+    if options.netns.is_none() && !options.down {
+        let strict = strict::interfaces();
+        if !strict.is_empty() {
+            note(&format!(
+                "net.ipv4.conf.*.rp_filter is 1 on {}: no gateway can answer there; set it to 2",
+                strict.join(", ")
+            ));
+        }
+    }
     let stop = Stop::listen().map_err(ConnectError::Signals)?;
     let control = Control::listen(&cluster.namespace, &options.name)?;
     let followed = Followed::begin(&cluster, &options.name, &options.pool);

@@ -22,6 +22,9 @@ const MTU: u32 = 1420;
 /// How long the apiserver may take while a tunnel is to be looked after.
 const SOON: Duration = Duration::from_secs(8);
 
+/// How often a change is tried that somebody else's has come before.
+const TRIES: u32 = 5;
+
 /// The rotations that a key outlives whose client is gone.
 const LIVES: u32 = 3;
 
@@ -99,25 +102,34 @@ impl Session {
     async fn publish(&mut self, slot: u8, world: &World) -> Result<(), ConnectError> {
         let public = world.tunnel(slot).and_then(|tunnel| tunnel.public_key);
         let Some(public) = public else { return Ok(()) };
-        let done = tokio::time::timeout(SOON, self.put(&public)).await;
-        let answer = match done {
-            Ok(answer) => answer,
-            Err(_) => Err(Failure {
-                ask: Box::new(
-                    Ask::within("patch", "wireguardkeys", &self.cluster.namespace).named(&self.options.name),
-                ),
-                why: Why::TimedOut,
+        let mut tries = 0;
+        let answer = loop {
+            tries += 1;
+            let answer = tokio::time::timeout(SOON, self.put(&public)).await;
+            let answer = answer.unwrap_or_else(|_| Err(self.too_late().into()));
+            let Err(ConnectError::Request(failure)) = &answer else {
+                break answer;
+            };
+            let is_behind = matches!(failure.why, Why::Conflict | Why::AlreadyExists);
+            if is_behind || failure.is_unclear() {
+                // What there is, or has become of it, is to be seen.
+                self.look_again().await;
             }
-            .into()),
+            if !is_behind || tries >= TRIES {
+                break answer;
+            }
         };
-        if let Err(ConnectError::Request(failure)) = &answer
-            && (failure.is_unclear() || failure.may_pass() || matches!(failure.why, Why::AlreadyExists))
-        {
-            // What became of it is to be seen.
-            self.look_again().await;
-        }
         self.key = KeySeen::Present(Arc::new(answer?));
         Ok(())
+    }
+
+    fn too_late(&self) -> Failure {
+        Failure {
+            ask: Box::new(
+                Ask::within("patch", "wireguardkeys", &self.cluster.namespace).named(&self.options.name),
+            ),
+            why: Why::TimedOut,
+        }
     }
 
     async fn put(&self, public: &PublicKey) -> Result<culvert_crds::WireGuardKey, ConnectError> {
@@ -132,6 +144,9 @@ impl Session {
         };
         if seen.labels().get(LABEL) != Some(&self.options.machine) {
             return Err(ConnectError::Foreign(self.options.name.clone()));
+        }
+        if seen.spec.public_key == public.to_base64() {
+            return Ok(culvert_crds::WireGuardKey::clone(seen));
         }
         Ok(keys::replace(&self.cluster, seen, public).await?)
     }
