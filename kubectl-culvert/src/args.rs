@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::cluster::ClusterArgs;
-use crate::commands::{check, complete, connect, gateway, install, key, status, version};
+use crate::commands::{check, complete, connect, gateway, install, key, report, status, version};
 use crate::exit;
 use crate::output::ScreenArgs;
 
@@ -48,6 +48,9 @@ pub enum Command {
 
     /// Look at everything that Culvert needs, and name what is missing.
     Check(check::Args),
+
+    /// Write what whoever helps needs to know, with no name, key or address in it.
+    Report(report::Args),
 
     /// Drain gateways' nodes, or have them forget their clients.
     #[command(subcommand)]

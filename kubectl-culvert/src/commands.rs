@@ -6,6 +6,7 @@ pub mod connect;
 pub mod gateway;
 pub mod install;
 pub mod key;
+pub mod report;
 pub mod status;
 pub mod version;
 
@@ -45,6 +46,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Complete(words) => complete::answer(&words.words).await,
         Command::Status(args) => status::run(args, &context).await,
         Command::Check(args) => check::run(args, &context).await,
+        Command::Report(args) => report::run(args, &context).await,
         Command::Gateway(command) => gateway::run(command, &context).await,
         Command::Install(command) => install::run(&command),
         Command::Version(args) => version::run(args, &context).await,

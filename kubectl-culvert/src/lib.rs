@@ -29,6 +29,7 @@ pub mod keys;
 pub mod output;
 pub mod private;
 pub mod qr;
+pub mod report;
 pub mod request;
 pub mod rotate;
 pub mod world;

@@ -260,3 +260,100 @@ fn a_rotation_or_revocation_that_cannot_be() {
         insta::assert_snapshot!(name, cluster.run(words));
     }
 }
+
+fn admin() -> Cluster {
+    let mut all = answers();
+    all.insert(
+        "GET /version",
+        (
+            200,
+            json!({ "major": "1", "minor": "35", "gitVersion": "v1.35.0", "gitCommit": "", "gitTreeState": "",
+        "buildDate": "", "goVersion": "", "compiler": "", "platform": "" }),
+        ),
+    );
+    let laptop = key("laptop", PUBLIC, &ready(PUBLIC));
+    all.insert(
+        "GET /apis/culvert.dev/v1alpha1/wireguardkeys",
+        (200, list(&[laptop, key("phone", GATEWAY, &refused())])),
+    );
+    all.insert("GET /api/v1/nodes", (200, list(&[])));
+    let restricted = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "culvert-system", "labels": restricted } });
+    all.insert("GET /api/v1/namespaces", (200, list(&[namespace])));
+    all.insert(
+        "GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        (200, list(&[])),
+    );
+    all.insert(
+        "GET /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+        refusal(403, "Forbidden", "validatingadmissionpolicies is forbidden"),
+    );
+    all.insert(
+        "GET /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
+        (200, list(&[])),
+    );
+    let mut silent = node("gateway-1", "198.51.100.1");
+    silent["status"]["renewTime"] = Value::Null;
+    let mut drained = node("gateway-2", "[2001:db8::2]");
+    drained["spec"]["drain"] = true.into();
+    drained["status"]["drained"] = true.into();
+    // Heard in a time to come, so that it is heard on every day.
+    drained["status"]["renewTime"] = "9999-01-02T03:04:05.000000Z".into();
+    all.insert(
+        "GET /apis/culvert.dev/v1alpha1/gatewaynodes",
+        (200, list(&[silent.clone(), drained.clone()])),
+    );
+    all.insert(
+        "PATCH /apis/culvert.dev/v1alpha1/gatewaynodes/default.gateway-1",
+        (200, silent),
+    );
+    all.insert(
+        "PATCH /apis/culvert.dev/v1alpha1/gatewaynodes/default.gateway-2",
+        (200, drained),
+    );
+    Cluster::start(all)
+}
+
+/// How far a time to come is away is another each day.
+fn dateless(text: &str) -> String {
+    let (before, after) = text.split_once(" of node gateway-2 is ").unwrap_or((text, ""));
+    match after.split_once(" ahead") {
+        Some((_, after)) => format!("{before} of node gateway-2 is LONG ahead{after}"),
+        None => text.to_owned(),
+    }
+}
+
+#[test]
+fn what_an_administrator_asks() {
+    let cluster = admin();
+    for (name, words) in [
+        ("status", &["status"][..]),
+        ("status-yaml", &["status", "-o", "yaml"]),
+        ("check", &["check"]),
+        ("check-json", &["check", "-o", "json"]),
+        ("version", &["version"]),
+        ("version-client", &["version", "--client"]),
+        ("drain", &["gateway", "drain", "gateway-2"]),
+        ("drain-unknown", &["gateway", "drain", "elsewhere"]),
+        (
+            "drain-unanswered",
+            &["gateway", "drain", "gateway-1", "--wait", "1s"],
+        ),
+        ("purge", &["gateway", "purge", "--all", "--wait", "0"]),
+        ("completion", &["completion", "fish"]),
+    ] {
+        insta::assert_snapshot!(name, dateless(&cluster.run(words)));
+    }
+    let report = cluster.run(&["report"]);
+    for word in ["laptop", "gateway-1", "198.51.100", "10.93", PUBLIC, GATEWAY] {
+        assert!(!report.contains(word), "{word} is in {report}");
+    }
+    let installed = cluster.run(&["install", "generate"]);
+    for part in [
+        "kind: CustomResourceDefinition",
+        "kind: ValidatingAdmissionPolicy",
+        "kind: ClusterRole",
+    ] {
+        assert!(installed.contains(part), "{part}");
+    }
+}

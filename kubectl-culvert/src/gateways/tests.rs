@@ -78,7 +78,7 @@ fn whoever_does_not_serve_at_present_is_not_ready() {
     });
     let behind = node("behind", |node| node.status.as_mut().unwrap().pools.clear());
     let failed = node("failed", |node| {
-        node.status.as_mut().unwrap().conditions[0].status = "False".to_owned()
+        node.status.as_mut().unwrap().conditions[0].status = "False".to_owned();
     });
     let found = found(&[silent, behind, failed, node("well", |_| ())]);
     let ready: Vec<&str> = found

@@ -1,0 +1,56 @@
+//! `report`: a bundle for whoever helps.
+
+use std::path::PathBuf;
+
+use crate::Error;
+use crate::commands::Context;
+use crate::exit::Exit;
+use crate::output::{self, Format};
+use crate::private::{self, Existing};
+use crate::{judge, report, world};
+
+/// Flags of `report`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The namespace that Culvert runs in.
+    #[arg(long, default_value = "culvert-system", value_name = "NAME")]
+    pub system_namespace: String,
+
+    /// A file for it [default: standard output].
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// JSON or YAML.
+    #[arg(long, short, value_enum, default_value = "yaml")]
+    pub output: Format,
+}
+
+/// Writes a report.
+pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
+    let cluster = context.cluster().await?;
+    let server = world::server(&cluster).await?;
+    let (ground, failures) = world::ground(&cluster).await;
+    let culvert = match world::culvert(&cluster).await {
+        Err(failure) if failure.is_of_no_kind() => world::Culvert::default(),
+        read => read?,
+    };
+    let findings = judge::all(&culvert, &ground, &server, &args.system_namespace);
+    let text = output::value(
+        args.output,
+        &report::report(&culvert, &ground, &server, &findings),
+    )?;
+    match &args.out {
+        Some(path) => {
+            private::write(path, &[text.as_bytes()], Existing::Stays)?;
+            output::note(&format!(
+                "the report is in {}; it has no name, key or address in it",
+                path.display()
+            ));
+        }
+        None => output::bytes(text.as_bytes())?,
+    }
+    for failure in &failures {
+        output::note(&format!("not looked at: {failure}"));
+    }
+    Ok(Exit::Done)
+}
