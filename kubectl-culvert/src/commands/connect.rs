@@ -110,3 +110,36 @@ fn machine() -> String {
         .take(8)
         .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Cli;
+
+    #[test]
+    fn the_service_starts_it_with_flags_that_there_are() {
+        let unit = include_str!("../../../examples/culvert-connect.service");
+        let start = unit
+            .lines()
+            .find_map(|line| line.strip_prefix("ExecStart="))
+            .unwrap();
+        // Its own flags, and those of the comment.
+        for flags in ["", "--kill-switch"] {
+            let line = start.replace("$CONNECT", flags);
+            Cli::try_parse_from(line.split_whitespace()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_machine_has_a_name_that_a_label_and_a_key_may_have() {
+        let machine = machine();
+        assert_eq!(machine.len(), 16);
+        assert!(
+            machine
+                .chars()
+                .all(|letter| letter.is_ascii_hexdigit() && !letter.is_ascii_uppercase())
+        );
+    }
+}
