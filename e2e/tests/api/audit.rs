@@ -23,7 +23,7 @@ async fn audit_policy_of_the_examples_keeps_keys_out_of_the_log() -> Result<()> 
     let plane = ControlPlane::start_with(options).await?;
     plane.define(&definitions()).await?;
     let api = Api::of(plane).await?;
-    let operator = api.operator("operator", &api.plane.kubeconfig())?;
+    let operator = api.operator(&api.plane.kubeconfig())?;
     api.apply(&quick_pool()).await?;
     let (name, public_key) = ("nobody-else-has-this-name", public_key(1));
     api.apply(&key(name, &public_key)).await?;
