@@ -86,21 +86,18 @@ async fn connect_by_wireguard_go_rotated_five_times_loses_no_ping() -> Result<()
     bed.finish().await
 }
 
-/// Answers everything that it gets, for one connection.
+/// Answers everything that it gets, each connection by itself.
 fn echo(place: &Namespace, address: SocketAddr) -> Result<()> {
     let listener = place.within(|| TcpListener::bind(address).context("failed to listen"))?;
-    thread::spawn(move || -> std::io::Result<()> {
-        for stream in listener.incoming() {
-            let mut stream = stream?;
-            let mut bytes = [0; 64];
-            loop {
-                match stream.read(&mut bytes) {
-                    Ok(0) | Err(_) => break,
-                    Ok(count) => stream.write_all(&bytes[..count])?,
-                }
-            }
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut bytes = [0; 64];
+                while let Ok(count @ 1..) = stream.read(&mut bytes)
+                    && stream.write_all(&bytes[..count]).is_ok()
+                {}
+            });
         }
-        Ok(())
     });
     Ok(())
 }
@@ -145,7 +142,7 @@ async fn connect_stream_begun_before_a_rotation_lives_until_the_overlap_ends() -
         laptop.rotate()?;
         talk(&mut old).context("right after the rotation")?;
         let mut new = stream(&laptop, place)?;
-        talk(&mut new)?;
+        talk(&mut new).context("what is new")?;
         let next = identity(&bed).await?;
         let ours = new.local_addr()?.ip().to_string();
         ensure!(next.addresses.contains(&ours), "what is new has an old address");
