@@ -147,7 +147,7 @@ pub fn plan(world: &World, wish: Wish) -> Plan {
             public_key,
             addresses,
         } => world.tunnel_of(public_key).map(|tunnel| (tunnel, addresses)),
-        Key::Absent | Key::Unknown => None,
+        Key::Absent | Key::Spent | Key::Unknown => None,
     };
     let leader = world.leader.and_then(|slot| world.tunnel(slot));
     let mut plan = match current {

@@ -1,5 +1,10 @@
 //! The loop: looks, plans, does, waits; from the first key to the last clean-up.
 
+mod ending;
+mod judge;
+mod stop;
+mod times;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,27 +57,6 @@ struct Rotation {
     asked: Vec<Asked>,
 }
 
-/// When what was first so, since the start.
-#[derive(Debug, Default)]
-struct Times(Vec<(&'static str, Duration)>);
-
-impl Times {
-    fn mark(&mut self, start: Duration, name: &'static str) {
-        if self.0.iter().all(|(known, _)| *known != name) {
-            self.0.push((name, now().boot.saturating_sub(start)));
-        }
-    }
-
-    fn text(&self) -> String {
-        let parts: Vec<String> = self
-            .0
-            .iter()
-            .map(|(name, time)| format!("\"{name}\":{:.3}", time.as_secs_f64() * 1e3))
-            .collect();
-        format!("{{{}}}", parts.join(","))
-    }
-}
-
 /// A connection, while it lives.
 pub(super) struct Session {
     pub(super) cluster: Cluster,
@@ -100,26 +84,6 @@ pub(super) struct Session {
     /// Not before then is the apiserver asked again for what failed.
     patient_until: Duration,
     quick: Duration,
-}
-
-/// Being asked to end.
-struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn listen() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
-    }
 }
 
 /// Connects, and stays until it is asked to end; then takes everything back.
@@ -193,6 +157,10 @@ impl Session {
         loop {
             let world = self.world().await?;
             self.judge(&world)?;
+            if let Some((before, why)) = self.is_refused(&world) {
+                self.give_back(&before, &why).await;
+                continue;
+            }
             let wish = Wish::Connected {
                 rotate: self.rotation.is_some(),
                 closed: self.options.closed,
@@ -269,100 +237,6 @@ impl Session {
             (KeySeen::Unknown, _) => {}
             _ => self.key = told,
         }
-    }
-
-    /// What follows from what there is, besides a plan.
-    fn judge(&mut self, world: &World) -> Result<(), ConnectError> {
-        let name = || self.options.name.clone();
-        if self.established && world.key == Key::Absent {
-            return Err(ConnectError::Revoked(name()));
-        }
-        if let KeySeen::Present(object) = &self.key
-            && !self.established
-            && let Ok(public) = PublicKey::from_base64(&object.spec.public_key)
-            && world.tunnel_of(&public).is_some()
-            && let KeyState::Refused { reason, message } = state(object, &public)
-        {
-            return Err(ConnectError::Refused {
-                name: name(),
-                reason,
-                message,
-            });
-        }
-        if let Some(failure) = self.followed.failure.borrow().as_ref()
-            && !self.established
-            && !failure.may_pass()
-        {
-            return Err(ConnectError::Unwatched(Arc::clone(failure)));
-        }
-        if let Key::Present { addresses, .. } = &world.key
-            && !addresses.is_empty()
-        {
-            self.times.mark(self.started, "programmed");
-        }
-        let leader = world.leader.and_then(|slot| world.tunnel(slot));
-        let Some(public_key) = leader.and_then(|tunnel| tunnel.public_key) else {
-            return Ok(());
-        };
-        let is_current =
-            matches!(&world.key, Key::Present { public_key: of_api, .. } if *of_api == public_key);
-        if !is_current {
-            return Ok(());
-        }
-        if !self.established {
-            self.established = true;
-            self.times.mark(self.started, "up");
-            if self.options.times {
-                drop(crate::output::line(&self.times.text()));
-            }
-            self.tell_connected(world);
-            notify::ready();
-            self.set_timetable();
-        }
-        if let Some(rotation) = self.rotation.take_if(|rotation| rotation.from != public_key) {
-            self.set_timetable();
-            for asked in rotation.asked {
-                let _ = asked.send(Ok(()));
-            }
-            self.say("key and addresses are new");
-        }
-        Ok(())
-    }
-
-    fn tell_connected(&mut self, world: &World) {
-        let leader = world.leader.and_then(|slot| world.tunnel(slot));
-        let carrier = leader.and_then(|tunnel| tunnel.peers.iter().find(|peer| peer.carries));
-        let gateways = self.followed.gateways.borrow().clone();
-        let name = gateways
-            .known
-            .iter()
-            .find(|known| Some(known.serving.public_key) == carrier.map(|peer| peer.key))
-            .map_or_else(|| "a gateway".to_owned(), |known| known.serving.name.clone());
-        let mut text = format!("connected as `{}` through {name}", self.options.name);
-        // A terminal keeps nothing; a service's journal does.
-        if self.screen.terminal.err
-            && let Some(tunnel) = leader
-        {
-            let addresses: Vec<String> = tunnel.addresses.iter().map(ToString::to_string).collect();
-            text = text + ", with " + &addresses.join(" and ");
-        }
-        self.say(&text);
-    }
-
-    fn set_timetable(&mut self) {
-        let left = match &self.key {
-            KeySeen::Present(object) => object.status.as_ref().and_then(|s| s.expires_at.as_ref()),
-            _ => None,
-        };
-        let left = left.map(|time| until(now().wall, time.0));
-        let draw = chance::draw().unwrap_or_default();
-        self.timetable = Some(Timetable::start(
-            self.options.every,
-            Duration::ZERO,
-            left,
-            now().boot,
-            draw,
-        ));
     }
 
     /// Waits for something to happen; true when it is to end.
@@ -443,21 +317,42 @@ impl Session {
         if !goes_on {
             return Err(error);
         }
-        self.failures = self.failures.saturating_add(1);
-        let seconds = 1_u64 << self.failures.min(5);
-        self.patient_until = now().boot + Duration::from_secs(seconds).min(LONGEST);
-        if let (true, Some(rotation)) = (is_api, self.rotation.take()) {
-            // The old key works on; the timetable says when to try again.
-            let draw = chance::draw().unwrap_or_default();
-            if let Some(timetable) = &mut self.timetable {
-                timetable.failed(now().boot, draw);
-            }
-            for asked in rotation.asked {
-                let _ = asked.send(Err(error.to_string()));
-            }
+        self.have_patience();
+        if is_api {
+            self.rotation_failed(&error.to_string());
         }
         self.say(&format!("{error}; trying again"));
         Ok(())
+    }
+
+    fn have_patience(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        let seconds = 1_u64 << self.failures.min(5);
+        self.patient_until = now().boot + Duration::from_secs(seconds).min(LONGEST);
+    }
+
+    /// The old key works on; the timetable says when to try again.
+    fn rotation_failed(&mut self, why: &str) {
+        let Some(rotation) = self.rotation.take() else {
+            return;
+        };
+        let draw = chance::draw().unwrap_or_default();
+        if let Some(timetable) = &mut self.timetable {
+            timetable.failed(now().boot, draw);
+        }
+        for asked in rotation.asked {
+            let _ = asked.send(Err(why.to_owned()));
+        }
+    }
+
+    /// Puts the key before into the object again.
+    async fn give_back(&mut self, before: &PublicKey, why: &str) {
+        self.rotation_failed(why);
+        self.say(&format!("the new key is refused: {why}; the old one goes on"));
+        if self.put_through(before).await.is_err() {
+            self.have_patience();
+            pause(TICK).await;
+        }
     }
 
     fn say(&mut self, text: &str) {
@@ -467,55 +362,9 @@ impl Session {
             text.clone_into(&mut self.said);
         }
     }
-
-    /// Waits for the apiserver's word on the key, for a while.
-    async fn know_the_key(&mut self) {
-        let known = self.followed.key.wait_for(|key| !matches!(key, KeySeen::Unknown));
-        let known = tokio::time::timeout(DOWN, known).await;
-        drop(known);
-        self.take_in().await;
-    }
-
-    /// Takes everything back, and goes on where something fails.
-    async fn taken_back(&mut self) -> Result<(), ConnectError> {
-        let mut left = Vec::new();
-        for _ in 0..ROUNDS {
-            let world = match self.world().await {
-                Ok(world) => world,
-                Err(error) => {
-                    left = vec![error];
-                    continue;
-                }
-            };
-            let steps = plan(&world, Wish::Gone).steps;
-            left = Vec::new();
-            if steps.is_empty() {
-                break;
-            }
-            for step in &steps {
-                if let Err(error) = self.step(step, &world).await {
-                    left.push(error);
-                }
-            }
-        }
-        let Some(first) = left.into_iter().next() else {
-            return Ok(());
-        };
-        match first {
-            ConnectError::Request(_) | ConnectError::NotRevoked(_) => {
-                Err(ConnectError::NotRevoked(self.options.name.clone()))
-            }
-            other => Err(ConnectError::Left(other.to_string())),
-        }
-    }
 }
 
 fn version(object: &culvert_crds::WireGuardKey) -> u64 {
     let version = object.metadata.resource_version.as_deref();
     version.and_then(|version| version.parse().ok()).unwrap_or(0)
-}
-
-fn until(now: Timestamp, then: Timestamp) -> Duration {
-    let seconds = then.as_second().saturating_sub(now.as_second());
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }

@@ -101,11 +101,18 @@ impl Session {
     /// Tells the API a tunnel's public key, in the one object there is.
     async fn publish(&mut self, slot: u8, world: &World) -> Result<(), ConnectError> {
         let public = world.tunnel(slot).and_then(|tunnel| tunnel.public_key);
-        let Some(public) = public else { return Ok(()) };
+        match public {
+            Some(public) => self.put_through(&public).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a public key into the object, whoever else changes it meanwhile.
+    pub(super) async fn put_through(&mut self, public: &PublicKey) -> Result<(), ConnectError> {
         let mut tries = 0;
         let answer = loop {
             tries += 1;
-            let answer = tokio::time::timeout(SOON, self.put(&public)).await;
+            let answer = tokio::time::timeout(SOON, self.put(public)).await;
             let answer = answer.unwrap_or_else(|_| Err(self.too_late().into()));
             let Err(ConnectError::Request(failure)) = &answer else {
                 break answer;

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use culvert_crds::Reason;
 use culvert_wireguard::PublicKey;
 
 use super::ear::Ear;
@@ -147,6 +148,7 @@ impl Memory {
                     Vec::new()
                 }
             }
+            KeyState::Refused { reason, .. } if reason == Reason::Expired.as_str() => return Key::Spent,
             _ => Vec::new(),
         };
         Key::Present {

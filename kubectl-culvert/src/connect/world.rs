@@ -77,6 +77,9 @@ pub enum Key {
     /// There is none of this name.
     Absent,
 
+    /// It is there, and its public key has no more addresses to come: its time is over.
+    Spent,
+
     /// It is there.
     Present {
         /// Its public key.

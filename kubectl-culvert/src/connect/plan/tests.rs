@@ -343,6 +343,16 @@ fn without_a_kill_switch_one_that_was_left_is_opened() {
     assert!(plan(&world, wish).steps.contains(&Step::Open));
 }
 
+#[test]
+fn a_key_whose_time_is_over_is_replaced() {
+    let mut sim = Sim::new();
+    sim.settles();
+    sim.look();
+    sim.world.key = Key::Spent;
+    assert_eq!(plan(&sim.world, CONNECTED).steps, [Step::Make { slot: 1 }]);
+    assert!(plan(&sim.world, Wish::Gone).steps.contains(&Step::Revoke));
+}
+
 /// What happens to somebody who is connected.
 #[derive(Clone, Copy, Debug)]
 enum Event {
