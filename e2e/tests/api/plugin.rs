@@ -1,6 +1,7 @@
 //! The plugin as users run it: the program itself, with the roles of `examples/roles.yaml`, against an apiserver that writes
 //! down everything it is told, an operator, and an agent whose kernel is in memory.
 
+mod admin;
 mod denied;
 mod keys;
 mod killed;

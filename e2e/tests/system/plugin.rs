@@ -1,15 +1,16 @@
 //! What the plugin writes is what WireGuard's own tools take, and it carries traffic.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::{
-    Bed, Namespace, Scratch,
-    bed::{OUTSIDE, outer},
+    Bed, Namespace, Program, Scratch,
+    bed::{OUTSIDE, SOON, outer},
     client::GATEWAY_INSIDE,
     leaks::Canary,
     netns,
     process::built,
+    wait,
 };
 
 /// The pool of the examples, and nothing else.
@@ -134,10 +135,70 @@ async fn plugin_configuration_carries_traffic_before_and_after_a_rotation() -> R
     laptop.place.run(&["wg-quick", "up", &path])?;
     laptop.ping()?;
     laptop.plugin(&["key", "revoke", "laptop"])?;
-    culvert_e2e::wait::until("the peers to go", culvert_e2e::bed::SOON, || async {
+    wait::until("the peers to go", SOON, || async {
         Ok(bed.peers()?.is_empty().then_some(()))
     })
     .await?;
+    bed.finish().await
+}
+
+#[tokio::test]
+async fn plugin_rotation_waits_out_an_apiserver_that_is_away() -> Result<()> {
+    let bed = Bed::start().await?;
+    let laptop = Laptop::new(&bed, 77)?;
+    laptop.plugin(&["key", "new", "laptop"])?;
+    laptop.plugin(&["key", "config", "laptop", "--out", "tunnels"])?;
+    laptop.is_secret(&bed, "the first private key")?;
+    let before = bed.key("laptop").await?.public_key;
+    // Two days old: a rotation is due.
+    netns::run(Command::new("find").arg(laptop.home.path()).args([
+        "-name",
+        "laptop.key",
+        "-exec",
+        "touch",
+        "-d",
+        "2 days ago",
+        "{}",
+        ";",
+    ]))?;
+    bed.plane.kill_apiserver()?;
+    let mut command = built("CULVERT_PLUGIN")?;
+    command
+        .args(["key", "rotate", "laptop", "--every", "24h", "--out", "tunnels"])
+        .env("KUBECONFIG", &laptop.kubeconfig)
+        .env("XDG_DATA_HOME", laptop.home.path())
+        .current_dir(laptop.home.path());
+    let mut program = Program::start("rotating", &command, laptop.home.path())?;
+    wait::until("the failure to be told", SOON, || async {
+        Ok(program
+            .output()?
+            .contains("the old key works as before; tried again in 5m")
+            .then_some(()))
+    })
+    .await?;
+    bed.plane.start_apiserver().await?;
+    bed.serving().await?;
+    ensure!(bed.key("laptop").await?.public_key == before, "it did not wait");
+    wait::pass(Duration::from_mins(6)).await;
+    wait::until("the rotation", SOON, || async {
+        let key = bed.key("laptop").await?;
+        Ok((key.public_key.is_some() && key.public_key != before).then_some(()))
+    })
+    .await?;
+    wait::until("the new configuration", SOON, || async {
+        Ok(program.output()?.contains("key laptop has").then_some(()))
+    })
+    .await?;
+    laptop.is_secret(&bed, "the second private key")?;
+    // The next one is due in a day.
+    let after = bed.key("laptop").await?.public_key;
+    wait::pass(Duration::from_mins(6)).await;
+    program.ensure_running()?;
+    ensure!(
+        bed.key("laptop").await?.public_key == after,
+        "it rotates again and again"
+    );
+    ensure!(bed.peers()?.len() == 1, "the old peer is there after the overlap");
     bed.finish().await
 }
 

@@ -37,7 +37,14 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
         let whole = json!({ "findings": findings, "unread": unread });
         output::bytes(output::value(format, &whole)?.as_bytes())?;
     } else {
-        output::bytes(text(&findings, context.screen.colour).as_bytes())?;
+        output::bytes(
+            text(
+                &findings,
+                judge::heard(&culvert, server.there),
+                context.screen.colour,
+            )
+            .as_bytes(),
+        )?;
         for failure in &failures {
             output::note(&format!("not looked at: {failure}"));
         }
@@ -54,12 +61,18 @@ pub fn exit(findings: &[Finding]) -> Exit {
     }
 }
 
-fn text(findings: &[Finding], colour: bool) -> String {
+fn text(findings: &[Finding], heard: usize, colour: bool) -> String {
     let mut lines = Vec::new();
     for check in Check::ALL {
         let (name, well) = check.words();
         let found: Vec<&Finding> = findings.iter().filter(|finding| finding.check == check).collect();
-        if found.is_empty() {
+        if found.is_empty() && check.is_of_nodes() && heard == 0 {
+            let what = "not looked at: no agent is heard";
+            lines.push(format!(
+                "{}   {name:<15} {what}\n",
+                paint(colour, Mood::Odd, "-   ")
+            ));
+        } else if found.is_empty() {
             lines.push(format!(
                 "{}   {name:<15} {well}\n",
                 paint(colour, Mood::Good, "ok  ")

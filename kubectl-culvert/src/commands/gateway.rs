@@ -128,8 +128,14 @@ pub async fn run(command: Command, context: &Context) -> Result<Exit, Error> {
     for node in &chosen {
         asked.push(ask(&cluster, node, wish).await?);
     }
+    if wait.is_zero() {
+        for node in &asked {
+            output::line(&format!("{} is asked", node.name_any()))?;
+        }
+        return Ok(Exit::Done);
+    }
     let mut first = None;
-    for node in asked.iter().filter(|_| !wait.is_zero()) {
+    for node in &asked {
         let mut progress = Progress::new(context.screen);
         progress.show(&format!("waiting for {}", node.name_any()));
         let answered = answered(&cluster, node, wish, wait).await;

@@ -120,12 +120,22 @@ fn serve(stream: TcpStream, answers: &Answers) {
         let mut body = vec![0; length.unwrap_or(0)];
         reader.read_exact(&mut body).unwrap();
         let asked = head[0].rsplit_once(" HTTP").unwrap().0;
-        let asked = asked.split('?').next().unwrap();
+        let (asked, query) = asked.split_once('?').unwrap_or((asked, ""));
         let unknown = json!({
             "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
             "message": "not found", "details": { "name": asked.rsplit('/').next() },
         });
-        let (code, answer) = answers.get(asked).cloned().unwrap_or((404, unknown));
+        let (code, mut answer) = answers.get(asked).cloned().unwrap_or((404, unknown));
+        let named = query
+            .split('&')
+            .find_map(|part| part.strip_prefix("fieldSelector=metadata.name%3D"));
+        if let (Some(name), Some(items)) = (named, answer["items"].as_array_mut()) {
+            items.retain(|item| item["metadata"]["name"] == name);
+        }
+        // A watch has nothing to tell, and goes on.
+        if query.contains("watch=") {
+            std::thread::park();
+        }
         let text = answer.to_string();
         let reply = format!(
             "HTTP/1.1 {code} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{text}",
