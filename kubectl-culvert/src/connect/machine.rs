@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
-use culvert_wireguard::netlink::{MAIN_TABLE, Rule, Rtnl};
+use culvert_wireguard::netlink::{MAIN_TABLE, Rtnl, Rule};
 use culvert_wireguard::{Endpoint, Error, PublicKey, Refusal, WallTime};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -231,4 +231,3 @@ fn missing(name: &str) -> Error {
         refusal: Refusal::NotFound,
     }
 }
-

@@ -153,7 +153,8 @@ pub fn plan(world: &World, wish: Wish) -> Plan {
     let mut plan = match current {
         Some((current, _)) if rotate && world.leader == Some(current.slot) => renew(world),
         Some((current, addresses)) => bring(world, current, addresses),
-        None if world.key == Key::Unknown => Plan::waiting(Wait::Api),
+        // While the API is asked, the interface that will be needed in any case.
+        None if world.key == Key::Unknown && !world.tunnels.is_empty() => Plan::waiting(Wait::Api),
         None => renew(world),
     };
     // Whoever leads is looked after whatever else goes on.

@@ -5,11 +5,9 @@ mod judge;
 mod stop;
 mod times;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_wireguard::{PublicKey, Refusal};
-use jiff::Timestamp;
 
 use super::control::{Asked, Control};
 use super::dns::Way;
@@ -22,13 +20,15 @@ use super::place::Place;
 use super::plan::{Plan, Step, Wait, plan};
 use super::strict;
 use super::view::Memory;
-use super::world::{Key, Wish, World};
+use super::world::{Wish, World};
 use crate::chance;
 use crate::clock::{now, pause};
 use crate::cluster::Cluster;
-use crate::keys::{KeyState, state};
 use crate::output::{Progress, Screen, note};
 use crate::rotate::Timetable;
+
+use stop::Stop;
+use times::Times;
 
 /// The label of keys that `connect` has made, with the machine it runs on: no other machine takes one over, as each would
 /// cut the other off.

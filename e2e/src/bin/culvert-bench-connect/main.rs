@@ -2,9 +2,9 @@
 //! this in a machine, in real time.
 //!
 //! Control plane, operator, agent and client share one processor there, and the pings besides. Each part is the time from
-//! the end of the one before, as the program tells it (`--times`); what is ours alone is `key`, `address` and `routes`, the
-//! others wait for the apiserver, the operator, the gateway. What goes on is told on standard error; the figures are one
-//! line of standard output that begins with `FIGURES`.
+//! the end of the one before, as the program tells it (`--times`). Ours alone are `key` (with all that a start takes),
+//! `address`, `routes` and `up`; the others wait for the apiserver (`known` for its first word), the operator and the
+//! gateway. What goes on is told on standard error; the figures are one line of standard output that begins with `FIGURES`.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -24,8 +24,9 @@ use serde_json::Value;
 const TIMES: usize = 30;
 
 /// The parts, in order; whether they are ours alone.
-const PARTS: [(&str, bool); 7] = [
+const PARTS: [(&str, bool); 8] = [
     ("key", true),
+    ("known", false),
     ("applied", false),
     ("programmed", false),
     ("address", true),

@@ -43,6 +43,9 @@ impl Session {
         {
             return Err(ConnectError::Unwatched(Arc::clone(failure)));
         }
+        if world.key != Key::Unknown {
+            self.times.mark(self.started, "known");
+        }
         if let Key::Present { addresses, .. } = &world.key
             && !addresses.is_empty()
         {
