@@ -135,14 +135,14 @@ async fn connect_in_a_namespace_leaves_the_machine_alone() -> Result<()> {
 }
 
 /// Everything that is written down of a request.
-const POLICY: &str = r#"
+const POLICY: &str = "
 apiVersion: audit.k8s.io/v1
 kind: Policy
 rules:
   - level: RequestResponse
     resources:
       - group: culvert.dev
-"#;
+";
 
 #[tokio::test]
 async fn connect_tells_nobody_its_private_key() -> Result<()> {
