@@ -79,6 +79,20 @@ pub struct Pinging {
 }
 
 impl Pinging {
+    /// Begins to ping a place from another one.
+    pub fn start(from: &Namespace, target: &str, interval: &str, count: u32) -> Result<Self> {
+        let mut ping = from.command("ping");
+        let words = ["-q", "-i", interval, "-c", &count.to_string(), "-W", "5", target];
+        ping.args(words);
+        let folder = Scratch::new("culvert-ping-")?;
+        let program = Program::start("ping", &ping, folder.path())?;
+        Ok(Self {
+            program,
+            count,
+            _folder: folder,
+        })
+    }
+
     /// Fails when the last ping has been sent already.
     pub fn ensure_running(&mut self) -> Result<()> {
         self.program.ensure_running()
@@ -344,25 +358,7 @@ impl Client {
 
     /// Pings the gateway once a second, or in the given interval, so many times, while the test does something else.
     pub fn start_pinging(&self, interval: &str, count: u32) -> Result<Pinging> {
-        let mut ping = self.namespace.command("ping");
-        let count_text = count.to_string();
-        ping.args([
-            "-q",
-            "-i",
-            interval,
-            "-c",
-            &count_text,
-            "-W",
-            "5",
-            self.pool.inside[0],
-        ]);
-        let folder = Scratch::new("culvert-ping-")?;
-        let program = Program::start("ping", &ping, folder.path())?;
-        Ok(Pinging {
-            program,
-            count,
-            _folder: folder,
-        })
+        Pinging::start(&self.namespace, self.pool.inside[0], interval, count)
     }
 
     /// Moves to the outer address number `n`, without a word to anybody.

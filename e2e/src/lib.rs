@@ -26,6 +26,7 @@ pub mod client;
 pub mod control_plane;
 pub mod figure;
 pub mod kubeconfig;
+pub mod laptop;
 pub mod leaks;
 pub mod listen;
 pub mod machine;

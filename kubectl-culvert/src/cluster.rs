@@ -113,6 +113,14 @@ pub struct Cluster {
 impl Cluster {
     /// Finds the cluster; asks it nothing.
     pub async fn find(args: &ClusterArgs) -> Result<Self, ClusterError> {
+        Self::find_through(args, Client::try_from).await
+    }
+
+    /// As [`Cluster::find`], through a client of the caller's making.
+    pub async fn find_through(
+        args: &ClusterArgs,
+        client: impl FnOnce(Config) -> kube::Result<Client>,
+    ) -> Result<Self, ClusterError> {
         let mut config = config(args).await?;
         config.connect_timeout = Some(CONNECT);
         config.default_retry = false;
@@ -129,7 +137,7 @@ impl Cluster {
             .unwrap_or_default();
         let timeout = args.request_timeout.unwrap_or(PATIENCE);
         Ok(Self {
-            client: Client::try_from(config).map_err(|_| ClusterError::Unusable)?,
+            client: client(config).map_err(|_| ClusterError::Unusable)?,
             namespace,
             server,
             timeout: (!timeout.is_zero()).then_some(timeout),

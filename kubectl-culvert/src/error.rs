@@ -90,8 +90,6 @@ impl Error {
         match self {
             Self::Request(failure) => failure.may_pass(),
             Self::Rotate(error) => error.may_pass(),
-            // What is written anew after a rotation: the next one writes it.
-            Self::Gateway(_) | Self::Conf(_) | Self::Private(_) => true,
             _ => false,
         }
     }

@@ -2,18 +2,22 @@
 //!
 //! Nodes are judged by what their agents say of them: nobody else looks at a node.
 
+mod finding;
+mod ground;
+
 use std::time::Duration;
 
-use culvert_crds::{ConditionType, GatewayNode, Reason, WireGuardGateway, admission, crds};
+use culvert_crds::{ConditionType, GatewayNode, Reason, WireGuardGateway};
 use jiff::Timestamp;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
-use serde::Serialize;
-use serde_json::Value;
+
+pub use finding::{Check, Finding, Weight};
+pub use ground::{OTHER, definitions};
 
 use crate::duration;
 use crate::world::{Culvert, Ground, Server};
+use finding::finding;
 
 /// A node that has not been heard for so long serves nobody.
 pub const HEARD: Duration = Duration::from_secs(60);
@@ -24,167 +28,10 @@ const SKEW: Duration = Duration::from_secs(10);
 /// The MTU that a path of 1500 bytes bears, whatever the family outside.
 const MTU: u32 = 1420;
 
-/// What is looked at. The order is that of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Check {
-    /// The kinds are defined, as this program knows them.
-    Definitions,
-    /// The admission policies are in force.
-    Policies,
-    /// The operator answers.
-    Operator,
-    /// Pools can be drawn from.
-    Pools,
-    /// Gateways have nodes.
-    Gateways,
-    /// Agents are heard.
-    Agents,
-    /// The namespace of the agents lets them work.
-    PodSecurity,
-    /// Nodes have WireGuard.
-    KernelModule,
-    /// The port and the pools are free.
-    Port,
-    /// The interface's name is free.
-    Interface,
-    /// The kernel does what it is told.
-    Kernel,
-    /// nftables takes the gateway's table.
-    Nftables,
-    /// Nodes forward.
-    Forwarding,
-    /// No other firewall is in the way.
-    OtherFirewall,
-    /// Nodes have the address that traffic leaves under.
-    SourceAddress,
-    /// Tunnels fit into the way to clients.
-    Mtu,
-    /// Clocks are together.
-    Clock,
-    /// Nothing writes down where clients are.
-    Privacy,
-    /// No gateway is leaving.
-    Drain,
-}
-
-impl Check {
-    /// All of them.
-    pub const ALL: [Self; 19] = [
-        Self::Definitions,
-        Self::Policies,
-        Self::Operator,
-        Self::Pools,
-        Self::Gateways,
-        Self::Agents,
-        Self::PodSecurity,
-        Self::KernelModule,
-        Self::Port,
-        Self::Interface,
-        Self::Kernel,
-        Self::Nftables,
-        Self::Forwarding,
-        Self::OtherFirewall,
-        Self::SourceAddress,
-        Self::Mtu,
-        Self::Clock,
-        Self::Privacy,
-        Self::Drain,
-    ];
-
-    /// Its name, and what is so when nothing is wrong.
-    pub fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Definitions => ("definitions", "the kinds are defined as this program knows them"),
-            Self::Policies => ("policies", "the admission policies are in force"),
-            Self::Operator => ("operator", "the operator answers"),
-            Self::Pools => ("pools", "there are pools, and they can be drawn from"),
-            Self::Gateways => ("gateways", "there are gateways, and they have nodes"),
-            Self::Agents => ("agents", "every gateway's agent is heard"),
-            Self::PodSecurity => ("pod security", "the agents' namespace lets them work"),
-            Self::KernelModule => ("kernel module", "nodes have WireGuard"),
-            Self::Port => ("port", "ports and pools are in nobody else's use"),
-            Self::Interface => ("interface", "interfaces are in nobody else's use"),
-            Self::Kernel => ("kernel", "kernels do what they are told"),
-            Self::Nftables => ("nftables", "the gateways' tables are in place"),
-            Self::Forwarding => ("forwarding", "nodes forward"),
-            Self::OtherFirewall => ("other firewall", "no other firewall is in the way"),
-            Self::SourceAddress => (
-                "source address",
-                "nodes have the addresses that traffic leaves under",
-            ),
-            Self::Mtu => ("mtu", "tunnels fit into a path of 1500 bytes"),
-            Self::Clock => ("clock", "clocks are together"),
-            Self::Privacy => (
-                "privacy",
-                "nothing was found that could write down where clients are",
-            ),
-            Self::Drain => ("drain", "no gateway is leaving its node"),
-        }
-    }
-
-    /// Whether only a node's agent can tell.
-    pub fn is_of_nodes(self) -> bool {
-        matches!(
-            self,
-            Self::KernelModule
-                | Self::Port
-                | Self::Interface
-                | Self::Kernel
-                | Self::Nftables
-                | Self::Forwarding
-                | Self::OtherFirewall
-                | Self::SourceAddress
-                | Self::Privacy
-        )
-    }
-}
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Weight {
-    /// Something does not work.
-    Bad,
-    /// Worth a look.
-    Odd,
-}
-
-/// Something that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Finding {
-    /// What was looked at.
-    pub check: Check,
-
-    /// How bad it is.
-    pub weight: Weight,
-
-    /// The object, as `kind/name`.
-    pub about: String,
-
-    /// What is wrong, and what to do.
-    pub what: String,
-
-    /// The reason, which has a page in `docs/reasons`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'static str>,
-}
-
-fn finding(check: Check, weight: Weight, about: String, what: impl Into<String>) -> Finding {
-    Finding {
-        check,
-        weight,
-        about,
-        what: what.into(),
-        reason: None,
-    }
-}
-
 /// Judges everything there is to see. `system` is the namespace in which Culvert runs.
 pub fn all(culvert: &Culvert, ground: &Ground, server: &Server, system: &str) -> Vec<Finding> {
     let mut findings = objects(culvert, server.there);
-    findings.extend(self::ground(ground, culvert, system));
+    findings.extend(ground::ground(ground, culvert, system));
     findings.extend(clocks(culvert, server));
     findings.sort();
     findings
@@ -356,122 +203,6 @@ fn place(reason: Reason) -> Option<Check> {
         Reason::Draining => Check::Drain,
         _ => return None,
     })
-}
-
-fn ground(ground: &Ground, culvert: &Culvert, system: &str) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut add =
-        |check, weight, about: String, what: &str| findings.push(finding(check, weight, about, what));
-    for wanted in crds() {
-        let Some(found) = &ground.definitions else { break };
-        let about = format!("customresourcedefinition/{}", wanted.name_any());
-        match found.iter().find(|one| one.name_any() == wanted.name_any()) {
-            None => add(
-                Check::Definitions,
-                Weight::Bad,
-                about,
-                "it is missing; `kubectl culvert install generate | kubectl apply -f -` adds it",
-            ),
-            Some(one) if !same(&wanted, one) => add(
-                Check::Definitions,
-                Weight::Odd,
-                about,
-                "it is of another version than this program; apply the definitions of the newer one",
-            ),
-            Some(_) => {}
-        }
-    }
-    let has = |names: Option<Vec<String>>, wanted: &str| {
-        names.is_none_or(|names| names.iter().any(|name| name == wanted))
-    };
-    for wanted in admission::policies() {
-        let name = wanted.name_any();
-        let policies = ground
-            .policies
-            .as_ref()
-            .map(|all| all.iter().map(kube::ResourceExt::name_any).collect());
-        let bindings = ground
-            .bindings
-            .as_ref()
-            .map(|all| all.iter().map(kube::ResourceExt::name_any).collect());
-        if !has(policies, &name) || !has(bindings, &name) {
-            let about = format!("validatingadmissionpolicy/{name}");
-            add(
-                Check::Policies,
-                Weight::Bad,
-                about,
-                "it or its binding is missing, so whoever may write objects may forge them; `kubectl culvert install generate | kubectl apply -f -` adds both",
-            );
-        }
-    }
-    if culvert.gateways.is_empty() {
-        let what = "there is no gateway, so no key works; apply one as in examples/gateway.yaml";
-        add(Check::Gateways, Weight::Bad, "wireguardgateways".to_owned(), what);
-    }
-    let namespace = ground
-        .namespaces
-        .iter()
-        .flatten()
-        .find(|namespace| namespace.name_any() == system);
-    if let Some(level) = namespace.and_then(|one| one.labels().get("pod-security.kubernetes.io/enforce"))
-        && level != "privileged"
-    {
-        let what = format!(
-            "its Pod Security level is `{level}`, which keeps the agents from the node's network; kubectl label namespace {system} pod-security.kubernetes.io/enforce=privileged --overwrite"
-        );
-        add(
-            Check::PodSecurity,
-            Weight::Bad,
-            format!("namespace/{system}"),
-            &what,
-        );
-    }
-    findings
-}
-
-/// What [`definitions`] says of another version.
-pub const OTHER: &str = "of another version";
-
-/// Whether the cluster's definitions are those that this program knows, in words; nothing where they could not be read.
-pub fn definitions(ground: &Ground) -> Option<&'static str> {
-    let found = ground.definitions.as_ref()?;
-    let of = |wanted: &CustomResourceDefinition| found.iter().find(|one| one.name_any() == wanted.name_any());
-    let wanted = crds();
-    if wanted.iter().all(|wanted| of(wanted).is_none()) {
-        return Some("none: Culvert is not installed");
-    }
-    let is_same = |wanted: &CustomResourceDefinition| of(wanted).is_some_and(|found| same(wanted, found));
-    Some(if wanted.iter().all(is_same) {
-        "as this program knows them"
-    } else {
-        OTHER
-    })
-}
-
-/// Whether a definition in the cluster says what ours does. The apiserver adds defaults, and may be asked for more.
-fn same<K: Serialize>(wanted: &K, found: &K) -> bool {
-    let value = |one: &K| serde_json::to_value(one).unwrap_or_default();
-    contains(
-        &value(found)["spec"]["versions"],
-        &value(wanted)["spec"]["versions"],
-    )
-}
-
-/// Whether `found` has everything that `wanted` has.
-fn contains(found: &Value, wanted: &Value) -> bool {
-    match (found, wanted) {
-        (Value::Object(found), Value::Object(wanted)) => wanted
-            .iter()
-            .all(|(name, value)| found.get(name).is_some_and(|found| contains(found, value))),
-        (Value::Array(found), Value::Array(wanted)) => {
-            found.len() == wanted.len()
-                && found
-                    .iter()
-                    .zip(wanted)
-                    .all(|(found, wanted)| contains(found, wanted))
-        }
-        (found, wanted) => found == wanted,
-    }
 }
 
 fn clocks(culvert: &Culvert, server: &Server) -> Vec<Finding> {

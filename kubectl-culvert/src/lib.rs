@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod commands;
 pub mod completion;
 pub mod conf;
+pub mod connect;
 pub mod duration;
 pub mod error;
 pub mod exit;

@@ -21,6 +21,7 @@
 //! * [`endpoint`], [`peer`]: where a client is and when it spoke never prints.
 //! * [`allowed_ips`]: equal sets are equal to the kernel.
 //! * [`change`]: a plan is data, and cannot set an endpoint other than the forgotten one.
+//! * [`gateway`]: a gateway as a client has it, the one peer with an endpoint; it does not print either.
 //! * [`look`]: an interrupted look is read to its end and says so; only a coherent one makes a device.
 //! * `netlink::encode`: no message above its byte bound; a [remove, add] pair is never split.
 //! * `netlink::decode`: any bytes give a value or an error.
@@ -42,6 +43,7 @@
 pub mod allowed_ips;
 pub mod change;
 pub mod endpoint;
+pub mod gateway;
 pub mod key;
 pub mod look;
 pub mod peer;
@@ -56,6 +58,7 @@ pub mod userspace;
 pub use allowed_ips::AllowedIps;
 pub use change::{DeviceChange, PeerChange};
 pub use endpoint::Endpoint;
+pub use gateway::GatewayPeer;
 pub use key::{KeyError, PrivateKey, PublicKey};
 pub use look::{PeerPart, Progress, Settings};
 pub use peer::{DesiredPeer, ObservedDevice, ObservedPeer, WallTime};

@@ -8,6 +8,8 @@
 
 #[path = "kernel/change.rs"]
 mod change;
+#[path = "kernel/client.rs"]
+mod client;
 #[path = "kernel/dump.rs"]
 mod dump;
 #[path = "kernel/harness.rs"]

@@ -4,15 +4,18 @@
 //! planner         the operator's planner alone, without an API         operator/benches/planner.rs
 //! culvert-bench   the operator against etcd and kube-apiserver         e2e/src/bin/culvert-bench
 //! culvert-bench-agent   the agent beside wg(8), in a machine           e2e/src/bin/culvert-bench-agent
+//! culvert-bench-connect   a client, from its start to the first ping, in a machine
+//!                                                                      e2e/src/bin/culvert-bench-connect
 //! culvert-bench-dataplane   what passes the gateway, with its table and without, in a machine
 //!                                                                      e2e/src/bin/culvert-bench-dataplane
 //! ```
 //!
-//! Each prints one JSON array; those of a subject go to `bench/operator.json`, `bench/agent.json` or `bench/dataplane.json`
-//! in the target folder, and to the terminal as a table. A goal that is missed fails nothing: a figure is for reading, and a machine that does something else besides
+//! Each prints one JSON array; those of a subject go to `bench/operator.json`, `bench/agent.json`, `bench/connect.json` or
+//! `bench/dataplane.json` in the target folder, and to the terminal as a table. A goal that is missed fails nothing: a figure is for reading, and a machine that does something else besides
 //! may miss one without anybody's fault.
 
 mod agent;
+mod connect;
 mod dataplane;
 mod machine;
 mod table;
@@ -121,6 +124,8 @@ enum Subject {
     Operator,
     /// The node agent: programming, forgetting, looks and memory, beside wg(8).
     Agent,
+    /// A client: from the start of `kubectl culvert connect` to the first ping that is answered.
+    Connect,
     /// The gateway's table: what it costs the packets that pass it.
     Dataplane,
 }
@@ -133,6 +138,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     match subject {
         Subject::Operator => operator(arguments.keys, only),
         Subject::Agent => agent::measure(arguments.keys, only),
+        Subject::Connect => connect::measure(),
         Subject::Dataplane => dataplane::measure(only),
     }
 }

@@ -48,6 +48,11 @@ impl ControlPlane {
         Ok(Snapshot { folder })
     }
 
+    /// Starts both programs again, with what they had when they were killed.
+    pub async fn start_again(&self) -> Result<()> {
+        self.start_both().await
+    }
+
     /// Puts a snapshot back, on the same ports. Everything since is forgotten.
     pub async fn restore(&self, snapshot: &Snapshot) -> Result<()> {
         self.put_back(snapshot).await?;

@@ -5,6 +5,7 @@ mod agent;
 mod backend;
 mod change;
 mod clock;
+mod connect;
 mod control;
 mod crowd;
 mod drain;

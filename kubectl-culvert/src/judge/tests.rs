@@ -4,6 +4,7 @@ use super::*;
 use culvert_crds::conditions::condition;
 use culvert_crds::{
     GatewayNodeSpec, GatewayNodeStatus, GatewayRef, IPPool, IPPoolSpec, NameRef, WireGuardGatewaySpec,
+    admission, crds,
 };
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};

@@ -107,10 +107,9 @@ impl Store {
             (None, Some(home)) => PathBuf::from(home).join(".local/share"),
             (None, None) => return Err(StoreError::NoHome),
         };
-        let server = cluster.server.replace([':', '/', '[', ']'], "_");
-        Ok(Self::at(
-            data.join("culvert").join(server).join(&cluster.namespace),
-        ))
+        let server = component(&cluster.server.replace([':', '[', ']'], "_"));
+        let namespace = component(&cluster.namespace);
+        Ok(Self::at(data.join("culvert").join(server).join(namespace)))
     }
 
     /// This folder.
@@ -120,12 +119,12 @@ impl Store {
 
     /// Where the private key of this name is.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(format!("{name}.key"))
+        self.folder.join(format!("{}.key", component(name)))
     }
 
     /// Where the pair is that is not in use yet.
     pub fn next_path(&self, name: &str) -> PathBuf {
-        self.folder.join(format!("{name}.next"))
+        self.folder.join(format!("{}.next", component(name)))
     }
 
     /// Keeps a pair that is not in use yet; one that is there stays, and is an error.
@@ -170,6 +169,16 @@ impl Store {
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
         let removed = private::remove(&self.path(name)).map_err(StoreError::from);
         removed.and(self.remove_next(name))
+    }
+}
+
+/// One component of a path. No name in the API has a slash or begins with a dot, so none loses its own.
+fn component(name: &str) -> String {
+    let name = name.replace('/', "_");
+    if name.starts_with('.') {
+        format!("_{name}")
+    } else {
+        name
     }
 }
 
@@ -222,6 +231,23 @@ mod tests {
         store.create_next("laptop", &two).unwrap();
         store.remove("laptop").unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn no_name_leads_out_of_the_folder() {
+        let store = Store::at(PathBuf::from("/home/culvert"));
+        for name in ["../other", "/etc/passwd", "..", ".", "a/../../b", "laptop"] {
+            assert_eq!(
+                store.path(name).parent(),
+                Some(Path::new("/home/culvert")),
+                "{name}"
+            );
+            let last = store.path(name);
+            assert!(!last.components().any(|part| part.as_os_str() == ".."), "{name}");
+        }
+        for name in ["..", ".", "a/b"] {
+            assert!(![".", ".."].contains(&component(name).as_str()) && !component(name).contains('/'));
+        }
     }
 
     #[test]

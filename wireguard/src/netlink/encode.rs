@@ -8,6 +8,8 @@
 //!
 //! The sequence number stays 0 here; the socket writes its own.
 
+mod gateway;
+
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
@@ -22,6 +24,8 @@ use super::abi::{
 use super::write::{Writer, allowed_ip_size, attribute};
 use crate::key::KEY_BYTES;
 use crate::{DesiredPeer, DeviceChange, PeerChange, PublicKey};
+
+pub use gateway::{GATEWAYS, set_gateways};
 
 /// Smallest byte bound: the settings, a [remove, add] pair and one allowed IP fit in any case.
 const LEAST_BYTES: usize = 512;

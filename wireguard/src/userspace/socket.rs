@@ -20,7 +20,7 @@ use super::END;
 use super::line::{self, LineError};
 use super::look::Look;
 use super::write::{self, GET, Text};
-use crate::{DeviceChange, Error, PeerChange, Refusal};
+use crate::{DeviceChange, Error, GatewayPeer, PeerChange, PublicKey, Refusal};
 
 /// How long the program may keep silent, and how long it may leave our text unread.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -71,6 +71,11 @@ impl Uapi {
     /// Changes peers, in order, up to the first line that is refused.
     pub fn set_peers(&self, changes: &[PeerChange]) -> Result<(), Error> {
         write::peers(changes).try_for_each(|text| self.set(&text))
+    }
+
+    /// Sets a client's gateways and removes others.
+    pub fn set_gateways(&self, set: &[GatewayPeer], remove: &[PublicKey]) -> Result<(), Error> {
+        self.set(&write::gateways(set, remove))
     }
 
     fn set(&self, text: &[u8]) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use std::iter;
 use zeroize::Zeroizing;
 
 use crate::key::KEY_BYTES;
-use crate::{DesiredPeer, DeviceChange, PeerChange, PublicKey};
+use crate::{DesiredPeer, DeviceChange, GatewayPeer, PeerChange, PublicKey};
 
 /// Peers that one set is about, at most. The daemon answers nobody else meanwhile.
 pub const PEERS: usize = 100;
@@ -47,6 +47,35 @@ pub fn peers(changes: &[PeerChange]) -> impl Iterator<Item = Text> {
         let now = take(&mut left);
         (!now.is_empty()).then(|| text(None, now))
     })
+}
+
+/// The set of a client's gateways, and the removal of others.
+pub fn gateways(set: &[GatewayPeer], remove: &[PublicKey]) -> Text {
+    let prefixes: usize = set.iter().map(|gateway| gateway.allowed_ips.len()).sum();
+    let room = SETTINGS + PEER * (set.len() + remove.len()) + PREFIX * prefixes;
+    let mut text = Zeroizing::new(Vec::with_capacity(room));
+    text.extend_from_slice(b"set=1\n");
+    for gateway in set {
+        write_key(&mut text, "public_key", gateway.public_key.as_bytes());
+        write_line(
+            &mut text,
+            format_args!("endpoint={}", gateway.endpoint.socket_addr()),
+        );
+        text.extend_from_slice(b"replace_allowed_ips=true\n");
+        for prefix in &gateway.allowed_ips {
+            write_line(&mut text, format_args!("allowed_ip={prefix}"));
+        }
+        write_line(
+            &mut text,
+            format_args!("persistent_keepalive_interval={}", gateway.keepalive),
+        );
+    }
+    for public_key in remove {
+        write_remove(&mut text, public_key);
+    }
+    text.push(b'\n');
+    debug_assert!(text.len() <= room, "the text has moved");
+    text
 }
 
 /// Takes as many changes as one set may be about.

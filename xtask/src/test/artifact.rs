@@ -150,6 +150,43 @@ pub fn released_dataplane() -> Result<Artifact> {
     only(of_kind(&messages(command)?, "bin"), "culvert-bench-dataplane")
 }
 
+/// Builds with the release profile everything from client to operator, and what measures the client.
+pub fn released_client() -> Result<ReleasedClient> {
+    let mut command = run::cargo()?;
+    command
+        .args([
+            "build",
+            "--release",
+            "--package=culvert-node-agent",
+            "--package=culvert-operator",
+            "--package=kubectl-culvert",
+            "--package=culvert-e2e",
+        ])
+        .args([
+            "--bin=culvert-node-agent",
+            "--bin=culvert-operator",
+            "--bin=kubectl-culvert",
+            "--bin=culvert-bench-connect",
+        ]);
+    let built = messages(command)?;
+    let one = |name| only(of_kind(&built, "bin"), name);
+    Ok(ReleasedClient {
+        agent: one("culvert-node-agent")?,
+        operator: one("culvert-operator")?,
+        plugin: one("kubectl-culvert")?,
+        bench: one("culvert-bench-connect")?,
+    })
+}
+
+/// Everything from client to operator, as it is shipped.
+pub struct ReleasedClient {
+    pub agent: Artifact,
+    pub operator: Artifact,
+    pub plugin: Artifact,
+    /// What measures the client.
+    pub bench: Artifact,
+}
+
 /// The agent as it is shipped.
 pub struct ReleasedAgent {
     pub agent: Artifact,

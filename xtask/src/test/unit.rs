@@ -6,7 +6,15 @@ use super::{artifact, tally::Tally};
 use crate::run;
 
 /// The programs of a crate's tests folder that need nothing.
-const TESTS: [&str; 4] = ["model", "contract_fake", "faults", "corpus"];
+const TESTS: [&str; 7] = [
+    "model",
+    "contract_fake",
+    "faults",
+    "corpus",
+    "help",
+    "output",
+    "shells",
+];
 
 pub fn run(filter: &[String]) -> Result<Tally> {
     let mut command = run::cargo()?;

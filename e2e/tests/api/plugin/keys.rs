@@ -46,7 +46,7 @@ async fn plugin_takes_a_key_from_nothing_to_a_configuration() -> Result<()> {
         .as_str()
         .context("no public key")?;
     let expected = format!(
-        "[Interface]\nPrivateKey = {private}\nAddress = {}/32, {}/128\nMTU = 1420\n\n[Peer]\nPublicKey = {gateway}\nEndpoint = 198.51.100.1:51820\nAllowedIPs = 0.0.0.0/0, ::/0\n",
+        "[Interface]\nPrivateKey = {private}\nAddress = {}/32, {}/128\nMTU = 1380\n\n[Peer]\nPublicKey = {gateway}\nEndpoint = 198.51.100.1:51820\nAllowedIPs = 0.0.0.0/0, ::/0\n",
         addresses[0], addresses[1]
     );
     ensure!(conf == expected, "{conf}");

@@ -146,8 +146,48 @@ async fn plugin_rotation_that_fails_leaves_the_old_key_working() -> Result<()> {
             .any(|peer| peer["spec"]["publicKey"] == *old)
     );
     ensure!(site.private_key("laptop.key").and_then(|key| public_half(&key))? == *old);
+    // And is what the cluster asks for, so it works on whatever the gateways do.
+    ensure!(site.key("laptop").await?["spec"]["publicKey"] == *old);
+    ensure!(site.private_key("laptop.next").is_err(), "the new pair is kept");
     signal(Signal::CONT)?;
     site.run(&["key", "rotate", "laptop"]).await?.well()?;
     settled(&site).await?;
+    site.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plugin_that_rotates_for_ever_switches_when_late_gateways_have_the_key() -> Result<()> {
+    let mut site = Site::start().await?;
+    site.run(&["key", "new", "laptop"]).await?.well()?;
+    let before = settled(&site).await?;
+    let operator = site.operator.take();
+    let signal = |signal| {
+        operator
+            .as_ref()
+            .map_or(Ok(()), |operator| operator.signal(signal))
+    };
+    signal(Signal::STOP)?;
+    // So old that it is due, and nobody gives addresses in time.
+    let path = site.files()?.remove(0);
+    std::fs::File::options()
+        .write(true)
+        .open(&path)?
+        .set_modified(std::time::SystemTime::UNIX_EPOCH)?;
+    let words = ["key", "rotate", "laptop", "--every", "1d", "--wait", "1s"];
+    let mut program = Program::start("for-ever", &site.command(&words)?, site.home.path())?;
+    wait::until("the failure to be told", SOON, || async {
+        program.ensure_running()?;
+        Ok(program.output()?.contains("tried again in 5m").then_some(()))
+    })
+    .await?;
+    ensure!(site.private_key("laptop.key").and_then(|key| public_half(&key))? == before["spec"]["publicKey"]);
+    // Long before it would try again.
+    signal(Signal::CONT)?;
+    wait::until("the switch", SOON, || async {
+        let now = settled(&site).await?;
+        Ok((now["spec"]["publicKey"] != before["spec"]["publicKey"]).then_some(()))
+    })
+    .await?;
+    program.kill()?;
     site.stop().await
 }

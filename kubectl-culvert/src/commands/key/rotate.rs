@@ -9,11 +9,12 @@ use super::client::{ClientArgs, file_in};
 use crate::Error;
 use crate::cluster::Cluster;
 use crate::commands::Context;
+use crate::connect::{ConnectError, control};
 use crate::exit::Exit;
-use crate::keys::{self, Pair, Served, Store, StoreError};
+use crate::keys::{self, KeyFailure, Pair, Served, Store, StoreError};
 use crate::output::{self, Progress};
 use crate::private::{self, Existing};
-use crate::rotate::{Every, Holder, Timetable, rotate};
+use crate::rotate::{Every, Holder, RotateError, Timetable, rotate};
 use crate::{chance, clock, duration};
 
 const EXAMPLES: &str = "\
@@ -48,6 +49,9 @@ pub struct Args {
     pub client: ClientArgs,
 }
 
+/// Longer than any pause between two tries.
+const FOREVER: Duration = Duration::from_hours(24);
+
 /// Files that hold the pair.
 struct Files {
     store: Store,
@@ -77,21 +81,48 @@ impl Holder for Files {
 /// Rotates a key.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
     let cluster = context.cluster().await?;
+    // Who is connected with the key on this machine has its private half, and makes the next.
+    if args.every.is_none()
+        && let Some(asked) = control::rotate(&cluster.namespace, &args.name, args.wait).await
+    {
+        asked.map_err(ConnectError::from)?;
+        output::line(&format!(
+            "key {} has new addresses; the old ones work until the pool's overlap is over",
+            args.name
+        ))?;
+        return Ok(Exit::Done);
+    }
     let store = Store::default_for(&cluster)?;
     let mut files = Files {
         store,
         name: args.name.clone(),
     };
     match args.every {
-        None => once(&cluster, &args, &mut files, context, true)
-            .await
-            .map(|_| Exit::Done),
+        None => once(&cluster, &args, &mut files, context).await,
         Some(every) => forever(&cluster, &args, &mut files, context, every).await,
     }
 }
 
-/// One rotation, if it is due or was begun already.
-async fn once(
+/// One rotation. Where the new key is not served in time, the object is given the old one again.
+async fn once(cluster: &Cluster, args: &Args, files: &mut Files, context: &Context) -> Result<Exit, Error> {
+    let rotated = rotated(cluster, args, files, context, true).await;
+    if let Err(Error::Rotate(RotateError::Key(KeyFailure::TimedOut { .. } | KeyFailure::Refused { .. }))) =
+        &rotated
+        && let Err(error) = restore(cluster, files).await
+    {
+        crate::error::print(&error, context.screen);
+        output::note(
+            "the cluster asks for the new key still: run the command again before the gateways have it and the pool's overlap is over",
+        );
+    }
+    if let Some(served) = rotated? {
+        write(cluster, args, files, &served).await?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Rotates, if it is due or was begun already.
+async fn rotated(
     cluster: &Cluster,
     args: &Args,
     files: &mut Files,
@@ -102,24 +133,39 @@ async fn once(
     let say = |text: &str| progress.show(text);
     let served = rotate(cluster, &args.name, files, due, args.wait, say).await?;
     progress.end();
-    let Some(served) = served else { return Ok(None) };
-    if let Some(folder) = &args.out {
-        let pair = files.store.read(&args.name)?;
-        let pool = keys::get(cluster, &args.name).await?.spec.pool_ref.name;
-        for one in args.client.write(cluster, &pool, &pair, &served).await? {
-            private::write(
-                &file_in(folder, &one.gateway),
-                &[one.text.as_bytes()],
-                Existing::Replaced,
-            )?;
-        }
+    if let Some(served) = &served {
+        output::line(&format!(
+            "key {} has {} now; the old addresses work until the pool's overlap is over",
+            args.name,
+            served.addresses_text()
+        ))?;
     }
-    output::line(&format!(
-        "key {} has {} now; the old addresses work until the pool's overlap is over",
-        args.name,
-        served.addresses_text()
-    ))?;
-    Ok(Some(served))
+    Ok(served)
+}
+
+/// Has the cluster ask for the pair in use again, and forgets the one that was to take its place.
+async fn restore(cluster: &Cluster, files: &mut Files) -> Result<(), Error> {
+    let (current, next) = files.look()?;
+    let key = keys::get(cluster, &files.name).await?;
+    if next.is_some_and(|next| key.spec.public_key == next.to_base64()) {
+        keys::replace(cluster, &key, &current).await?;
+    }
+    Ok(files.store.remove_next(&files.name)?)
+}
+
+/// Writes the configurations of the pair in use, where that was asked for.
+async fn write(cluster: &Cluster, args: &Args, files: &Files, served: &Served) -> Result<(), Error> {
+    let Some(folder) = &args.out else { return Ok(()) };
+    let pair = files.store.read(&args.name)?;
+    let pool = keys::get(cluster, &args.name).await?.spec.pool_ref.name;
+    for one in args.client.write(cluster, &pool, &pair, served).await? {
+        private::write(
+            &file_in(folder, &one.gateway),
+            &[one.text.as_bytes()],
+            Existing::Replaced,
+        )?;
+    }
+    Ok(())
 }
 
 /// Rotations for ever. It may be ended at any moment: the next run goes on where this one was.
@@ -139,13 +185,16 @@ async fn forever(
     let now = clock::now();
     let age = files.store.age(&args.name, now.wall)?;
     let mut table = Timetable::start(every, age, left(ends, now), now.boot, draw()?);
-    // One that was begun is brought to its end first.
-    let mut due = table.due() <= now.boot;
+    // Whoever ended the last run may have done so before the files were written.
+    let mut is_written = false;
     loop {
-        match once(cluster, args, files, context, due).await {
+        // One that was begun is brought to its end in any case.
+        let due = table.due() <= clock::now().boot;
+        match rotated(cluster, args, files, context, due).await {
             Ok(Some(served)) => {
                 let now = clock::now();
                 table.succeeded(now.boot, left(served.expires, now), draw()?);
+                is_written = false;
             }
             Ok(None) => {}
             Err(error) if error.may_pass() => {
@@ -159,9 +208,44 @@ async fn forever(
             }
             Err(error) => return Err(error),
         }
-        clock::until(table.due()).await;
-        due = true;
+        if !is_written {
+            is_written = written(cluster, args, files, context).await;
+        }
+        tokio::select! {
+            () = clock::until(table.due()) => {}
+            () = caught_up(cluster, files) => {}
+        }
     }
+}
+
+/// Writes the configurations of what is served now; the next time is soon enough for what fails.
+async fn written(cluster: &Cluster, args: &Args, files: &mut Files, context: &Context) -> bool {
+    let done = async {
+        let (current, next) = files.look()?;
+        if args.out.is_none() || next.is_some() {
+            return Ok(next.is_none());
+        }
+        let served = keys::wait_served(cluster, &args.name, &current, args.wait, |_| ()).await?;
+        write(cluster, args, files, &served).await?;
+        Ok(true)
+    };
+    done.await.unwrap_or_else(|error: Error| {
+        crate::error::print(&error, context.screen);
+        false
+    })
+}
+
+/// Ends when every gateway has the pair that the cluster was told of, where the rotation itself could not wait so long: the
+/// old peer's overlap begins then, whatever the timetable says.
+async fn caught_up(cluster: &Cluster, files: &mut Files) {
+    if let Ok((_, Some(next))) = files.look()
+        && keys::wait_served(cluster, &files.name, &next, FOREVER, |_| ())
+            .await
+            .is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }
 
 fn left(ends: Option<jiff::Timestamp>, now: clock::Now) -> Option<Duration> {

@@ -23,6 +23,28 @@ fn written(change: &DeviceChange) -> Vec<String> {
 }
 
 #[test]
+fn a_clients_gateways_have_an_endpoint_and_what_the_client_says_of_them() {
+    let gateway = |number, prefixes: &[&str], keepalive| GatewayPeer {
+        public_key: key(number),
+        endpoint: crate::Endpoint::new("[2001:db8::1]:51820".parse().unwrap()),
+        allowed_ips: prefixes
+            .iter()
+            .map(|prefix| prefix.parse::<IpNet>().unwrap())
+            .collect(),
+        keepalive,
+    };
+    let set = [gateway(1, &["0.0.0.0/0", "::/0"], 0), gateway(2, &[], 5)];
+    let text = gateways(&set, &[key(3)]);
+    let (one, two, three) = ("01".repeat(32), "02".repeat(32), "03".repeat(32));
+    let expected = format!(
+        "set=1\npublic_key={one}\nendpoint=[2001:db8::1]:51820\nreplace_allowed_ips=true\nallowed_ip=0.0.0.0/0\n\
+         allowed_ip=::/0\npersistent_keepalive_interval=0\npublic_key={two}\nendpoint=[2001:db8::1]:51820\n\
+         replace_allowed_ips=true\npersistent_keepalive_interval=5\npublic_key={three}\nremove=true\n\n"
+    );
+    assert_eq!(String::from_utf8(text.to_vec()).unwrap(), expected);
+}
+
+#[test]
 fn each_change_is_what_the_protocol_says() {
     let one = "01".repeat(32);
     let none = "0".repeat(64);

@@ -1,0 +1,186 @@
+//! `kubectl culvert connect`, on a laptop of its own.
+
+mod faults;
+mod guard;
+mod rotation;
+mod stage;
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use culvert_e2e::{
+    Bed,
+    bed::SOON,
+    leaks::{self, Canary},
+    netns, process, wait,
+};
+
+use stage::{NAME, gone, identity, keys, resolv_conf, start};
+
+#[tokio::test]
+async fn connect_opens_a_tunnel_and_takes_everything_back() -> Result<()> {
+    let (bed, mut laptop) = start().await?;
+    let before = resolv_conf();
+    laptop.connect().await?;
+    laptop.ping()?;
+    let known = identity(&bed).await?;
+    let peer = bed.peer(&known.public_key)?.context("the peer")?;
+    ensure!(peer.latest_handshake > 0);
+    // Everything else goes into the tunnel, and what is near does not.
+    let far = laptop.namespace.ip(&["route", "get", "203.0.113.80"])?;
+    ensure!(
+        far.contains("dev cvc0") && far.contains(&known.addresses[0]),
+        "{far}"
+    );
+    let far = laptop.namespace.ip(&["route", "get", "2001:db8:f00d:80::80"])?;
+    ensure!(
+        far.contains("dev cvc0") && far.contains(&known.addresses[1]),
+        "{far}"
+    );
+    let near = laptop.namespace.ip(&["route", "get", "198.51.100.1"])?;
+    ensure!(near.contains("dev eth0"), "{near}");
+    laptop.disconnect().await?;
+    laptop.is_clean()?;
+    ensure!(resolv_conf() == before, "names are resolved otherwise");
+    ensure!(keys(&bed).await?.is_empty(), "the key is left");
+    gone(&bed, &known.public_key).await?;
+    bed.finish().await
+}
+
+#[tokio::test]
+async fn connect_by_wireguard_go_opens_a_tunnel_and_takes_everything_back() -> Result<()> {
+    let (bed, mut laptop) = start().await?;
+    laptop.flags = userspace()?;
+    laptop.connect().await?;
+    laptop.ping()?;
+    let _ = identity(&bed).await?;
+    let kernels = laptop
+        .namespace
+        .ip(&["-o", "link", "show", "type", "wireguard"])?;
+    ensure!(kernels.is_empty(), "the kernel moves the packets after all");
+    laptop.disconnect().await?;
+    laptop.is_clean()?;
+    let none = laptop.namespace.run(&[
+        "sh",
+        "-c",
+        "ls /proc/*/comm | xargs grep -lsx wireguard-go || true",
+    ])?;
+    ensure!(none.is_empty(), "a program is left: {none}");
+    bed.finish().await
+}
+
+/// The flags that have wireguard-go move the packets.
+pub fn userspace() -> Result<Vec<String>> {
+    let program = process::built("CULVERT_WIREGUARD_GO")?;
+    let program = program.get_program().to_str().context("a path that is no text")?;
+    Ok([
+        "--backend=userspace".to_owned(),
+        format!("--wireguard-go={program}"),
+    ]
+    .to_vec())
+}
+
+#[tokio::test]
+async fn connect_resolves_names_by_the_gateway_and_as_before_afterwards() -> Result<()> {
+    let (bed, mut laptop) = start().await?;
+    let patch = r#"{"spec":{"dns":["10.64.0.1","fd64:cafe:1::1"]}}"#;
+    bed.kubectl(&["patch", "wireguardgateway/default", "--type=merge", "-p", patch])
+        .await?;
+    let before = resolv_conf();
+    laptop.connect().await?;
+    wait::until("the tunnel's resolvers", SOON, || async {
+        let now = resolv_conf();
+        ensure!(
+            now.ends_with("nameserver 10.64.0.1\nnameserver fd64:cafe:1::1\n"),
+            "{now}"
+        );
+        Ok(Some(()))
+    })
+    .await?;
+    let _ = identity(&bed).await?;
+    laptop.disconnect().await?;
+    ensure!(resolv_conf() == before, "names are resolved otherwise");
+    bed.finish().await
+}
+
+#[tokio::test]
+async fn connect_in_a_namespace_leaves_the_machine_alone() -> Result<()> {
+    let (bed, mut laptop) = start().await?;
+    let patch = r#"{"spec":{"dns":["10.64.0.1"]}}"#;
+    bed.kubectl(&["patch", "wireguardgateway/default", "--type=merge", "-p", patch])
+        .await?;
+    let blue = culvert_e2e::Namespace::new("blue")?;
+    laptop.flags = vec!["--netns".to_owned(), "blue".to_owned()];
+    laptop.connect().await?;
+    let first = identity(&bed).await?;
+    ensure!(laptop.tunnels()?.is_empty(), "the interface is outside");
+    laptop.is_clean()?;
+    ensure!(stage::tunnels(&blue)? == ["cvc0"]);
+    for target in culvert_e2e::client::GATEWAY_INSIDE {
+        blue.run(&["ping", "-c1", "-W5", target])?;
+    }
+    let resolvers = std::path::Path::new("/etc/netns/blue/resolv.conf");
+    wait::until("the namespace's resolvers", SOON, || async {
+        Ok(fs::read_to_string(resolvers)?.contains("10.64.0.1").then_some(()))
+    })
+    .await?;
+    laptop.rotate()?;
+    let second = identity(&bed).await?;
+    ensure!(first != second);
+    blue.run(&["ping", "-c1", "-W5", culvert_e2e::client::GATEWAY_INSIDE[0]])?;
+    laptop.disconnect().await?;
+    ensure!(stage::tunnels(&blue)?.is_empty() && !resolvers.exists());
+    ensure!(keys(&bed).await?.is_empty(), "the key is left");
+    bed.finish().await
+}
+
+/// Everything that is written down of a request.
+const POLICY: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+rules:
+  - level: RequestResponse
+    resources:
+      - group: culvert.dev
+";
+
+#[tokio::test]
+async fn connect_tells_nobody_its_private_key() -> Result<()> {
+    let mut bed = Bed::audited(Some(POLICY)).await?;
+    bed.serve_examples().await?;
+    stage::short_overlap(&bed).await?;
+    let mut laptop = stage::Laptop::new(&bed)?;
+    laptop.connect().await?;
+    laptop.rotate()?;
+    let _ = identity(&bed).await?;
+    let mut secrets = Vec::new();
+    for tunnel in laptop.tunnels()? {
+        let private = laptop.namespace.run(&["wg", "show", &tunnel, "private-key"])?;
+        secrets.push(Canary::private_key(
+            &format!("the private key of {tunnel}"),
+            private.trim(),
+        )?);
+    }
+    ensure!(secrets.len() == 2, "both keys are to be looked for");
+    secrets.iter().for_each(|secret| bed.secret(secret.clone()));
+    let processes = netns::run(std::process::Command::new("sh").args([
+        "-c",
+        "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null || true",
+    ]))?;
+    ensure!(processes.contains("KUBECONFIG"), "no process was looked at");
+    let found = leaks::search(processes.as_bytes(), &secrets);
+    ensure!(found.is_empty(), "in /proc: {found:?}");
+    let said = laptop.output();
+    laptop.disconnect().await?;
+    let audit = fs::read(bed.plane.audit_log()).context("failed to read the audit log")?;
+    let text = String::from_utf8_lossy(&audit);
+    ensure!(
+        text.contains("\"verb\":\"create\"") && text.contains("\"verb\":\"patch\"") && text.contains(NAME),
+        "the audit log does not have what was asked"
+    );
+    let found = leaks::search(&audit, &secrets);
+    ensure!(found.is_empty(), "in the audit log: {found:?}");
+    let found = leaks::search(said.as_bytes(), &bed.secrets());
+    ensure!(found.is_empty(), "it says: {found:?}");
+    bed.finish().await
+}

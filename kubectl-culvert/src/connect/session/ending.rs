@@ -1,0 +1,50 @@
+//! Everything is taken back.
+
+use super::{DOWN, ROUNDS, Session};
+use crate::connect::error::ConnectError;
+use crate::connect::follow::KeySeen;
+use crate::connect::plan::plan;
+use crate::connect::world::Wish;
+
+impl Session {
+    /// Waits for the apiserver's word on the key, for a while.
+    pub(super) async fn know_the_key(&mut self) {
+        let known = self.followed.key.wait_for(|key| !matches!(key, KeySeen::Unknown));
+        let known = tokio::time::timeout(DOWN, known).await;
+        drop(known);
+        self.take_in().await;
+    }
+
+    /// Takes everything back, and goes on where something fails.
+    pub(super) async fn taken_back(&mut self) -> Result<(), ConnectError> {
+        let mut left = Vec::new();
+        for _ in 0..ROUNDS {
+            let world = match self.world().await {
+                Ok(world) => world,
+                Err(error) => {
+                    left = vec![error];
+                    continue;
+                }
+            };
+            let steps = plan(&world, Wish::Gone).steps;
+            left = Vec::new();
+            if steps.is_empty() {
+                break;
+            }
+            for step in &steps {
+                if let Err(error) = self.step(step, &world).await {
+                    left.push(error);
+                }
+            }
+        }
+        let Some(first) = left.into_iter().next() else {
+            return Ok(());
+        };
+        match first {
+            ConnectError::Request(_) | ConnectError::NotRevoked(_) => {
+                Err(ConnectError::NotRevoked(self.options.name.clone()))
+            }
+            other => Err(ConnectError::Left(other.to_string())),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! One step of a plan, done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use culvert_wireguard::{Endpoint, PublicKey};
+use kube::ResourceExt as _;
+
+use super::error::ConnectError;
+use super::follow::{KeySeen, Known};
+use super::machine::Effect;
+use super::names::interface;
+use super::plan::Step;
+use super::session::{LABEL, Session};
+use super::world::World;
+use crate::keys::{self, NewKey, Revoked};
+use crate::request::{Ask, Failure, Why};
+
+/// MTU of a tunnel whose gateway has said none: WireGuard's own.
+const MTU: u32 = 1420;
+
+/// How long the apiserver may take while a tunnel is to be looked after.
+const SOON: Duration = Duration::from_secs(8);
+
+/// How often a change is tried that somebody else's has come before.
+const TRIES: u32 = 5;
+
+/// The rotations that a key outlives whose client is gone.
+const LIVES: u32 = 3;
+
+impl Session {
+    /// Does it.
+    pub(super) async fn step(&mut self, step: &Step, world: &World) -> Result<(), ConnectError> {
+        #[cfg(feature = "faults")]
+        super::fault::step();
+        match step {
+            Step::Make { slot } => self.act(Effect::Make { slot: *slot }).await,
+            Step::Publish { slot } => self.publish(*slot, world).await,
+            Step::Furnish { slot, addresses } => {
+                let mtu = self.known().iter().map(|known| known.serving.mtu).min();
+                self.act(Effect::Furnish {
+                    slot: *slot,
+                    addresses: addresses.clone(),
+                    mtu: mtu.unwrap_or(MTU),
+                })
+                .await
+            }
+            Step::Meet { slot, gateways } => {
+                let gateways = gateways.iter().filter_map(|key| self.place_of(key)).collect();
+                self.act(Effect::Meet {
+                    slot: *slot,
+                    gateways,
+                })
+                .await
+            }
+            Step::Settle { slot, gateway } => {
+                // One that the API has not named answers where it is known to be: nothing is to be changed.
+                let Some(gateway) = self.place_of(gateway) else {
+                    return Ok(());
+                };
+                self.act(Effect::Settle { slot: *slot, gateway }).await
+            }
+            Step::Close => self.act(Effect::Close).await,
+            Step::Open => self.act(Effect::Open).await,
+            Step::Lead { slot } => self.act(Effect::Lead { slot: *slot }).await,
+            Step::Unlead => self.act(Effect::Unlead).await,
+            Step::Remove { slot } => self.act(Effect::Remove { slot: *slot }).await,
+            Step::Resolve { slot } => self.resolve(*slot, world).await,
+            Step::Unresolve => {
+                self.dns.restore().await?;
+                self.resolves = None;
+                Ok(())
+            }
+            Step::Revoke => self.revoke().await,
+        }
+    }
+
+    async fn act(&self, effect: Effect) -> Result<(), ConnectError> {
+        Ok(self.place.act(effect).await?)
+    }
+
+    fn known(&self) -> Vec<Known> {
+        let gateways = self.followed.gateways.borrow();
+        let wanted = gateways
+            .known
+            .iter()
+            .filter(|known| self.options.gateway.fits(known));
+        wanted.cloned().collect()
+    }
+
+    /// A gateway with the place where it is.
+    fn place_of(&self, key: &PublicKey) -> Option<(PublicKey, Endpoint)> {
+        let gateways = self.followed.gateways.borrow();
+        let known = gateways
+            .known
+            .iter()
+            .find(|known| known.serving.public_key == *key)?;
+        Some((*key, Endpoint::new(known.address?)))
+    }
+
+    /// Tells the API a tunnel's public key, in the one object there is.
+    async fn publish(&mut self, slot: u8, world: &World) -> Result<(), ConnectError> {
+        let public = world.tunnel(slot).and_then(|tunnel| tunnel.public_key);
+        match public {
+            Some(public) => self.put_through(&public).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a public key into the object, whoever else changes it meanwhile.
+    pub(super) async fn put_through(&mut self, public: &PublicKey) -> Result<(), ConnectError> {
+        let mut tries = 0;
+        let answer = loop {
+            tries += 1;
+            let answer = tokio::time::timeout(SOON, self.put(public)).await;
+            let answer = answer.unwrap_or_else(|_| Err(self.too_late().into()));
+            let Err(ConnectError::Request(failure)) = &answer else {
+                break answer;
+            };
+            let is_behind = matches!(failure.why, Why::Conflict | Why::AlreadyExists);
+            if is_behind || failure.is_unclear() {
+                // What there is, or has become of it, is to be seen.
+                self.look_again().await;
+            }
+            if !is_behind || tries >= TRIES {
+                break answer;
+            }
+        };
+        self.key = KeySeen::Present(Arc::new(answer?));
+        Ok(())
+    }
+
+    fn too_late(&self) -> Failure {
+        Failure {
+            ask: Box::new(
+                Ask::within("patch", "wireguardkeys", &self.cluster.namespace).named(&self.options.name),
+            ),
+            why: Why::TimedOut,
+        }
+    }
+
+    async fn put(&self, public: &PublicKey) -> Result<culvert_crds::WireGuardKey, ConnectError> {
+        let KeySeen::Present(seen) = &self.key else {
+            let new = NewKey {
+                name: self.options.name.clone(),
+                pool: self.options.pool.clone(),
+                expire_after: Some(self.options.every.duration() * LIVES),
+                labels: vec![(LABEL.to_owned(), self.options.machine.clone())],
+            };
+            return Ok(keys::create(&self.cluster, &new, public).await?);
+        };
+        if seen.labels().get(LABEL) != Some(&self.options.machine) {
+            return Err(ConnectError::Foreign(self.options.name.clone()));
+        }
+        if seen.spec.public_key == public.to_base64() {
+            return Ok(culvert_crds::WireGuardKey::clone(seen));
+        }
+        Ok(keys::replace(&self.cluster, seen, public).await?)
+    }
+
+    /// Reads the object, in case the watch is behind.
+    pub(super) async fn look_again(&mut self) {
+        let read = keys::get(&self.cluster, &self.options.name);
+        match tokio::time::timeout(SOON, read).await {
+            Ok(Ok(object)) => self.key = KeySeen::Present(Arc::new(object)),
+            Ok(Err(Failure {
+                why: Why::NotFound, ..
+            })) => self.key = KeySeen::Absent,
+            _ => {}
+        }
+    }
+
+    async fn resolve(&mut self, slot: u8, world: &World) -> Result<(), ConnectError> {
+        let carrier = world.tunnel(slot).into_iter().flat_map(|tunnel| &tunnel.peers);
+        let carrier = carrier.filter(|peer| peer.carries).map(|peer| peer.key).next();
+        let known = self.known();
+        let serving = known
+            .iter()
+            .find(|known| Some(known.serving.public_key) == carrier);
+        let resolvers = serving.map(|known| known.serving.dns.clone()).unwrap_or_default();
+        if resolvers.is_empty() {
+            if self.dns.is_left() {
+                self.dns.restore().await?;
+            }
+        } else {
+            self.dns.resolve(&interface(slot), &resolvers).await?;
+        }
+        self.resolves = Some(slot);
+        Ok(())
+    }
+
+    async fn revoke(&mut self) -> Result<(), ConnectError> {
+        let KeySeen::Present(seen) = &self.key else {
+            self.key = KeySeen::Absent;
+            return Ok(());
+        };
+        if seen.labels().get(LABEL) != Some(&self.options.machine) {
+            self.key = KeySeen::Absent;
+            return Ok(());
+        }
+        let uid = seen.uid();
+        let revoked = keys::revoke(&self.cluster, &self.options.name, uid.as_deref());
+        match tokio::time::timeout(SOON, revoked).await {
+            Ok(Ok(Revoked::Now | Revoked::Before)) => {
+                self.key = KeySeen::Absent;
+                Ok(())
+            }
+            Ok(Err(failure)) => Err(failure.into()),
+            Err(_) => Err(ConnectError::NotRevoked(self.options.name.clone())),
+        }
+    }
+}
