@@ -27,18 +27,18 @@ async fn audit_policy_of_the_examples_keeps_keys_out_of_the_log() -> Result<()> 
     api.apply(&quick_pool()).await?;
     let (name, public_key) = ("nobody-else-has-this-name", public_key(1));
     api.apply(&key(name, &public_key)).await?;
-    let shown = api
-        .addressed(name)
-        .await
-        .with_context(|| operator.tail(20))?;
+    let shown = api.addressed(name).await.with_context(|| operator.tail(20))?;
     let mut secrets = vec![name.to_owned(), public_key];
     let addresses = shown["status"]["addresses"].as_array().into_iter().flatten();
     secrets.extend(addresses.filter_map(|address| address.as_str().map(str::to_owned)));
     ensure!(secrets.len() == 4, "not an address of each family: {shown}");
     // A word about it, too, which becomes an Event.
     let patch = r#"{"spec":{"poolRef":{"name":"nowhere"}}}"#;
-    api.kubectl(&["patch", &format!("wgk/{name}"), "--type=merge", "-p", patch], None)
-        .await?;
+    api.kubectl(
+        &["patch", &format!("wgk/{name}"), "--type=merge", "-p", patch],
+        None,
+    )
+    .await?;
     api.says("wgk", name, "Ready", "PoolNotFound").await?;
     api.kubectl(&["get", "wgk", name, "-o", "yaml"], None).await?;
     api.kubectl(&["delete", "wgk", name], None).await?;

@@ -79,7 +79,12 @@ impl Ranges {
         let within = |range: &&IpNet| egress.cluster.iter().any(|cluster| cluster.contains(*range));
         let named: Vec<IpNet> = egress.allow.iter().filter(within).copied().collect();
         let is_wide = |range: &&IpNet| egress.cluster.iter().any(|cluster| range.contains(cluster));
-        let meant: Vec<IpNet> = egress.allow.iter().filter(|range| !is_wide(range)).copied().collect();
+        let meant: Vec<IpNet> = egress
+            .allow
+            .iter()
+            .filter(|range| !is_wide(range))
+            .copied()
+            .collect();
         let mut never = parse(&NEVER);
         never.extend(&egress.deny);
         // A NAT64 on the way would take the long way round to each of them.

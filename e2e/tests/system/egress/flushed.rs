@@ -162,13 +162,19 @@ async fn egress_table_flushed_behind_a_dead_agents_back_is_restored_before_anyth
     stage.bed.plane.kill_apiserver()?;
     stage.bed.start_agent()?;
     wait::until("the gateway to be closed", ONE_TICK, || async {
-        Ok(tables(&stage.bed.gateway)?.contains("chain prerouting").then_some(()))
+        Ok(tables(&stage.bed.gateway)?
+            .contains("chain prerouting")
+            .then_some(()))
     })
     .await?;
     let all = [stage.forbidden()?, stage.neighbours(), allowed()?].concat();
     stage.phone.ping(1).err().context("a closed gateway answers")?;
     let reached = stage.around.reached(&stage.laptop.namespace, &all).await?;
-    ensure!(reached.is_empty(), "a closed gateway let pass:\n{}", reached.join("\n"));
+    ensure!(
+        reached.is_empty(),
+        "a closed gateway let pass:\n{}",
+        reached.join("\n")
+    );
     println!(
         "counted: a gateway without a table, whose agent knows nothing of it: refused {0} of {0}",
         all.len()

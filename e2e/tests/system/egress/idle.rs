@@ -70,16 +70,25 @@ async fn egress_stream_idle_for_an_hour_goes_on_though_the_gateway_has_forgotten
         streams.push(ends);
     }
     let known = connections(&stage.bed.gateway, laptop)?;
-    ensure!(known.matches("dport=4711").count() >= 2, "it is not what knows: {known}");
+    ensure!(
+        known.matches("dport=4711").count() >= 2,
+        "it is not what knows: {known}"
+    );
     // Whose hour costs more than all the rest, and who has no part in this.
     stage.bed.plane.kill_all()?;
     wait::pass(Duration::from_hours(1)).await;
-    ensure!(laptop.endpoint_at(&stage.bed)?.is_none(), "the client was not purged");
+    ensure!(
+        laptop.endpoint_at(&stage.bed)?.is_none(),
+        "the client was not purged"
+    );
     let known = connections(&stage.bed.gateway, laptop)?;
     ensure!(known.trim().is_empty(), "it still knows {known}");
     for ends in &mut streams {
         ends.talk().context("the stream is dead")?;
     }
-    println!("counted: idle streams: {0} of {0} went on after an hour and a purge", streams.len());
+    println!(
+        "counted: idle streams: {0} of {0} went on after an hour and a purge",
+        streams.len()
+    );
     stage.bed.finish().await
 }
