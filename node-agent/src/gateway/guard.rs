@@ -42,12 +42,10 @@ impl Gateway {
         let (Some(interface), Some(assignment)) = (self.interface.clone(), self.assignment.clone()) else {
             return Ok(());
         };
-        let sources = match (sources(on, &assignment).await, self.guard.sources) {
-            (Ok(sources), _) => sources,
-            // What the node's addresses were is good enough to keep a table.
-            (Err(_), Some(sources)) => sources,
-            (Err(error), None) => return Err(error),
-        };
+        // What the node's addresses were is good enough to keep a table.
+        let sources = sources(on, &assignment)
+            .await
+            .or_else(|error| self.guard.sources.ok_or(error))?;
         self.guard.sources = Some(sources);
         let table = Table {
             assignment: &assignment,
