@@ -6,7 +6,7 @@ use super::{artifact, tally::Tally};
 use crate::run;
 
 /// The programs of a crate's tests folder that need nothing.
-const TESTS: [&str; 7] = [
+const TESTS: [&str; 8] = [
     "model",
     "contract_fake",
     "faults",
@@ -14,6 +14,7 @@ const TESTS: [&str; 7] = [
     "help",
     "output",
     "shells",
+    "terminal",
 ];
 
 pub fn run(filter: &[String]) -> Result<Tally> {

@@ -174,9 +174,8 @@ async fn plugin_that_rotates_for_ever_switches_when_late_gateways_have_the_key()
         .open(&path)?
         .set_modified(std::time::SystemTime::UNIX_EPOCH)?;
     let words = ["key", "rotate", "laptop", "--every", "1d", "--wait", "1s"];
-    let mut program = Program::start("for-ever", &site.command(&words)?, site.home.path())?;
+    let program = Program::start("for-ever", &site.command(&words)?, site.home.path())?;
     wait::until("the failure to be told", SOON, || async {
-        program.ensure_running()?;
         Ok(program.output()?.contains("tried again in 5m").then_some(()))
     })
     .await?;
