@@ -37,9 +37,9 @@ pub enum FirewallError {
     /// The kernel or the program refused.
     #[error("nft refused: {0}")]
     Refused(String),
-    /// The kernel cannot be asked for the ruleset's number.
-    #[error("failed to ask the kernel for the number of its ruleset")]
-    Generation(#[source] io::Error),
+    /// The kernel cannot be asked for its ruleset.
+    #[error("failed to ask the kernel for its ruleset")]
+    Kernel(#[source] io::Error),
     /// What the program said is not what it should.
     #[error("nft's answer cannot be understood")]
     Malformed,
@@ -56,6 +56,9 @@ pub trait Firewall {
     /// A gateway's tables as they stand, whatever they look like: the same text, the same tables. `None` when one is
     /// missing.
     fn read(&mut self, gateway: &str) -> impl Future<Output = Result<Option<String>, FirewallError>>;
+
+    /// Whether a gateway's table stands and says something. The kernel itself answers: no program is needed for it.
+    fn stands(&mut self, gateway: &str) -> Result<bool, FirewallError>;
 
     /// Uids of the gateways that have a table.
     fn gateways(&mut self) -> impl Future<Output = Result<Vec<String>, FirewallError>>;

@@ -211,6 +211,8 @@ pub struct Gateway {
     /// How it has left the node, while it has.
     left: Option<Departure>,
     guard: Guard,
+    /// The UDP port that the interface was last seen to have.
+    port: Option<u16>,
     /// Pools that the gateway cannot serve, as the node has other routes to parts of them.
     withheld: Vec<Withheld>,
     /// The key, where the interface has the only other copy: it must outlive what others do to that.
@@ -250,6 +252,7 @@ impl Gateway {
             told: State::new(),
             left: None,
             guard: Guard::default(),
+            port: None,
             withheld: Vec::new(),
             state: State::new(),
             key: None,
@@ -305,6 +308,11 @@ impl Gateway {
     /// Addresses whose connections are to be forgotten, of peers that are gone from the interface or were made anew.
     pub fn take_flows(&mut self) -> Vec<IpAddr> {
         std::mem::take(&mut self.flows)
+    }
+
+    /// The UDP port on which clients were last seen to reach it.
+    pub fn port(&self) -> Option<u16> {
+        self.port
     }
 
     /// How many peers the interface is to have.
@@ -426,7 +434,11 @@ impl Gateway {
         }
         let ensured = match ensured {
             Ok(is_named) => self.guard(on).await.map(|()| is_named),
-            failed => failed,
+            Err(error) => {
+                // Whatever else fails, its clients stay where they belong; what comes of it is said when nothing else is.
+                let _ = self.guard(on).await;
+                Err(error)
+            }
         };
         self.round.is_look_due = self.interface.is_some();
         match ensured {
@@ -440,6 +452,13 @@ impl Gateway {
                 // Whatever else fails, nobody is remembered for it.
                 self.round.forgets_only = true;
                 self.round.has_failed = true;
+                if matches!(error, PassError::Firewall(_)) {
+                    // What is under way may not set the link up.
+                    self.round.is_shape_due = false;
+                    if matches!(self.stage, Stage::Settling(..)) {
+                        self.stage = Stage::Rest;
+                    }
+                }
                 // The next try that is as good as this one comes with the next tick.
                 self.round.tries = self.round.tries.saturating_sub(1);
                 if !error.is_passing() {
@@ -516,19 +535,26 @@ impl Gateway {
                 tracing::info!(interface = interface.link.name, "interface drained and deleted");
             }
         }
-        on.kernel
-            .firewall()
-            .apply(&rules::deletion(&self.mark.gateway))
-            .await
-            .map_err(PassError::Firewall)?;
+        // Whatever else fails: the key is what would tell most.
         if departure == Departure::ForGood {
             on.keystore.forget(&self.mark.gateway)?;
         }
-        let mut flows = self.take_flows();
         {
             let table = on.desired.lock();
-            flows.extend(self.held.iter().flat_map(|slot| table.addresses(slot)));
+            let held = self.held.iter().flat_map(|slot| table.addresses(slot));
+            self.flows.extend(held);
         }
+        match on
+            .kernel
+            .firewall()
+            .apply(&rules::deletion(&self.mark.gateway))
+            .await
+        {
+            // Where no table was ever made there is none to delete.
+            Err(FirewallError::Missing(_)) if self.is_open(on) => {}
+            result => result.map_err(PassError::Firewall)?,
+        }
+        let flows = self.take_flows();
         let state = State {
             drained: true,
             failure: Some(Reason::Draining),

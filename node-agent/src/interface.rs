@@ -9,6 +9,8 @@ use std::time::Duration;
 use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::netlink::LinkInfo;
 
+use crate::firewall::rules::is_nameable;
+
 const PREFIX: &str = "culvert.dev/";
 
 /// How the name of a program's socket begins; a hexadecimal number follows.
@@ -65,7 +67,7 @@ impl Mark {
             let number = socket.strip_prefix(SOCKET_PREFIX);
             number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_hexdigit()))
         };
-        let is_whole = !gateway.is_empty() && socket.is_none_or(is_ours);
+        let is_whole = is_nameable(gateway) && socket.is_none_or(is_ours);
         is_whole.then(|| (mark, socket.map(str::to_owned)))
     }
 }

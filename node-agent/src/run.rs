@@ -251,7 +251,11 @@ impl<K: Kernel> Agent<K> {
 
     fn tell_ports(&self) {
         let gateways = self.assignments.gateways.iter();
-        let ports = gateways.map(|gateway| gateway.listen_port).collect();
+        let asked = gateways.map(|gateway| gateway.listen_port);
+        // While somebody else has the new one a gateway keeps its old one.
+        let ports = asked
+            .chain(self.gateways.values().filter_map(Gateway::port))
+            .collect();
         self.ports.send_if_modified(|old| {
             let is_news = *old != ports;
             *old = ports;
@@ -263,6 +267,7 @@ impl<K: Kernel> Agent<K> {
     async fn tick(&mut self, is_tick: bool) {
         let assignments = self.assignments.clone();
         if is_tick {
+            self.tell_ports();
             self.flows.tick();
             self.desired.lock().pass_time(Clocks::read().boot);
             memory::give_back();

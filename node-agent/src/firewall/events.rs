@@ -1,4 +1,5 @@
-//! What the kernel tells of its ruleset: the number of it when asked, and whose table somebody has just changed.
+//! What the kernel tells of its ruleset: the number of it and whether a table has rules when asked, and whose table somebody
+//! has just changed.
 //!
 //! Two sockets, as an answer would otherwise hide among what is told unasked. Nothing here reads rules: that a name
 //! begins like ours is enough to look.
@@ -18,6 +19,20 @@ const NFTABLES: u8 = 10;
 /// Which number the ruleset has, and the answer.
 const GET_GENERATION: u8 = 16;
 const NEW_GENERATION: u8 = 15;
+/// Which rules there are, and one of them.
+const GET_RULE: u8 = 7;
+const NEW_RULE: u8 = 6;
+/// The second attribute of a rule: the name of its chain.
+const CHAIN: u16 = 2;
+/// Tables of all protocols.
+const INET: u8 = 1;
+/// The end of a list.
+const DONE: u16 = 3;
+/// `NLM_F_DUMP`.
+const DUMP: u16 = 0x300;
+const ENOENT: i32 = 2;
+/// The chain that every table of ours begins with.
+const CHAIN_NAME: &str = "prerouting";
 /// The first attribute: of all but a generation the name of the table, of that its number.
 const FIRST: u16 = 1;
 /// An error, or with 0 none.
@@ -64,6 +79,23 @@ impl Events {
         answer(datagram, self.sequence)
     }
 
+    /// Whether a table has rules that packets meet before all others.
+    pub fn has_rules(&mut self, table: &str) -> io::Result<bool> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.asked.send(&rules(self.sequence, table), 0)?;
+        let mut has_rules = false;
+        loop {
+            let size = self.asked.recv(&mut &mut self.buffer[..], 0)?;
+            let datagram = self.buffer.get(..size).ok_or(io::ErrorKind::InvalidData)?;
+            match listed(datagram, self.sequence) {
+                Listed::Part(found) => has_rules |= found,
+                Listed::End(found) => return Ok(has_rules || found),
+                Listed::Failed(ENOENT) => return Ok(false),
+                Listed::Failed(code) => return Err(io::Error::from_raw_os_error(code)),
+            }
+        }
+    }
+
     /// Waits until a table of ours has been changed, or so much that the kernel could not tell all of it.
     pub async fn ours(&mut self) {
         loop {
@@ -85,6 +117,57 @@ fn question(sequence: u32) -> [u8; HEADER + NFGENMSG] {
     message[6..8].copy_from_slice(&REQUEST.to_ne_bytes());
     message[8..12].copy_from_slice(&sequence.to_ne_bytes());
     message
+}
+
+/// The question for the rules of a table's first chain.
+fn rules(sequence: u32, table: &str) -> Vec<u8> {
+    let mut message = vec![0; 4];
+    message.extend(kind(GET_RULE).to_ne_bytes());
+    message.extend((REQUEST | DUMP).to_ne_bytes());
+    message.extend(sequence.to_ne_bytes());
+    message.extend([0; 4]);
+    message.extend([INET, 0, 0, 0]);
+    for (attribute, text) in [(FIRST, table), (CHAIN, CHAIN_NAME)] {
+        // With its length, its number, and a zero at the end; names are short.
+        let length = u16::try_from(4 + text.len() + 1).unwrap_or(u16::MAX);
+        message.extend(length.to_ne_bytes());
+        message.extend(attribute.to_ne_bytes());
+        message.extend(text.as_bytes());
+        message.push(0);
+        message.resize(message.len().next_multiple_of(4), 0);
+    }
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    message[..4].copy_from_slice(&length.to_ne_bytes());
+    message
+}
+
+/// What a datagram of a list says.
+#[derive(Debug, PartialEq, Eq)]
+enum Listed {
+    /// Whether there were rules in it; there is more.
+    Part(bool),
+    /// The same, and that was all.
+    End(bool),
+    /// There is no list.
+    Failed(i32),
+}
+
+fn listed(datagram: &[u8], sequence: u32) -> Listed {
+    let mut has_rules = false;
+    for (found, _, payload) in messages(datagram).filter(|(_, answered, _)| *answered == sequence) {
+        if found == kind(NEW_RULE) {
+            has_rules = true;
+        }
+        // Either ends with a number: 0, or why it ends.
+        if found == DONE || found == ERROR {
+            let code = payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
+            return match code {
+                0 => Listed::End(has_rules),
+                code => Listed::Failed(code.saturating_abs()),
+            };
+        }
+    }
+    Listed::Part(has_rules)
 }
 
 fn kind(message: u8) -> u16 {
@@ -177,10 +260,39 @@ mod tests {
         assert!(is_ours(&both));
     }
 
+    #[test]
+    fn a_list_of_rules_is_read_to_its_end() {
+        let rule = message(kind(NEW_RULE), 7, b"culvert-0a\0");
+        assert_eq!(listed(&rule, 7), Listed::Part(true));
+        assert_eq!(listed(&rule, 8), Listed::Part(false));
+        let end = |code: i32| {
+            let mut bytes = 20_u32.to_ne_bytes().to_vec();
+            bytes.extend(DONE.to_ne_bytes());
+            bytes.extend([0; 2]);
+            bytes.extend(7_u32.to_ne_bytes());
+            bytes.extend([0; 4]);
+            bytes.extend(code.to_ne_bytes());
+            bytes
+        };
+        assert_eq!(listed(&end(0), 7), Listed::End(false));
+        assert_eq!(listed(&[rule, end(0)].concat(), 7), Listed::End(true));
+        assert_eq!(listed(&end(-ENOENT), 7), Listed::Failed(ENOENT));
+    }
+
+    #[test]
+    fn the_question_for_rules_names_table_and_chain() {
+        let question = rules(9, "culvert-0a");
+        assert_eq!(question.len() % 4, 0);
+        let (found, sequence, payload) = messages(&question).next().unwrap();
+        assert_eq!((found, sequence, payload[0]), (kind(GET_RULE), 9, INET));
+        assert_eq!(first(payload), Some(&b"culvert-0a\0"[..]));
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>, sequence: u32) {
             is_ours(&bytes);
+            listed(&bytes, sequence);
             let _ = answer(&bytes, sequence);
         }
     }

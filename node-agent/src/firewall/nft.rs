@@ -18,8 +18,8 @@ use super::{Firewall, FirewallError};
 /// The program, as it is looked for in `PATH`.
 pub const NFT: &str = "nft";
 
-/// How long a script may take; the largest takes some milliseconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a script may take; the largest takes some milliseconds. All gateways wait for it, and whoever is to be forgotten.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the program says where a table is not there.
 const NOT_THERE: &str = "No such file or directory";
@@ -48,7 +48,7 @@ impl Nft {
     fn events(&mut self) -> Result<&mut Events, FirewallError> {
         let events = match self.events.take() {
             Some(events) => events,
-            None => Events::open().map_err(FirewallError::Generation)?,
+            None => Events::open().map_err(FirewallError::Kernel)?,
         };
         Ok(self.events.insert(events))
     }
@@ -103,7 +103,15 @@ impl Firewall for Nft {
         generation.map_err(|error| {
             // The next one finds a socket that owes nobody an answer.
             self.events = None;
-            FirewallError::Generation(error)
+            FirewallError::Kernel(error)
+        })
+    }
+
+    fn stands(&mut self, gateway: &str) -> Result<bool, FirewallError> {
+        let stands = self.events()?.has_rules(&name(gateway));
+        stands.map_err(|error| {
+            self.events = None;
+            FirewallError::Kernel(error)
         })
     }
 

@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::egress::Egress;
 
 /// What no client ever reaches: this host, links, groups, and the metadata services of clouds.
-const NEVER: [&str; 20] = [
+const NEVER: [&str; 23] = [
     "0.0.0.0/8",
     "127.0.0.0/8",
     // Links, and on them the metadata services of most clouds.
@@ -35,9 +35,12 @@ const NEVER: [&str; 20] = [
     "fec0::/10",
     "ff00::/8",
     // Metadata services among the private addresses that `allow` may name.
-    "fd00:ec2::254/128",
+    "fd00:ec2::/32",
     "fd20:ce::254/128",
     "fd00:42::42/128",
+    "fd00:c1::a9fe:a9fe/128",
+    "fd00:100::100:200/128",
+    "fd00:a9fe:a9fe::1/128",
 ];
 
 /// What no client reaches unless it is allowed to.

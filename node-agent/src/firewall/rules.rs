@@ -53,28 +53,45 @@ pub fn deletion(gateway: &str) -> String {
 }
 
 /// The script that makes tables which let nothing of a gateway's clients pass, in place of those that are there. Their
-/// sessions live, untracked, on this UDP port.
-pub fn closed(gateway: &str, ifindex: u32, port: u16) -> String {
-    let name = name(gateway);
-    let tables = format!(
-        "table inet {name} {{
-chain prerouting {{ type filter hook prerouting priority -300; policy accept;
-iif {ifindex} drop
-udp dport {port} fib daddr type local notrack
-}}
-chain output {{ type filter hook output priority -300; policy accept;
-oif {ifindex} drop
-udp sport {port} fib saddr type local notrack
-}}
-chain forward {{ type filter hook forward priority 0; policy accept;
-oif {ifindex} drop
-}}
-}}
-table arp {name} {{
-}}
-"
-    );
-    deletion(gateway) + &tables
+/// sessions live, untracked, on this UDP port; nobody outside finds the gateway's own addresses.
+pub fn closed(gateway: &str, ifindex: u32, port: u16, own: &[IpAddr]) -> String {
+    let mut script = deletion(gateway);
+    // Writing to a string does not fail.
+    let _ = write_closed(&mut script, &name(gateway), ifindex, port, own);
+    script
+}
+
+fn write_closed(to: &mut String, name: &str, number: u32, port: u16, own: &[IpAddr]) -> fmt::Result {
+    let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = own.iter().copied().partition(IpAddr::is_ipv4);
+    writeln!(to, "table inet {name} {{")?;
+    writeln!(
+        to,
+        "chain prerouting {{ type filter hook prerouting priority -300; policy accept;"
+    )?;
+    writeln!(to, "iif {number} drop")?;
+    writeln!(to, "udp dport {{ {port} }} fib daddr type local notrack")?;
+    sizes(to, &[port])?;
+    for (ip, own) in [("ip", &v4), ("ip6", &v6)] {
+        if !own.is_empty() {
+            writeln!(to, "iif != lo {ip} daddr {} drop", set(own))?;
+        }
+    }
+    writeln!(to, "}}")?;
+    writeln!(
+        to,
+        "chain output {{ type filter hook output priority -300; policy accept;"
+    )?;
+    writeln!(to, "oif {number} drop")?;
+    writeln!(to, "udp sport {{ {port} }} fib saddr type local notrack")?;
+    writeln!(to, "}}")?;
+    writeln!(
+        to,
+        "chain forward {{ type filter hook forward priority 0; policy accept;"
+    )?;
+    writeln!(to, "oif {number} drop")?;
+    writeln!(to, "}}")?;
+    writeln!(to, "}}")?;
+    arp(to, name, number, &v4)
 }
 
 /// What traffic leaves under.
@@ -97,6 +114,9 @@ pub struct Table<'a> {
     pub assignment: &'a Assignment,
     /// The interface's number.
     pub ifindex: u32,
+    /// The UDP port on which the interface has been seen to be reached: while somebody else has the one that is asked, it
+    /// keeps its old one.
+    pub port: Option<u16>,
     /// What IPv4 leaves under, and IPv6.
     pub sources: [Source; 2],
 }
@@ -158,18 +178,18 @@ impl Table<'_> {
         self.local(to, &families)?;
         self.postrouting(to, &families)?;
         writeln!(to, "}}")?;
-        self.arp(to, &name, &families[0])
+        arp(to, &name, self.ifindex, &families[0].own)
     }
 
     fn prerouting(&self, to: &mut String, families: &[Family; 2]) -> fmt::Result {
-        let (number, port) = (self.ifindex, self.assignment.listen_port);
+        let (number, ports) = (self.ifindex, set(&self.ports()));
         writeln!(
             to,
             "chain prerouting {{ type filter hook prerouting priority -300; policy accept;"
         )?;
         writeln!(to, "iif {number} goto from_tunnel")?;
-        writeln!(to, "udp dport {port} fib daddr type local notrack")?;
-        self.sizes(to)?;
+        writeln!(to, "udp dport {ports} fib daddr type local notrack")?;
+        sizes(to, &self.ports())?;
         for family in families.iter().filter(|family| !family.own.is_empty()) {
             // Linux takes a packet for any of its addresses at any of its links.
             let (ip, own) = (family.ip, set(&family.own));
@@ -180,30 +200,16 @@ impl Table<'_> {
             to,
             "chain output {{ type filter hook output priority -300; policy accept;"
         )?;
-        writeln!(to, "udp sport {port} fib saddr type local notrack")?;
+        writeln!(to, "udp sport {ports} fib saddr type local notrack")?;
         writeln!(to, "}}")
     }
 
-    /// Nobody tells the kernel how large a packet to a client may be: it would remember that with the client's address for
-    /// ten minutes, IPv4 for longer than that (`net.ipv4.route.mtu_expires`), whatever becomes of the session. The error
-    /// has the head of our own packet after its own eight bytes: its protocol, and the port it came from.
-    fn sizes(&self, to: &mut String) -> fmt::Result {
-        const UDP: u8 = 17;
-        let port = self.assignment.listen_port;
-        for (error, protocol, source) in [
-            (
-                "icmp type destination-unreachable icmp code frag-needed",
-                136,
-                224,
-            ),
-            ("icmpv6 type packet-too-big", 112, 384),
-        ] {
-            writeln!(
-                to,
-                "{error} @th,{protocol},8 {UDP} @th,{source},16 {port} fib daddr type local drop"
-            )?;
-        }
-        Ok(())
+    /// The ports on which clients reach the interface.
+    fn ports(&self) -> Vec<u16> {
+        let mut ports = vec![self.assignment.listen_port];
+        ports.extend(self.port.filter(|port| *port != self.assignment.listen_port));
+        ports.sort_unstable();
+        ports
     }
 
     /// Connections: how long an idle one is known, and who answers questions for names.
@@ -308,13 +314,22 @@ impl Table<'_> {
         )?;
         for family in families.iter().filter(|family| !family.pools.is_empty()) {
             let (ip, pools) = (family.ip, set(&family.pools));
-            match family.source {
-                Source::Any => writeln!(to, "oif != {number} {ip} saddr {pools} masquerade")?,
-                Source::Of(address) => {
-                    writeln!(to, "oif != {number} {ip} saddr {pools} snat {ip} to {address}")?;
-                }
-                Source::Own | Source::Nothing => {}
-            }
+            let (first, last) = free(&self.ports());
+            let (udp, other) = match family.source {
+                Source::Any => (format!("masquerade to :{first}-{last}"), "masquerade".to_owned()),
+                Source::Of(IpAddr::V6(address)) => (
+                    format!("snat ip6 to [{address}]:{first}-{last}"),
+                    format!("snat ip6 to {address}"),
+                ),
+                Source::Of(address) => (
+                    format!("snat ip to {address}:{first}-{last}"),
+                    format!("snat ip to {address}"),
+                ),
+                Source::Own | Source::Nothing => continue,
+            };
+            // Answers to the ports of WireGuard are for the gateway itself, whoever has asked from there.
+            writeln!(to, "oif != {number} {ip} saddr {pools} meta l4proto udp {udp}")?;
+            writeln!(to, "oif != {number} {ip} saddr {pools} {other}")?;
         }
         writeln!(to, "}}")?;
         self.errors(to, families)
@@ -334,20 +349,6 @@ impl Table<'_> {
                 "oif {number} meta l4proto {{ icmp, ipv6-icmp }} {ip} saddr != {own} fib saddr type local drop"
             )?;
         }
-        writeln!(to, "}}")
-    }
-
-    /// The kernel answers for any of its addresses at any of its links: the gateway's own would show itself to neighbours.
-    fn arp(&self, to: &mut String, name: &str, v4: &Family) -> fmt::Result {
-        writeln!(to, "table arp {name} {{")?;
-        writeln!(
-            to,
-            "chain input {{ type filter hook input priority 0; policy accept;"
-        )?;
-        if !v4.own.is_empty() {
-            writeln!(to, "iif != {} arp daddr ip {} drop", self.ifindex, set(&v4.own))?;
-        }
-        writeln!(to, "}}")?;
         writeln!(to, "}}")
     }
 }
@@ -378,6 +379,55 @@ impl Family {
             "icmpv6 type echo-request"
         }
     }
+}
+
+/// Nobody tells the kernel how large a packet to a client may be: it would remember that with the client's address for
+/// ten minutes, IPv4 for longer than that (`net.ipv4.route.mtu_expires`), whatever becomes of the session. The error
+/// has the head of our own packet after its own eight bytes: its protocol, and the port it came from.
+fn sizes(to: &mut String, ports: &[u16]) -> fmt::Result {
+    const UDP: u8 = 17;
+    let ports = set(ports);
+    for (error, protocol, source) in [
+        (
+            "icmp type destination-unreachable icmp code frag-needed",
+            136,
+            224,
+        ),
+        ("icmpv6 type packet-too-big", 112, 384),
+    ] {
+        writeln!(
+            to,
+            "{error} @th,{protocol},8 {UDP} @th,{source},16 {ports} fib daddr type local drop"
+        )?;
+    }
+    Ok(())
+}
+
+/// The kernel answers for any of its addresses at any of its links: the gateway's own would show itself to neighbours.
+fn arp(to: &mut String, name: &str, number: u32, own: &[IpAddr]) -> fmt::Result {
+    writeln!(to, "table arp {name} {{")?;
+    writeln!(
+        to,
+        "chain input {{ type filter hook input priority 0; policy accept;"
+    )?;
+    if !own.is_empty() {
+        writeln!(to, "iif != {number} arp daddr ip {} drop", set(own))?;
+    }
+    writeln!(to, "}}")?;
+    writeln!(to, "}}")
+}
+
+/// The most ports in a row above the well-known ones without any of these.
+fn free(taken: &[u16]) -> (u16, u16) {
+    let (mut best, mut first) = ((1, 1), 1_024);
+    for port in taken.iter().copied().chain([u16::MAX]) {
+        // The last port of all is never needed.
+        if port > first && port - first > best.1 - best.0 {
+            best = (first, port - 1);
+        }
+        first = first.max(port.saturating_add(1));
+    }
+    best
 }
 
 /// How long an idle connection is known, and where each client's are counted.

@@ -43,6 +43,7 @@ fn script(ranges: &[&str], egress: Egress, sources: [Source; 2]) -> String {
     let table = Table {
         assignment: &assignment(ranges, egress),
         ifindex: 7,
+        port: Some(51_820),
         sources,
     };
     table.script()
@@ -90,8 +91,46 @@ fn nothing_is_logged_and_no_outer_address_counted() {
 #[test]
 fn the_outer_flow_is_not_tracked_either_way() {
     let script = script(&BOTH, Egress::default(), ANY);
-    assert!(chain(&script, "prerouting").contains(&"udp dport 51820 fib daddr type local notrack"));
-    assert!(chain(&script, "output").contains(&"udp sport 51820 fib saddr type local notrack"));
+    assert!(chain(&script, "prerouting").contains(&"udp dport { 51820 } fib daddr type local notrack"));
+    assert!(chain(&script, "output").contains(&"udp sport { 51820 } fib saddr type local notrack"));
+}
+
+#[test]
+fn an_interface_that_keeps_its_old_port_is_not_tracked_there_either() {
+    let asked = assignment(&BOTH, Egress::default());
+    let table = Table {
+        assignment: &asked,
+        ifindex: 7,
+        port: Some(1_194),
+        sources: ANY,
+    };
+    let script = table.script();
+    for part in [
+        "udp dport { 1194, 51820 } fib daddr type local notrack",
+        "udp sport { 1194, 51820 } fib saddr type local notrack",
+        "@th,224,16 { 1194, 51820 } fib daddr type local drop",
+        // The longest row of ports with neither.
+        "masquerade to :1195-51819",
+    ] {
+        assert!(script.contains(part), "{part} is not in {script}");
+    }
+}
+
+#[test]
+fn a_closed_gateway_lets_nothing_pass_and_is_found_by_nobody() {
+    let own = ["10.64.0.1".parse().unwrap(), "fd64:cafe:1::1".parse().unwrap()];
+    let script = super::rules::closed("0a", 7, 51_820, &own);
+    let lines = chain(&script, "prerouting");
+    assert_eq!(lines.first(), Some(&"iif 7 drop"));
+    for line in [
+        "udp dport { 51820 } fib daddr type local notrack",
+        "iif != lo ip daddr { 10.64.0.1 } drop",
+        "iif != lo ip6 daddr { fd64:cafe:1::1 } drop",
+    ] {
+        assert!(lines.contains(&line), "{lines:#?}");
+    }
+    assert_eq!(chain(&script, "forward"), ["oif 7 drop"]);
+    assert!(script.contains("iif != 7 arp daddr ip { 10.64.0.1 } drop"));
 }
 
 #[test]
@@ -99,8 +138,8 @@ fn the_way_to_a_client_is_not_learnt_from_errors() {
     let script = script(&BOTH, Egress::default(), ANY);
     let lines = chain(&script, "prerouting");
     for error in [
-        "icmp type destination-unreachable icmp code frag-needed @th,136,8 17 @th,224,16 51820 fib daddr type local drop",
-        "icmpv6 type packet-too-big @th,112,8 17 @th,384,16 51820 fib daddr type local drop",
+        "icmp type destination-unreachable icmp code frag-needed @th,136,8 17 @th,224,16 { 51820 } fib daddr type local drop",
+        "icmpv6 type packet-too-big @th,112,8 17 @th,384,16 { 51820 } fib daddr type local drop",
     ] {
         assert!(lines.contains(&error), "{lines:#?}");
     }
@@ -215,10 +254,17 @@ fn traffic_leaves_as_it_is_asked_to() {
     let (any, _) = of(ANY);
     assert_eq!(
         any,
-        "oif != 7 ip saddr { 10.64.0.0/11 } masquerade\noif != 7 ip6 saddr { fd64:cafe:1::/64 } masquerade"
+        "oif != 7 ip saddr { 10.64.0.0/11 } meta l4proto udp masquerade to :1024-51819\n\
+         oif != 7 ip saddr { 10.64.0.0/11 } masquerade\n\
+         oif != 7 ip6 saddr { fd64:cafe:1::/64 } meta l4proto udp masquerade to :1024-51819\n\
+         oif != 7 ip6 saddr { fd64:cafe:1::/64 } masquerade"
     );
     let (one, _) = of([Source::Of("203.0.113.7".parse().unwrap()), Source::Own]);
-    assert_eq!(one, "oif != 7 ip saddr { 10.64.0.0/11 } snat ip to 203.0.113.7");
+    assert_eq!(
+        one,
+        "oif != 7 ip saddr { 10.64.0.0/11 } meta l4proto udp snat ip to 203.0.113.7:1024-51819\n\
+         oif != 7 ip saddr { 10.64.0.0/11 } snat ip to 203.0.113.7"
+    );
     let (none, forward) = of([Source::Nothing, Source::Any]);
     assert!(!none.contains("10.64.0.0/11"));
     assert!(forward.contains("iif 7 meta nfproto ipv4 drop"));

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use culvert_crds::Reason;
+use ipnet::IpNet;
 
 use super::{Gateway, Ground, PassError};
 use crate::assignment::Assignment;
@@ -27,6 +28,8 @@ pub(super) struct Guard {
     generation: Option<u32>,
     /// The ruleset's number when there last were tables of the gateway, whatever was in them.
     seen: Option<u32>,
+    /// What traffic was last to leave under.
+    sources: Option<[Source; 2]>,
     /// The last failure that was logged.
     failure: Option<String>,
     is_overruled: bool,
@@ -39,10 +42,17 @@ impl Gateway {
         let (Some(interface), Some(assignment)) = (self.interface.clone(), self.assignment.clone()) else {
             return Ok(());
         };
-        let sources = sources(on, &assignment).await?;
+        let sources = match (sources(on, &assignment).await, self.guard.sources) {
+            (Ok(sources), _) => sources,
+            // What the node's addresses were is good enough to keep a table.
+            (Err(_), Some(sources)) => sources,
+            (Err(error), None) => return Err(error),
+        };
+        self.guard.sources = Some(sources);
         let table = Table {
             assignment: &assignment,
             ifindex: interface.link.ifindex,
+            port: self.port,
             sources,
         };
         let protected = self.protect(on, &table).await;
@@ -55,7 +65,7 @@ impl Gateway {
         };
         self.state.egress = Some(finding);
         match protected {
-            Err(error) if interface.link.up && !self.is_open(on).await => {
+            Err(error) if interface.link.up && !self.is_open(on) => {
                 let text = error.to_string();
                 if self.guard.failure.as_ref() != Some(&text) {
                     tracing::warn!(error = text, "unable to make the gateway's table, trying again");
@@ -83,12 +93,14 @@ impl Gateway {
         if self.guard.seen == Some(generation) {
             return Ok(());
         }
-        if !self.is_open(on).await {
+        if !self.is_open(on) {
             self.guard.seen = Some(generation);
             return Ok(());
         }
         let port = kernel::whole(on.kernel, &interface)?.settings.listen_port;
-        let script = rules::closed(&self.mark.gateway, interface.link.ifindex, port);
+        let own = on.kernel.addresses(&interface).await?;
+        let own: Vec<IpAddr> = own.iter().map(IpNet::addr).collect();
+        let script = rules::closed(&self.mark.gateway, interface.link.ifindex, port, &own);
         self.guard.script.clear();
         match on.kernel.firewall().apply(&script).await {
             Ok(()) => {
@@ -118,9 +130,9 @@ impl Gateway {
         Ok(())
     }
 
-    /// Whether there certainly is no table.
-    async fn is_open<K: Kernel>(&self, on: &mut Ground<'_, K>) -> bool {
-        matches!(on.kernel.firewall().read(&self.mark.gateway).await, Ok(None))
+    /// Whether there certainly is no table that says something, also where nothing can be run to read it.
+    pub(super) fn is_open<K: Kernel>(&self, on: &mut Ground<'_, K>) -> bool {
+        matches!(on.kernel.firewall().stands(&self.mark.gateway), Ok(false))
     }
 
     async fn protect<K: Kernel>(
@@ -136,16 +148,29 @@ impl Gateway {
             return Ok(());
         }
         let gateway = &self.mark.gateway;
-        // Whatever it says, it says of others, and those of the gateway stand.
-        self.guard.is_overruled = firewall.is_overruled().await.unwrap_or(self.guard.is_overruled);
-        if is_same && self.guard.listing.is_some() {
-            if firewall.read(gateway).await? == self.guard.listing {
-                self.guard.generation = Some(generation);
-                return Ok(());
+        let is_known = is_same && self.guard.listing.is_some();
+        if is_known && firewall.read(gateway).await? == self.guard.listing {
+            self.guard.generation = Some(generation);
+        } else {
+            if is_known {
+                on.metrics.repaired(Drift::Table);
             }
-            on.metrics.repaired(Drift::Table);
+            self.make_tables(on, script).await?;
         }
+        // Whatever it says, it says of others, and those of the gateway stand.
+        let firewall = on.kernel.firewall();
+        self.guard.is_overruled = firewall.is_overruled().await.unwrap_or(self.guard.is_overruled);
+        Ok(())
+    }
+
+    /// Makes the tables.
+    async fn make_tables<K: Kernel>(
+        &mut self,
+        on: &mut Ground<'_, K>,
+        script: String,
+    ) -> Result<(), FirewallError> {
         self.guard.generation = None;
+        let gateway = &self.mark.gateway;
         let firewall = on.kernel.firewall();
         let before = firewall.generation()?;
         firewall.apply(&script).await?;

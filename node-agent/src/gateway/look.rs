@@ -251,6 +251,7 @@ impl Gateway {
             // So many are there at least.
             self.foreign.max(picture.foreign)
         };
+        self.port = Some(settings.listen_port).filter(|port| *port != 0);
         if self.round.forgets_only {
             return;
         }

@@ -117,6 +117,7 @@ impl Gateway {
             return Ok(own);
         }
         on.kernel.configure(interface, &change)?;
+        self.port = Some(assignment.listen_port);
         if self.is_drift(assignment) {
             let changed = [
                 (change.private_key.is_some(), Drift::PrivateKey),

@@ -198,6 +198,7 @@ impl Bed {
                 Call::Routes,
                 Call::Generation,
                 Call::ReadTable,
+                Call::TableStands,
                 Call::Chains,
                 Call::Begin,
                 Call::Next,

@@ -100,14 +100,14 @@ impl Fake {
 
     /// Makes every such call fail from now on.
     pub fn fail_every(&self, call: Call, failure: Failure) {
-        self.lock().lasting = Some((call, failure));
+        self.lock().lasting.push((call, failure));
     }
 
     /// Nothing fails any more.
     pub fn fail_no_more(&self) {
         let mut world = self.lock();
         world.failures.clear();
-        world.lasting = None;
+        world.lasting.clear();
     }
 
     /// How many changes of peers were asked for so far: a clock may go by it.
@@ -214,6 +214,11 @@ impl Fake {
     /// Takes a UDP port.
     pub fn occupy(&self, port: u16) {
         self.lock().occupied.insert(port);
+    }
+
+    /// That program ends.
+    pub fn vacate(&self, port: u16) {
+        self.lock().occupied.remove(&port);
     }
 
     /// `wg set` of an interface.

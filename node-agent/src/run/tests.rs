@@ -244,6 +244,7 @@ impl Bed {
                 Call::Tables,
                 Call::Generation,
                 Call::ReadTable,
+                Call::TableStands,
                 Call::Chains,
             ];
             !reads.contains(call)

@@ -29,6 +29,7 @@ pub fn changes(call: &Call) -> bool {
             | Call::OwnAddresses
             | Call::Generation
             | Call::ReadTable
+            | Call::TableStands
             | Call::Tables
             | Call::Chains
             | Call::Begin

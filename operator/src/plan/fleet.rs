@@ -35,6 +35,8 @@ pub fn plan(world: &World, now: Now, plan: &mut Plan) {
             there.push(gateway);
             let name = gateway_node_name(&gateway.name, &node.name);
             match world.gateway_node(&name) {
+                // An agent that knows nothing of the cluster keeps nobody away from it.
+                None if !knows_cluster(world, gateway) => continue,
                 None => {
                     let step = Step::CreateGatewayNode(new(gateway, node, &name));
                     plan.steps.push((Target::Fleet, step));
@@ -58,6 +60,11 @@ pub fn plan(world: &World, now: Now, plan: &mut Plan) {
     for gateway in world.gateways() {
         publish(world, gateway, conflicts.contains(&gateway.uid), now, plan);
     }
+}
+
+/// Whether a gateway's agents are told of the cluster's ranges, if it has any.
+fn knows_cluster(world: &World, gateway: &Gateway) -> bool {
+    !gateway.status.cluster_ranges.is_empty() || !world.has_cluster_ranges()
 }
 
 /// Whether two gateways cannot both be on one node.

@@ -56,6 +56,11 @@ impl World {
         texts(&fit(said.chain(self.cluster.shown.iter().copied())).0)
     }
 
+    /// Whether the cluster uses any range itself, also one that no status shows yet.
+    pub fn has_cluster_ranges(&self) -> bool {
+        self.own_ranges().next().is_some()
+    }
+
     /// How many of the cluster's ranges no status has room for.
     pub fn ranges_left_out(&self) -> usize {
         self.cluster.left_out

@@ -173,7 +173,8 @@ async fn an_agent_that_starts_closes_what_it_finds_without_a_table_until_it_know
     bed.kernel.flush_ruleset();
     bed.restart().await;
     let number = bed.kernel.links()[0].ifindex;
-    let closed = rules::closed(&bed.assignment.mark.gateway, number, 51_820);
+    let own: Vec<IpAddr> = bed.assignment.addresses().iter().map(IpNet::addr).collect();
+    let closed = rules::closed(&bed.assignment.mark.gateway, number, 51_820, &own);
     assert_eq!(bed.table(), Some(closed));
     assert!(bed.kernel.links()[0].up && bed.has_counted(Drift::Table));
     bed.tick(5).await;
@@ -221,4 +222,43 @@ async fn what_is_closed_and_nobody_asks_for_is_read_again_only_when_something_ch
     bed.kernel.flush_ruleset();
     close(&mut bed).await;
     assert_eq!(bed.table(), closed);
+}
+
+#[tokio::test]
+async fn a_link_whose_table_is_gone_is_set_down_though_nothing_can_be_run() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    bed.kernel.flush_ruleset();
+    for call in [Call::Apply, Call::ReadTable, Call::Chains, Call::Tables] {
+        bed.kernel.fail_every(call, Failure::Eperm);
+    }
+    bed.try_tick(5).await.unwrap_err();
+    assert!(!bed.kernel.links()[0].up);
+    // And so does one that starts.
+    bed.kernel.fail_no_more();
+    bed.tick(5).await;
+    bed.kernel.flush_ruleset();
+    for call in [Call::Apply, Call::ReadTable, Call::Chains, Call::Tables] {
+        bed.kernel.fail_every(call, Failure::Eperm);
+    }
+    bed.restart().await;
+    assert!(!bed.kernel.links()[0].up);
+}
+
+#[tokio::test]
+async fn a_gateway_that_keeps_its_old_port_has_it_in_its_table() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    bed.assignment.listen_port = 1_194;
+    bed.kernel.occupy(1_194);
+    bed.try_tick(5).await.unwrap_err();
+    bed.try_tick(5).await.unwrap_err();
+    let both = "udp dport { 1194, 51820 } fib daddr type local notrack";
+    assert!(bed.table().unwrap().contains(both));
+    assert_eq!(bed.gateway.port(), Some(51_820));
+    bed.kernel.vacate(1_194);
+    bed.tick(5).await;
+    bed.tick(5).await;
+    let one = "udp dport { 1194 } fib daddr type local notrack";
+    assert!(bed.table().unwrap().contains(one));
 }

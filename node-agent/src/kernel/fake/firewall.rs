@@ -95,6 +95,13 @@ impl Firewall for Fake {
         ready(read.map_err(failed))
     }
 
+    fn stands(&mut self, gateway: &str) -> Result<bool, FirewallError> {
+        let stands = self.call(Call::TableStands, None, |world| {
+            Ok(world.tables.scripts.contains_key(gateway))
+        });
+        stands.map_err(failed)
+    }
+
     fn gateways(&mut self) -> impl Future<Output = Result<Vec<String>, FirewallError>> {
         let tables = self.call(Call::Tables, None, |world| {
             Ok(world.tables.scripts.keys().cloned().collect())

@@ -32,6 +32,8 @@ pub enum Call {
     Apply,
     /// [`Firewall::read`](crate::firewall::Firewall::read).
     ReadTable,
+    /// Whether a table stands.
+    TableStands,
     /// [`Firewall::gateways`](crate::firewall::Firewall::gateways).
     Tables,
     /// [`Firewall::is_overruled`](crate::firewall::Firewall::is_overruled).
@@ -104,7 +106,7 @@ impl Call {
             | Self::OwnAddresses
             | Self::Tables
             | Self::Chains => "list",
-            Self::Link | Self::Generation | Self::ReadTable => "read",
+            Self::Link | Self::Generation | Self::ReadTable | Self::TableStands => "read",
             Self::Apply => "apply",
             Self::Create => "create",
             Self::Rename => "rename",

@@ -47,7 +47,7 @@ pub(super) struct World {
     pub(super) asked: usize,
     pub(super) failures: HashMap<usize, Failure>,
     /// A call that fails whenever it is made.
-    pub(super) lasting: Option<(Call, Failure)>,
+    pub(super) lasting: Vec<(Call, Failure)>,
 }
 
 impl Default for World {
@@ -65,7 +65,7 @@ impl Default for World {
             calls: Vec::new(),
             asked: 0,
             failures: HashMap::new(),
-            lasting: None,
+            lasting: Vec::new(),
         }
     }
 }
@@ -139,7 +139,7 @@ impl World {
 
     /// What becomes of the next call, which is this one.
     pub(super) fn failure(&self, call: &Call) -> Option<Failure> {
-        let lasting = self.lasting.as_ref().filter(|(failing, _)| failing == call);
+        let lasting = self.lasting.iter().find(|(failing, _)| failing == call);
         let once = self.failures.get(&self.calls.len());
         once.copied().or(lasting.map(|(_, failure)| *failure))
     }

@@ -102,6 +102,24 @@ fn a_gateway_that_is_new_waits_for_nothing() {
 }
 
 #[test]
+fn no_agent_is_asked_to_serve_before_its_gateway_tells_of_the_cluster() {
+    let mut bed = Bed::new("10.64.0.0/24");
+    let joined = Node {
+        ranges: nets(&["192.0.2.1/32"]),
+        labels: [("edge".to_owned(), "yes".to_owned())].into(),
+        ..node("a")
+    };
+    bed.world.apply(Change::Node(Box::new(joined)), bed.now.mono);
+    put_gateway(&mut bed, "gw");
+    bed.settle();
+    assert_eq!(bed.world.gateway_nodes().count(), 0);
+    bed.pass(1);
+    bed.settle();
+    assert_eq!(said(&bed, "gw"), ["192.0.2.1/32"]);
+    assert_eq!(bed.world.gateway_nodes().count(), 1);
+}
+
+#[test]
 fn nodes_that_join_within_a_second_are_one_write_and_none_waits_longer() {
     let mut bed = bed();
     let mut writes = Vec::new();
