@@ -43,9 +43,8 @@ impl Gateway {
             return Ok(());
         };
         let sources = match (sources(on, &assignment).await, self.guard.sources) {
-            (Ok(sources), _) => sources,
             // What the node's addresses were is good enough to keep a table.
-            (Err(_), Some(sources)) => sources,
+            (Ok(sources), _) | (Err(_), Some(sources)) => sources,
             (Err(error), None) => return Err(error),
         };
         self.guard.sources = Some(sources);

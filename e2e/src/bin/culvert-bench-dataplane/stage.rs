@@ -203,6 +203,7 @@ pub fn script(cluster: &[String]) -> Result<String> {
     let table = Table {
         assignment: &assignment,
         ifindex: index.trim().parse().context("an interface has a number")?,
+        port: Some(assignment.listen_port),
         sources: [Source::Any, Source::Any],
     };
     Ok(table.script())
