@@ -201,9 +201,9 @@ pub fn script(cluster: &[String]) -> Result<String> {
     };
     let index = fs::read_to_string(format!("/sys/class/net/{INTERFACE}/ifindex")).context("no interface")?;
     let table = Table {
-        port: None,
         assignment: &assignment,
         ifindex: index.trim().parse().context("an interface has a number")?,
+        port: Some(assignment.listen_port),
         sources: [Source::Any, Source::Any],
     };
     Ok(table.script())
