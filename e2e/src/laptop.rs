@@ -14,10 +14,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
 use crate::{
     Bed, Namespace, Program, Scratch,
-    bed::{OUTSIDE, SOON, outer},
+    bed::{OUTSIDE, SOON, example, outer},
     client::GATEWAY_INSIDE,
     netns,
     process::{self, Signal},
@@ -29,6 +30,26 @@ pub const APISERVER: &str = "192.0.2.1";
 
 /// The name of the key.
 pub const NAME: &str = "laptop";
+
+/// Whose it is.
+const USER: &str = "alice";
+
+/// What lets her have keys in the default namespace, and read what gateways there are.
+fn grants() -> Value {
+    let grant = |kind: &str, role: &str, metadata: Value| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": kind,
+            "metadata": metadata,
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER }],
+        })
+    };
+    json!({ "apiVersion": "v1", "kind": "List", "items": [
+        grant("RoleBinding", "culvert-user", json!({ "name": USER, "namespace": "default" })),
+        grant("ClusterRoleBinding", "culvert-reader", json!({ "name": USER })),
+    ]})
+}
 
 /// A machine that connects.
 pub struct Laptop {
@@ -44,8 +65,8 @@ pub struct Laptop {
 }
 
 impl Laptop {
-    /// A laptop that has not connected yet.
-    pub fn new(bed: &Bed) -> Result<Self> {
+    /// A laptop that has not connected yet, of somebody with the roles of a user.
+    pub async fn new(bed: &Bed) -> Result<Self> {
         let namespace = Namespace::new(NAME)?;
         netns::wire((&namespace, "eth0"), (&bed.gateway, "c77"))?;
         bed.gateway.ip(&["link", "set", "c77", "master", "br0"])?;
@@ -57,12 +78,14 @@ impl Laptop {
         netns::run(Command::new("ip").args(["link", "set", "home0", "up"]))?;
         namespace.address("eth1", "203.0.114.2/24")?;
         namespace.ip(&["route", "add", "default", "via", "203.0.114.1"])?;
-        let admin = bed.plane.kubeconfig();
+        let words = ["apply", "-f", &example("roles.yaml"), "-f", "-"];
+        bed.kubectl_with(&words, Some(&grants().to_string())).await?;
+        let user = bed.plane.kubeconfig_for(USER, None)?;
         Ok(Self {
             namespace,
             flags: Vec::new(),
             program: None,
-            kubeconfig: bed.plane.kubeconfig_via(&admin, APISERVER.parse()?)?,
+            kubeconfig: bed.plane.kubeconfig_via(&user, APISERVER.parse()?)?,
             folder: Scratch::new("culvert-laptop-")?,
             starts: 0,
         })

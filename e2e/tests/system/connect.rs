@@ -149,7 +149,7 @@ async fn connect_tells_nobody_its_private_key() -> Result<()> {
     let mut bed = Bed::audited(Some(POLICY)).await?;
     bed.serve_examples().await?;
     stage::short_overlap(&bed).await?;
-    let mut laptop = stage::Laptop::new(&bed)?;
+    let mut laptop = stage::Laptop::new(&bed).await?;
     laptop.connect().await?;
     laptop.rotate()?;
     let _ = identity(&bed).await?;

@@ -8,6 +8,7 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -86,7 +87,9 @@ impl Way {
         match self {
             Self::Bind => is_bound(),
             Self::Namespace(file) => file.exists(),
-            Self::Resolved | Self::Resolvconf | Self::Theirs(_) => false,
+            // What an earlier run has said to it nobody can tell; to take back what is not there changes nothing.
+            Self::Resolvconf => true,
+            Self::Resolved | Self::Theirs(_) => false,
         }
     }
 
@@ -153,7 +156,9 @@ fn write(file: &Path, lines: &str) -> Result<(), DnsError> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    fs::write(file, format!("{HEADER}{lines}")).map_err(failed)
+    fs::write(file, format!("{HEADER}{lines}")).map_err(failed)?;
+    // Whoever asks for names reads it, whatever this process hides otherwise.
+    fs::set_permissions(file, fs::Permissions::from_mode(0o644)).map_err(failed)
 }
 
 fn remove(file: &Path) -> Result<(), DnsError> {

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use culvert_wireguard::netlink::{MAIN_TABLE, Rtnl, Rule};
 use culvert_wireguard::{Endpoint, Error, PublicKey, Refusal, WallTime};
@@ -174,6 +175,8 @@ pub struct Machine {
     rtnl: Rtnl,
     devices: Devices,
     closed: Option<bool>,
+    /// When that was last looked at.
+    closed_at: Duration,
 }
 
 impl Machine {
@@ -194,6 +197,7 @@ impl Machine {
             rtnl: Rtnl::open()?,
             devices: Devices::default(),
             closed: None,
+            closed_at: Duration::ZERO,
         })
     }
 

@@ -39,7 +39,7 @@ const EARLIER: u8 = u8::MAX;
 
 /// Pauses between looks while a handshake is waited for, and while nothing is.
 const QUICK: Duration = Duration::from_millis(4);
-const SLOW: Duration = Duration::from_millis(100);
+pub(super) const SLOW: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_secs(1);
 
 /// The longest pause after a failure that may pass.
@@ -147,7 +147,12 @@ pub async fn run(cluster: Cluster, options: Options, screen: Screen) -> Result<(
     if matches!(result, Err(ConnectError::Occupied(_))) {
         return result;
     }
-    let cleaned = session.taken_back().await;
+    // Who is asked to end opens the kill switch. Who cannot go on does not: nobody is there to see what leaves then.
+    let opens = result.is_ok();
+    let cleaned = session.taken_back(opens).await;
+    if !opens && session.options.closed {
+        note("the kill switch stays; `kubectl culvert connect --down` with the same name takes it away");
+    }
     result.and(cleaned)
 }
 
@@ -155,7 +160,19 @@ impl Session {
     /// Until it is asked to end, or cannot go on.
     async fn connected(&mut self) -> Result<(), ConnectError> {
         loop {
-            let world = self.world().await?;
+            if self.stop.is_asked().await {
+                return Ok(());
+            }
+            let world = match self.world().await {
+                Err(error) if self.established && !matches!(error, ConnectError::Occupied(_)) => {
+                    self.say(&format!("{error}; trying again"));
+                    if self.wait(Wait::Nothing).await {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                world => world?,
+            };
             self.judge(&world)?;
             if let Some((before, why)) = self.is_refused(&world) {
                 self.give_back(&before, &why).await;
@@ -176,6 +193,7 @@ impl Session {
             for step in &plan.steps {
                 if let Err(error) = self.step(step, &world).await {
                     self.failed(step, error)?;
+                    pause(SLOW).await;
                     break;
                 }
                 self.done(step);

@@ -11,8 +11,9 @@ use super::follow::{KeySeen, Known};
 use super::machine::Effect;
 use super::names::interface;
 use super::plan::Step;
-use super::session::{LABEL, Session};
+use super::session::{LABEL, SLOW, Session};
 use super::world::World;
+use crate::clock::pause;
 use crate::keys::{self, NewKey, Revoked};
 use crate::request::{Ask, Failure, Why};
 
@@ -56,6 +57,8 @@ impl Session {
             Step::Settle { slot, gateway } => {
                 // One that the API has not named answers where it is known to be: nothing is to be changed.
                 let Some(gateway) = self.place_of(gateway) else {
+                    // It is planned until the API names it.
+                    pause(SLOW).await;
                     return Ok(());
                 };
                 self.act(Effect::Settle { slot: *slot, gateway }).await
@@ -190,8 +193,18 @@ impl Session {
     }
 
     async fn revoke(&mut self) -> Result<(), ConnectError> {
+        if matches!(self.key, KeySeen::Unknown) {
+            let got = tokio::time::timeout(SOON, keys::get(&self.cluster, &self.options.name)).await;
+            self.key = match got {
+                Ok(Ok(found)) => KeySeen::Present(Arc::new(found)),
+                Ok(Err(Failure {
+                    why: Why::NotFound, ..
+                })) => KeySeen::Absent,
+                Ok(Err(failure)) => return Err(failure.into()),
+                Err(_) => return Err(ConnectError::NotRevoked(self.options.name.clone())),
+            };
+        }
         let KeySeen::Present(seen) = &self.key else {
-            self.key = KeySeen::Absent;
             return Ok(());
         };
         if seen.labels().get(LABEL) != Some(&self.options.machine) {

@@ -54,7 +54,7 @@ async fn main() -> ExitCode {
 
 async fn measure() -> Result<Figures> {
     let bed = Bed::start().await?;
-    let mut laptop = Laptop::new(&bed)?;
+    let mut laptop = Laptop::new(&bed).await?;
     laptop.flags = vec!["--times".to_owned()];
     let mut totals = Vec::new();
     let mut parts: Vec<Vec<f64>> = vec![Vec::new(); PARTS.len()];

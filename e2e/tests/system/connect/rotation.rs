@@ -126,7 +126,7 @@ async fn connect_stream_begun_before_a_rotation_lives_until_the_overlap_ends() -
     let around = Surroundings::around(&bed.gateway)?;
     bed.serve_examples().await?;
     stage::short_overlap(&bed).await?;
-    let mut laptop = Laptop::new(&bed)?;
+    let mut laptop = Laptop::new(&bed).await?;
     laptop.connect().await?;
     for target in NEAR {
         let place = SocketAddr::new(target.parse()?, 7777);

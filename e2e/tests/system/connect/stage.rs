@@ -141,7 +141,7 @@ pub async fn short_overlap(bed: &Bed) -> Result<()> {
 pub async fn start() -> Result<(Bed, Laptop)> {
     let bed = Bed::start().await?;
     short_overlap(&bed).await?;
-    let laptop = Laptop::new(&bed)?;
+    let laptop = Laptop::new(&bed).await?;
     Ok((bed, laptop))
 }
 

@@ -185,7 +185,9 @@ async fn created(cluster: &Cluster, key: &NewKey, public: &PublicKey) -> Result<
         Err(failure) if matches!(failure.why, Why::AlreadyExists) => {
             match keys::get(cluster, &key.name).await {
                 Ok(found) if is_ours(&found) => Ok(()),
-                _ => Err(failure),
+                Ok(_) => Err(failure),
+                // Whose it is remains unclear.
+                Err(second) => Err(second),
             }
         }
         Err(failure) => Err(failure),

@@ -1,15 +1,20 @@
 //! What is there: our tunnels, which of them leads, the kill switch.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use culvert_wireguard::PrivateKey;
 use culvert_wireguard::netlink::{Family, LinkInfo, Rule};
 use ipnet::IpNet;
 
 use super::{Machine, MachineError, Seen, SeenPeer, SeenTunnel};
+use crate::clock::now;
 use crate::connect::device::Device;
 use crate::connect::guard;
 use crate::connect::names::{self, Mark, is_our_rule, own_rules, own_table};
+
+/// For how long a kill switch is believed to be there that was there.
+const CLOSED_FOR: Duration = Duration::from_secs(5);
 
 impl Machine {
     /// Looks at everything.
@@ -59,9 +64,15 @@ impl Machine {
         }
         seen.leads_partly |= rules.iter().any(is_our_rule);
         seen.tunnels.sort_by_key(|tunnel| tunnel.slot);
+        let now = now().boot;
+        let is_old = now.saturating_sub(self.closed_at) >= CLOSED_FOR;
         let closed = match self.closed {
-            Some(closed) => closed,
-            None => guard::is_closed().await?,
+            // Whoever flushes the ruleset has opened it.
+            Some(closed) if !(closed && is_old) => closed,
+            _ => {
+                self.closed_at = now;
+                guard::is_closed().await?
+            }
         };
         seen.closed = *self.closed.insert(closed);
         Ok(seen)

@@ -1,9 +1,10 @@
 //! Everything is taken back.
 
-use super::{DOWN, ROUNDS, Session};
+use super::{DOWN, ROUNDS, Session, TICK};
+use crate::clock::pause;
 use crate::connect::error::ConnectError;
 use crate::connect::follow::KeySeen;
-use crate::connect::plan::plan;
+use crate::connect::plan::{Step, plan};
 use crate::connect::world::Wish;
 
 impl Session {
@@ -15,10 +16,13 @@ impl Session {
         self.take_in().await;
     }
 
-    /// Takes everything back, and goes on where something fails.
-    pub(super) async fn taken_back(&mut self) -> Result<(), ConnectError> {
+    /// Takes everything back, the kill switch only if it is to, and goes on where something fails.
+    pub(super) async fn taken_back(&mut self, opens: bool) -> Result<(), ConnectError> {
         let mut left = Vec::new();
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
+            if round > 0 && !left.is_empty() {
+                pause(TICK).await;
+            }
             let world = match self.world().await {
                 Ok(world) => world,
                 Err(error) => {
@@ -26,7 +30,8 @@ impl Session {
                     continue;
                 }
             };
-            let steps = plan(&world, Wish::Gone).steps;
+            let mut steps = plan(&world, Wish::Gone).steps;
+            steps.retain(|step| opens || *step != Step::Open);
             left = Vec::new();
             if steps.is_empty() {
                 break;

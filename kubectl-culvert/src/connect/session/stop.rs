@@ -19,6 +19,11 @@ impl Stop {
         })
     }
 
+    /// Whether it has been asked to end since it was last looked or waited.
+    pub async fn is_asked(&mut self) -> bool {
+        tokio::select! { biased; () = self.asked() => true, () = std::future::ready(()) => false }
+    }
+
     /// Waits until it is asked to end.
     pub async fn asked(&mut self) {
         tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
