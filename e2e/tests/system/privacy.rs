@@ -93,7 +93,7 @@ async fn privacy_no_sink_knows_a_client_and_each_would_tell() -> Result<()> {
     let everybody = [&canaries[..], &decoys].concat();
     found.extend(searched(&story, &Sink::ALL, &everybody).await?);
     println!(
-        "numbers: {} sinks, {} canaries in {} shapes, {} found",
+        "counted: canaries: {} sinks, {} canaries in {} shapes, {} found",
         Sink::ALL.len(),
         canaries.len(),
         canaries.iter().map(Canary::shapes).sum::<usize>(),
@@ -104,7 +104,7 @@ async fn privacy_no_sink_knows_a_client_and_each_would_tell() -> Result<()> {
 
     let missed = plants::missed(&mut story, &decoys).await?;
     println!(
-        "numbers: planted {}, found {}",
+        "counted: canaries: planted {}, found {}",
         decoys.len(),
         decoys.len() - missed.len()
     );

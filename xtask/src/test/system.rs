@@ -166,8 +166,6 @@ impl Plan {
                 // What a test has counted is part of its result.
                 if self.mode == Mode::Long {
                     println!("{}", tail(&log));
-                } else {
-                    numbers(&log).iter().for_each(|line| println!("  | {line}"));
                 }
                 tally
             }
@@ -243,16 +241,6 @@ fn is_frame(line: &str) -> bool {
         .split_once(": ")
         .is_some_and(|(number, _)| number.parse::<u32>().is_ok());
     line.starts_with(' ') && (number || text.starts_with("at "))
-}
-
-/// How the lines begin that a test has counted something in, whatever the harness has put before.
-const NUMBERS: &str = "numbers: ";
-
-fn numbers(log: &Path) -> Vec<String> {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let counted = text.lines().filter_map(|line| line.split_once(NUMBERS));
-    counted.map(|(_, numbers)| numbers.to_owned()).collect()
 }
 
 /// The end of a log, set off from the runner's own lines.
