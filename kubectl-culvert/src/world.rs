@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
-use k8s_openapi::api::core::v1::{Namespace, Node};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::client::Body;
@@ -13,6 +13,7 @@ use kube::client::Body;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::gateways::list;
+use crate::judge::Check;
 use crate::keys;
 use crate::request::{Ask, Failure};
 
@@ -43,9 +44,6 @@ pub struct Ground {
 
     /// What puts them into force.
     pub bindings: Option<Vec<ValidatingAdmissionPolicyBinding>>,
-
-    /// The cluster's nodes.
-    pub nodes: Option<Vec<Node>>,
 
     /// Its namespaces.
     pub namespaces: Option<Vec<Namespace>>,
@@ -81,13 +79,24 @@ pub async fn culvert(cluster: &Cluster) -> Result<Culvert, Failure> {
     })
 }
 
+impl Ground {
+    /// Whether all that a check looks at could be read.
+    pub fn tells_of(&self, check: Check) -> bool {
+        match check {
+            Check::Definitions => self.definitions.is_some(),
+            Check::Policies => self.policies.is_some() && self.bindings.is_some(),
+            Check::PodSecurity => self.namespaces.is_some(),
+            _ => true,
+        }
+    }
+}
+
 /// Reads what Culvert stands on; and what failed.
 pub async fn ground(cluster: &Cluster) -> (Ground, Vec<Failure>) {
-    let (definitions, policies, bindings, nodes, namespaces) = futures::join!(
+    let (definitions, policies, bindings, namespaces) = futures::join!(
         Box::pin(list(cluster, "customresourcedefinitions")),
         Box::pin(list(cluster, "validatingadmissionpolicies")),
         Box::pin(list(cluster, "validatingadmissionpolicybindings")),
-        Box::pin(list(cluster, "nodes")),
         Box::pin(list(cluster, "namespaces")),
     );
     let mut failures = Vec::new();
@@ -95,7 +104,6 @@ pub async fn ground(cluster: &Cluster) -> (Ground, Vec<Failure>) {
         definitions: read(definitions, &mut failures),
         policies: read(policies, &mut failures),
         bindings: read(bindings, &mut failures),
-        nodes: read(nodes, &mut failures),
         namespaces: read(namespaces, &mut failures),
     };
     (ground, failures)

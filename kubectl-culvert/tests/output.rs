@@ -276,7 +276,6 @@ fn admin() -> Cluster {
         "GET /apis/culvert.dev/v1alpha1/wireguardkeys",
         (200, list(&[laptop, key("phone", GATEWAY, &refused())])),
     );
-    all.insert("GET /api/v1/nodes", (200, list(&[])));
     let restricted = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "culvert-system", "labels": restricted } });
     all.insert("GET /api/v1/namespaces", (200, list(&[namespace])));

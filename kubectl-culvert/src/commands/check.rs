@@ -7,7 +7,7 @@ use crate::commands::Context;
 use crate::exit::Exit;
 use crate::judge::{self, Check, Finding, Weight};
 use crate::output::{self, Format, Mood, paint};
-use crate::world;
+use crate::world::{self, Ground};
 
 /// Flags of `check`.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,6 +40,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
         output::bytes(
             text(
                 &findings,
+                &ground,
                 judge::heard(&culvert, server.there),
                 context.screen.colour,
             )
@@ -61,13 +62,19 @@ pub fn exit(findings: &[Finding]) -> Exit {
     }
 }
 
-fn text(findings: &[Finding], heard: usize, colour: bool) -> String {
+fn text(findings: &[Finding], ground: &Ground, heard: usize, colour: bool) -> String {
     let mut lines = Vec::new();
     for check in Check::ALL {
         let (name, well) = check.words();
         let found: Vec<&Finding> = findings.iter().filter(|finding| finding.check == check).collect();
-        if found.is_empty() && check.is_of_nodes() && heard == 0 {
-            let what = "not looked at: no agent is heard";
+        let unseen = if !ground.tells_of(check) {
+            Some("not looked at: it could not be read")
+        } else if check.is_of_nodes() && heard == 0 {
+            Some("not looked at: no agent is heard")
+        } else {
+            None
+        };
+        if let Some(what) = unseen.filter(|_| found.is_empty()) {
             lines.push(format!(
                 "{}   {name:<15} {what}\n",
                 paint(colour, Mood::Odd, "-   ")
@@ -104,4 +111,25 @@ pub fn page(finding: &Finding) -> String {
         .reason
         .map(|reason| format!(" (docs/reasons/{reason}.md)"))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_is_not_called_well() {
+        let ground = Ground {
+            definitions: Some(Vec::new()),
+            policies: None,
+            bindings: Some(Vec::new()),
+            namespaces: None,
+        };
+        let text = text(&[], &ground, 1, false);
+        let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap().to_owned();
+        for unread in ["policies", "pod security"] {
+            assert!(line(unread).contains("not looked at"), "{text}");
+        }
+        assert!(line("definitions").starts_with("ok"), "{text}");
+    }
 }

@@ -77,7 +77,6 @@ fn well() -> (Culvert, Ground, Server) {
         definitions: Some(crds()),
         policies: Some(admission::policies()),
         bindings: Some(admission::bindings()),
-        nodes: Some(Vec::new()),
         namespaces: Some(vec![namespace]),
     };
     let server = Server {
