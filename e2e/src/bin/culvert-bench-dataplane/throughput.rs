@@ -12,7 +12,8 @@ const SECONDS: &str = "4";
 /// Measures both ways.
 pub async fn measure(stage: &mut Stage, figures: &mut Figures) -> Result<()> {
     let mut command = stage.server.command("iperf3");
-    command.args(["--server", "--bind", SERVER]);
+    // What it says is in a file, so it must be told not to keep it.
+    command.args(["--server", "--forceflush", "--bind", SERVER]);
     let server = Program::start("iperf3", &command, stage.folder.path())?;
     wait::until("iperf3 to listen", culvert_e2e::bed::SOON, || async {
         Ok(server.output()?.contains("Server listening").then_some(()))
