@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use kube::runtime::watcher;
+
 use crate::exit::Exit;
 
 /// What was asked of the apiserver.
@@ -317,5 +319,22 @@ impl StdError for Failure {
             Why::Unreadable(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+/// What a watch failed of.
+pub fn cause(error: watcher::Error) -> kube::Error {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => error,
+        watcher::Error::WatchError(status) => kube::Error::Api(status),
+        watcher::Error::NoResourceVersion => kube::Error::Api(
+            kube::core::Status {
+                code: 500,
+                ..kube::core::Status::default()
+            }
+            .boxed(),
+        ),
     }
 }

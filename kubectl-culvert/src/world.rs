@@ -91,6 +91,38 @@ impl Ground {
     }
 }
 
+/// All that there is to judge.
+pub struct World {
+    /// The apiserver.
+    pub server: Server,
+
+    /// What Culvert stands on.
+    pub ground: Ground,
+
+    /// Culvert itself.
+    pub culvert: Culvert,
+
+    /// What could not be read.
+    pub failures: Vec<Failure>,
+}
+
+/// Reads all of it.
+pub async fn world(cluster: &Cluster) -> Result<World, Failure> {
+    let server = server(cluster).await?;
+    let (ground, failures) = ground(cluster).await;
+    // Without the definitions there is nothing else to read.
+    let culvert = match culvert(cluster).await {
+        Err(failure) if failure.is_of_no_kind() => Culvert::default(),
+        read => read?,
+    };
+    Ok(World {
+        server,
+        ground,
+        culvert,
+        failures,
+    })
+}
+
 /// Reads what Culvert stands on; and what failed.
 pub async fn ground(cluster: &Cluster) -> (Ground, Vec<Failure>) {
     let (definitions, policies, bindings, namespaces) = futures::join!(

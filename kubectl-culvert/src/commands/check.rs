@@ -7,7 +7,7 @@ use crate::commands::Context;
 use crate::exit::Exit;
 use crate::judge::{self, Check, Finding, Weight};
 use crate::output::{self, Format, Mood, paint};
-use crate::world::{self, Ground};
+use crate::world::{self, Ground, World};
 
 /// Flags of `check`.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,13 +24,12 @@ pub struct Args {
 /// Looks at everything.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
     let cluster = context.cluster().await?;
-    let server = world::server(&cluster).await?;
-    let (ground, failures) = world::ground(&cluster).await;
-    // Without the definitions there is nothing else to read.
-    let culvert = match world::culvert(&cluster).await {
-        Err(failure) if failure.is_of_no_kind() => world::Culvert::default(),
-        read => read?,
-    };
+    let World {
+        server,
+        ground,
+        culvert,
+        failures,
+    } = world::world(&cluster).await?;
     let findings = judge::all(&culvert, &ground, &server, &args.system_namespace);
     if let Some(format @ (Format::Json | Format::Yaml)) = args.output {
         let unread: Vec<String> = failures.iter().map(ToString::to_string).collect();

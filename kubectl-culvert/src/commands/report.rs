@@ -7,7 +7,10 @@ use crate::commands::Context;
 use crate::exit::Exit;
 use crate::output::{self, Format};
 use crate::private::{self, Existing};
-use crate::{judge, report, world};
+use crate::{
+    judge, report,
+    world::{self, World},
+};
 
 /// Flags of `report`.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,12 +31,12 @@ pub struct Args {
 /// Writes a report.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
     let cluster = context.cluster().await?;
-    let server = world::server(&cluster).await?;
-    let (ground, failures) = world::ground(&cluster).await;
-    let culvert = match world::culvert(&cluster).await {
-        Err(failure) if failure.is_of_no_kind() => world::Culvert::default(),
-        read => read?,
-    };
+    let World {
+        server,
+        ground,
+        culvert,
+        failures,
+    } = world::world(&cluster).await?;
     let findings = judge::all(&culvert, &ground, &server, &args.system_namespace);
     let text = output::value(
         args.output,

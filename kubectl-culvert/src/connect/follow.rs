@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::clock::pause;
 use crate::cluster::Cluster;
 use crate::gateways::{self, Serving};
-use crate::request::{Ask, Failure};
+use crate::request::{Ask, Failure, cause};
 use std::time::Duration;
 
 /// After a list that failed.
@@ -232,20 +232,4 @@ async fn resolve(endpoint: &str) -> Option<SocketAddr> {
 
 fn tell(failed: &Failed, failure: Failure) {
     failed.send_replace(Some(Arc::new(failure)));
-}
-
-fn cause(error: watcher::Error) -> kube::Error {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => error,
-        watcher::Error::WatchError(status) => kube::Error::Api(status),
-        watcher::Error::NoResourceVersion => kube::Error::Api(
-            kube::core::Status {
-                code: 500,
-                ..kube::core::Status::default()
-            }
-            .boxed(),
-        ),
-    }
 }

@@ -11,7 +11,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use super::state::{KeyState, Served, state};
 use crate::cluster::Cluster;
 use crate::exit::Exit;
-use crate::request::{Ask, Failure};
+use crate::request::{Ask, Failure, cause};
 
 /// A key is not what was waited for.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +158,7 @@ async fn watched<T>(
                     _ => "watch",
                 };
                 let ask = Ask::within(verb, "wireguardkeys", &cluster.namespace);
-                if let Some(failure) = Some(Failure::of(ask, of(error))).filter(|f| !f.may_pass()) {
+                if let Some(failure) = Some(Failure::of(ask, cause(error))).filter(|f| !f.may_pass()) {
                     return Err(failure);
                 }
             }
@@ -166,20 +166,4 @@ async fn watched<T>(
     }
     // The stream has no end of its own.
     std::future::pending().await
-}
-
-fn of(error: watcher::Error) -> kube::Error {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => error,
-        watcher::Error::WatchError(status) => kube::Error::Api(status),
-        watcher::Error::NoResourceVersion => kube::Error::Api(
-            kube::core::Status {
-                code: 500,
-                ..kube::core::Status::default()
-            }
-            .boxed(),
-        ),
-    }
 }
