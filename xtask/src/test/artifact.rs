@@ -85,16 +85,13 @@ fn built(targets: &[&str], kind: &str) -> Result<Vec<(String, Artifact)>> {
 /// Builds with the release profile what benchmarks need and nothing else, which takes minutes as it is: two programs,
 /// and the planner's benchmark.
 pub fn released() -> Result<Released> {
-    let mut command = run::cargo()?;
-    command
-        .args([
-            "build",
-            "--release",
-            "--package=culvert-operator",
-            "--package=culvert-e2e",
-        ])
-        .args(["--bin=culvert-operator", "--bin=culvert-bench", "--bench=planner"]);
-    let built = messages(command)?;
+    let built = release(&[
+        "--package=culvert-operator",
+        "--package=culvert-e2e",
+        "--bin=culvert-operator",
+        "--bin=culvert-bench",
+        "--bench=planner",
+    ])?;
     let one = |kind, name| only(of_kind(&built, kind), name);
     Ok(Released {
         operator: one("bin", "culvert-operator")?,
@@ -114,22 +111,15 @@ pub struct Released {
 
 /// Builds with the release profile the agent and what measures it.
 pub fn released_agent() -> Result<ReleasedAgent> {
-    let mut command = run::cargo()?;
-    command
-        .args([
-            "build",
-            "--release",
-            "--package=culvert-node-agent",
-            "--package=culvert-operator",
-            "--package=culvert-e2e",
-        ])
-        .args([
-            "--features=culvert-e2e/bench-agent",
-            "--bin=culvert-node-agent",
-            "--bin=culvert-operator",
-            "--bin=culvert-bench-agent",
-        ]);
-    let built = messages(command)?;
+    let built = release(&[
+        "--package=culvert-node-agent",
+        "--package=culvert-operator",
+        "--package=culvert-e2e",
+        "--features=culvert-e2e/bench-agent",
+        "--bin=culvert-node-agent",
+        "--bin=culvert-operator",
+        "--bin=culvert-bench-agent",
+    ])?;
     let one = |name| only(of_kind(&built, "bin"), name);
     Ok(ReleasedAgent {
         agent: one("culvert-node-agent")?,
@@ -140,35 +130,26 @@ pub fn released_agent() -> Result<ReleasedAgent> {
 
 /// Builds with the release profile what measures the gateway's table, with the agent's code in it.
 pub fn released_dataplane() -> Result<Artifact> {
-    let mut command = run::cargo()?;
-    command
-        .args(["build", "--release", "--package=culvert-e2e"])
-        .args([
-            "--features=culvert-e2e/bench-agent",
-            "--bin=culvert-bench-dataplane",
-        ]);
-    only(of_kind(&messages(command)?, "bin"), "culvert-bench-dataplane")
+    let built = release(&[
+        "--package=culvert-e2e",
+        "--features=culvert-e2e/bench-agent",
+        "--bin=culvert-bench-dataplane",
+    ])?;
+    only(of_kind(&built, "bin"), "culvert-bench-dataplane")
 }
 
 /// Builds with the release profile everything from client to operator, and what measures the client.
 pub fn released_client() -> Result<ReleasedClient> {
-    let mut command = run::cargo()?;
-    command
-        .args([
-            "build",
-            "--release",
-            "--package=culvert-node-agent",
-            "--package=culvert-operator",
-            "--package=kubectl-culvert",
-            "--package=culvert-e2e",
-        ])
-        .args([
-            "--bin=culvert-node-agent",
-            "--bin=culvert-operator",
-            "--bin=kubectl-culvert",
-            "--bin=culvert-bench-connect",
-        ]);
-    let built = messages(command)?;
+    let built = release(&[
+        "--package=culvert-node-agent",
+        "--package=culvert-operator",
+        "--package=kubectl-culvert",
+        "--package=culvert-e2e",
+        "--bin=culvert-node-agent",
+        "--bin=culvert-operator",
+        "--bin=kubectl-culvert",
+        "--bin=culvert-bench-connect",
+    ])?;
     let one = |name| only(of_kind(&built, "bin"), name);
     Ok(ReleasedClient {
         agent: one("culvert-node-agent")?,
@@ -193,6 +174,13 @@ pub struct ReleasedAgent {
     pub operator: Artifact,
     /// What measures the agent.
     pub bench: Artifact,
+}
+
+/// Builds this with the release profile, and gives cargo's messages about it.
+fn release(selection: &[&str]) -> Result<Vec<Value>> {
+    let mut command = run::cargo()?;
+    command.args(["build", "--release"]).args(selection);
+    messages(command)
 }
 
 /// Runs a build and gives cargo's messages about it.

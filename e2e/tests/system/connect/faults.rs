@@ -39,6 +39,13 @@ async fn settled(bed: &Bed, laptop: &Laptop) -> Result<()> {
     laptop.ping()
 }
 
+/// It is asked to end, and leaves no key.
+async fn ended(bed: Bed, mut laptop: Laptop) -> Result<()> {
+    laptop.disconnect().await?;
+    ensure!(keys(&bed).await?.is_empty(), "a key is left");
+    bed.finish().await
+}
+
 /// Starts it so that it dies after so many steps, asks it to rotate when it is connected, and waits for its end; false when
 /// it has come to the end of the rotation's overlap instead.
 async fn die(laptop: &mut Laptop, steps: u32) -> Result<bool> {
@@ -130,9 +137,7 @@ async fn connect_without_the_apiserver_at_a_rotation_keeps_its_key_and_rotates_l
     ensure!(next != known);
     settled(&bed, &laptop).await?;
     pinging.lost_none().await?;
-    laptop.disconnect().await?;
-    ensure!(keys(&bed).await?.is_empty(), "a key is left");
-    bed.finish().await
+    ended(bed, laptop).await
 }
 
 #[tokio::test]
@@ -159,9 +164,7 @@ async fn connect_whose_gateway_is_out_of_reach_at_a_rotation_goes_on_when_it_is_
     ensure!(rotating.wait(SOON).await? == 0, "{}", rotating.tail(5));
     settled(&bed, &laptop).await?;
     gone(&bed, &known.public_key).await?;
-    laptop.disconnect().await?;
-    ensure!(keys(&bed).await?.is_empty(), "a key is left");
-    bed.finish().await
+    ended(bed, laptop).await
 }
 
 #[tokio::test]
@@ -186,9 +189,7 @@ async fn connect_asleep_over_three_rotations_makes_one() -> Result<()> {
     ensure!(next != known);
     settled(&bed, &laptop).await?;
     ensure!(identity(&bed).await? == next, "it has rotated more than once");
-    laptop.disconnect().await?;
-    ensure!(keys(&bed).await?.is_empty(), "a key is left");
-    bed.finish().await
+    ended(bed, laptop).await
 }
 
 #[tokio::test]
