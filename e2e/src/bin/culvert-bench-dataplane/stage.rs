@@ -5,7 +5,11 @@ use std::{collections::HashMap, fs, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 use culvert_crds::gateway::KeyStorage;
-use culvert_e2e::{Namespace, Scratch, figure::median, netns};
+use culvert_e2e::{
+    Namespace, Scratch,
+    figure::{Figures, median, quantile},
+    netns,
+};
 use culvert_node_agent::{
     assignment::Assignment,
     egress::Egress,
@@ -27,7 +31,7 @@ pub const CLIENT_RANGE: &str = "10.65.0.0/16";
 pub const SERVER: &str = "203.0.113.80";
 
 /// How often each is measured, with the table and without.
-pub const TURNS: usize = 5;
+pub const TURNS: usize = 21;
 
 /// Where clients go in most clusters: pods, services, and a few nodes.
 const CLUSTER: [&str; 6] = [
@@ -139,23 +143,22 @@ impl Stage {
         self.nft.apply(script).await.context("failed to write the table")
     }
 
-    /// Measures with the table and without, in turns, and gives the middle of each: first with it.
-    pub async fn in_turns(
-        &mut self,
-        what: &str,
-        measure: impl Fn(&Self) -> Result<f64>,
-    ) -> Result<(f64, f64)> {
+    /// Measures with the table and without, in turns. The two of a turn follow each other at once, so that what else the
+    /// machine does meets both; the ratio is the middle one of the turns'.
+    pub async fn in_turns(&mut self, what: &str, measure: impl Fn(&Self) -> Result<f64>) -> Result<Compared> {
         let (mut with, mut without) = (Vec::new(), Vec::new());
         for turn in 1..=TURNS {
             // Who goes first changes: what a turn leaves behind is no part of the difference.
             for is_with in [turn % 2 == 0, turn % 2 != 0] {
                 if is_with {
                     self.with_table().await?;
-                    with.push(measure(self)?);
                 } else {
                     self.without_table().await?;
-                    without.push(measure(self)?);
                 }
+                // Nor are the connections of the turns before, which would fill the kernel's table of them.
+                netns::run(Command::new("conntrack").arg("--flush"))?;
+                let figure = measure(self)?;
+                if is_with { &mut with } else { &mut without }.push(figure);
             }
             eprintln!(
                 "{what}: turn {turn} of {TURNS}: with {:?}, without {:?}",
@@ -164,7 +167,55 @@ impl Stage {
             );
         }
         self.without_table().await?;
-        Ok((median(with), median(without)))
+        let ratios: Vec<f64> = with
+            .iter()
+            .zip(&without)
+            .map(|(with, without)| with / without)
+            .collect();
+        Ok(Compared {
+            lowest: quantile(ratios.clone(), 0.25),
+            highest: quantile(ratios.clone(), 0.75),
+            ratio: median(ratios),
+            with: median(with),
+            without: median(without),
+        })
+    }
+}
+
+/// What was measured in turns: the middle ones.
+pub struct Compared {
+    pub with: f64,
+    pub without: f64,
+    /// With the table / without.
+    pub ratio: f64,
+    /// Between which half of the turns' ratios lie.
+    pub lowest: f64,
+    pub highest: f64,
+}
+
+impl Compared {
+    /// Adds the figures of one thing.
+    pub fn tell(&self, figures: &mut Figures, name: &str, rest: &str, unit: &str, goal: &str) {
+        figures.add(&format!("{name}, without a table{rest}"), self.without, unit, "");
+        figures.add(&format!("{name}, with the table{rest}"), self.with, unit, "");
+        figures.add(
+            &format!("{name}, with / without{rest}"),
+            self.ratio,
+            "ratio",
+            goal,
+        );
+        figures.add(
+            &format!("{name}, with / without, first quarter{rest}"),
+            self.lowest,
+            "ratio",
+            "",
+        );
+        figures.add(
+            &format!("{name}, with / without, last quarter{rest}"),
+            self.highest,
+            "ratio",
+            "",
+        );
     }
 }
 
