@@ -7,11 +7,13 @@
 //! cargo xtask soak [FILTER…]   runs the proofs of all suites in their long mode
 //! cargo xtask bench SUBJECT    measures the operator or the agent, with its goals, into the target folder's `bench`
 //! cargo xtask crds [--check]   writes, or compares, the generated custom resource definitions
+//! cargo xtask chart [--check]  writes, or compares, what of the chart is generated
 //! ```
 //!
 //! A chore that fails exits with 1 and says what to do; nothing is left running or half-built.
 
 mod bench;
+mod chart;
 mod crds;
 mod demo;
 mod run;
@@ -54,6 +56,9 @@ enum Chore {
 
     /// Write the custom resource definitions as YAML.
     Crds(crds::Arguments),
+
+    /// Write what of the chart is generated: values, their schema, definitions, rules of roles.
+    Chart(chart::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +69,7 @@ fn main() -> ExitCode {
         Chore::Soak(arguments) => soak::main(&arguments),
         Chore::Bench(arguments) => bench::main(&arguments),
         Chore::Crds(arguments) => crds::main(&arguments),
+        Chore::Chart(arguments) => chart::main(&arguments),
     };
     match done {
         Ok(code) => code,
