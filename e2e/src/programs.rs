@@ -8,7 +8,8 @@ use std::{env, path::PathBuf};
 use crate::{
     cache::Entry,
     recipes::{
-        CARGO_DENY, CONTAINERD, ETCD, HELM, KERNEL, KUBERNETES, KUBERNETES_NODE, RUNC, Recipe, WIREGUARD_GO,
+        CARGO_AUDITABLE, CARGO_DENY, CONTAINERD, ETCD, HELM, KERNEL, KUBERNETES, KUBERNETES_NODE, RUNC,
+        Recipe, WIREGUARD_GO,
     },
 };
 
@@ -80,6 +81,9 @@ pub enum Tool {
 
     /// The dependency checker of the lint suite.
     CargoDeny,
+
+    /// What builds programs that say which crates they were made of.
+    CargoAuditable,
 }
 
 impl Tool {
@@ -102,6 +106,7 @@ impl Tool {
             Self::Kernel => ("linux", "linux"),
             Self::WireguardGo => ("wireguard-go", "wireguard-go"),
             Self::CargoDeny => ("cargo-deny", "bin/cargo-deny"),
+            Self::CargoAuditable => ("cargo-auditable", "bin/cargo-auditable"),
         }
     }
 
@@ -118,6 +123,7 @@ impl Tool {
             Self::Kernel => &KERNEL,
             Self::WireguardGo => &WIREGUARD_GO,
             Self::CargoDeny => &CARGO_DENY,
+            Self::CargoAuditable => &CARGO_AUDITABLE,
         }
     }
 
