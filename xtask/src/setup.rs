@@ -5,7 +5,7 @@
 //! nothing but its log, and the others go on. Two setups at a time wait for each other.
 
 mod apt;
-mod deny;
+mod crates;
 mod go;
 mod kernel;
 mod progress;
@@ -39,6 +39,12 @@ pub enum Need {
     /// etcd, kube-apiserver, kubectl.
     ControlPlane,
 
+    /// What makes a control plane a cluster, and its nodes.
+    Cluster,
+
+    /// What installs the chart and checks what it renders.
+    Charts,
+
     /// A kernel with WireGuard, and the programs that set up networks.
     Machine,
 
@@ -47,6 +53,9 @@ pub enum Need {
 
     /// The checker of licences and sources.
     CargoDeny,
+
+    /// What writes into programs which crates they were made of.
+    CargoAuditable,
 }
 
 /// One thing to build.
@@ -67,6 +76,26 @@ const ETCD: Step = Step {
     usual: "1 min",
     build: go::etcd,
 };
+const KUBERNETES_NODE: Step = Step {
+    recipe: &recipes::KUBERNETES_NODE,
+    usual: "4 min",
+    build: go::kubernetes_node,
+};
+const CONTAINERD: Step = Step {
+    recipe: &recipes::CONTAINERD,
+    usual: "4 min",
+    build: go::containerd,
+};
+const RUNC: Step = Step {
+    recipe: &recipes::RUNC,
+    usual: "1 min",
+    build: go::runc,
+};
+const HELM: Step = Step {
+    recipe: &recipes::HELM,
+    usual: "6 min",
+    build: go::helm,
+};
 const WIREGUARD_GO: Step = Step {
     recipe: &recipes::WIREGUARD_GO,
     usual: "20 s",
@@ -80,7 +109,12 @@ const KERNEL: Step = Step {
 const CARGO_DENY: Step = Step {
     recipe: &recipes::CARGO_DENY,
     usual: "4 min",
-    build: deny::build,
+    build: crates::build,
+};
+const CARGO_AUDITABLE: Step = Step {
+    recipe: &recipes::CARGO_AUDITABLE,
+    usual: "1 min",
+    build: crates::build,
 };
 
 /// Where a step works.
@@ -127,6 +161,8 @@ impl Site<'_> {
 pub fn main(_: &Arguments) -> Result<ExitCode> {
     ensure(&[
         Need::ControlPlane,
+        Need::Cluster,
+        Need::Charts,
         Need::Machine,
         Need::UserspaceWireGuard,
         Need::CargoDeny,
@@ -139,11 +175,18 @@ pub fn main(_: &Arguments) -> Result<ExitCode> {
 pub fn ensure(needs: &[Need]) -> Result<()> {
     let needs_kernel = needs.contains(&Need::Machine) && !machine::is_native()?;
     let lanes = missing(needs, needs_kernel)?;
-    let builds_kernel = lanes
-        .iter()
-        .flatten()
-        .any(|step| step.recipe.family == recipes::KERNEL.family);
-    apt::ensure(needs.contains(&Need::Machine), builds_kernel)?;
+    let builds = |recipe: &Recipe| {
+        lanes
+            .iter()
+            .flatten()
+            .any(|step| step.recipe.family == recipe.family)
+    };
+    apt::ensure(&apt::Wanted {
+        machine: needs.contains(&Need::Machine),
+        cluster: needs.contains(&Need::Cluster),
+        builds_kernel: builds(&recipes::KERNEL),
+        builds_runc: builds(&recipes::RUNC),
+    })?;
     if lanes.iter().all(Vec::is_empty) {
         return Ok(());
     }
@@ -163,12 +206,21 @@ fn missing(needs: &[Need], needs_kernel: bool) -> Result<[Vec<Step>; 2]> {
     if needs.contains(&Need::CargoDeny) {
         lanes[0].push(CARGO_DENY);
     }
+    if needs.contains(&Need::CargoAuditable) {
+        lanes[0].push(CARGO_AUDITABLE);
+    }
     if needs.contains(&Need::UserspaceWireGuard) {
         lanes[1].push(WIREGUARD_GO);
     }
     if needs.contains(&Need::ControlPlane) && assets().is_none() {
         lanes[1].push(KUBERNETES);
         lanes[1].push(ETCD);
+    }
+    if needs.contains(&Need::Charts) {
+        lanes[1].push(HELM);
+    }
+    if needs.contains(&Need::Cluster) {
+        lanes[1].extend([RUNC, CONTAINERD, KUBERNETES_NODE]);
     }
     for lane in &mut lanes {
         let mut left = Vec::new();
