@@ -19,15 +19,20 @@ pub fn schema() -> Result<Value> {
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
-            if object.contains_key("properties") {
+            // The names of Rust's types and numbers mean nothing to Helm.
+            object.remove("title");
+            object.remove("format");
+            if let Some(Value::Object(properties)) = object.get_mut("properties") {
+                properties.values_mut().for_each(close);
                 // values.yaml has the defaults.
                 object.remove("default");
                 object.entry("additionalProperties").or_insert(Value::Bool(false));
             }
-            // The names of Rust's types and numbers mean nothing to Helm.
-            object.remove("title");
-            object.remove("format");
-            object.values_mut().for_each(close);
+            for (name, part) in object.iter_mut() {
+                if !["properties", "default", "enum", "const"].contains(&name.as_str()) {
+                    close(part);
+                }
+            }
         }
         Value::Array(items) => items.iter_mut().for_each(close),
         _ => {}

@@ -28,7 +28,8 @@ pub fn yaml(schema: &Value) -> Result<String> {
         if let Some(path) = &line.path {
             let indent = " ".repeat(path.matches('.').count() * 2);
             let words = description(schema, path).with_context(|| format!("{path} has no words"))?;
-            if indent.is_empty() || schema_has_parts(schema, path) {
+            let is_first = text.ends_with(":\n");
+            if indent.is_empty() || (schema_has_parts(schema, path) && !is_first) {
                 text.push('\n');
             }
             text.extend(wrapped(words, WIDTH - indent.len()).map(|words| format!("{indent}# {words}\n")));

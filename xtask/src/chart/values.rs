@@ -6,7 +6,7 @@ mod programs;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use programs::{Agent, Image, Operator};
@@ -18,7 +18,7 @@ pub type Texts = BTreeMap<String, String>;
 pub type Object = BTreeMap<String, Value>;
 
 /// Values of the chart `culvert`.
-#[derive(Debug, Default, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Values {
     /// What an umbrella chart says to all of its charts. Other charts' words are let through.
@@ -63,7 +63,7 @@ pub struct Values {
 }
 
 /// What stands in `global`.
-#[derive(Debug, Default, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("additionalProperties" = true))]
 pub struct Global {
@@ -75,14 +75,14 @@ pub struct Global {
 }
 
 /// A name.
-#[derive(Debug, Default, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Named {
     /// The name.
     pub name: String,
 }
 
 /// An address family.
-#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub enum IpFamily {
     #[default]
     IPv4,
@@ -90,7 +90,7 @@ pub enum IpFamily {
 }
 
 /// How programs log.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Logs {
     /// What is logged, as in `info` or `debug`.
@@ -110,7 +110,7 @@ impl Default for Logs {
 }
 
 /// How logs are written.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     Json,
@@ -118,7 +118,7 @@ pub enum LogFormat {
 }
 
 /// Whether definitions come with the chart.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Crds {
     /// Install and upgrade the definitions and policies with the chart. Without it, apply those of the release first:
@@ -140,7 +140,7 @@ impl Default for Crds {
 }
 
 /// Roles for people.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Roles {
     /// Make the ClusterRoles `culvert-user` (has keys), `culvert-reader` (sees gateways) and `culvert-admin`. None is
@@ -161,7 +161,7 @@ impl Default for Roles {
 }
 
 /// Whether to do something.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Switch {
     /// Whether to do so.
@@ -175,7 +175,7 @@ impl Default for Switch {
 }
 
 /// Metrics and who reads them.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Metrics {
     /// Serve metrics, over TLS, to whoever has a token with that right.
@@ -218,7 +218,7 @@ impl Default for Metrics {
 }
 
 /// When to render what the cluster may not know.
-#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Render {
     #[default]
@@ -228,7 +228,7 @@ pub enum Render {
 }
 
 /// How Prometheus is told.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ServiceMonitor {
     /// `auto`: where the cluster knows the kind; `always`; `never`.
@@ -253,7 +253,7 @@ impl Default for ServiceMonitor {
 }
 
 /// The alerts.
-#[derive(Debug, Default, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PrometheusRule {
     /// `auto`: where the cluster knows the kind; `always`; `never`.
@@ -264,7 +264,7 @@ pub struct PrometheusRule {
 }
 
 /// The dashboard.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Dashboard {
     /// Make the ConfigMap.
@@ -284,7 +284,7 @@ impl Default for Dashboard {
 }
 
 /// Who may reach the operator, and whom it may.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkPolicy {
     /// Let nothing in but probes and scrapes.
@@ -309,7 +309,7 @@ impl Default for NetworkPolicy {
 }
 
 /// The hook before the release goes.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Uninstall {
     /// Before `helm uninstall` takes the programs away: stop the operator, drain every gateway node, let pools go. Without

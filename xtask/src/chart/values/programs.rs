@@ -1,13 +1,13 @@
 //! The two programs.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Object, Texts};
 
 /// An image.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Image {
     /// The registry, unless `global.imageRegistry` names another.
@@ -50,7 +50,7 @@ impl Default for Image {
 }
 
 /// When a node pulls an image.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub enum PullPolicy {
     Always,
     IfNotPresent,
@@ -58,7 +58,7 @@ pub enum PullPolicy {
 }
 
 /// What every pod has.
-#[derive(Debug, Default, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Pod {
     /// CPU and memory.
@@ -103,7 +103,7 @@ pub struct Pod {
 }
 
 /// The operator.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Operator {
     /// Its image, which holds the plugin for the hook and the test as well.
@@ -139,7 +139,7 @@ impl Default for Operator {
 }
 
 /// The agent.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Agent {
     /// Its image, which holds `nft` and `wireguard-go` as well.
@@ -206,7 +206,7 @@ impl Default for Agent {
 }
 
 /// What moves the packets.
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     Kernel,
@@ -215,11 +215,10 @@ pub enum Backend {
 }
 
 /// A number of nodes, or a share of them.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum MaxUnavailable {
     Nodes(#[schemars(range(min = 1))] u16),
-    #[expect(dead_code, reason = "no default of ours, but a user's")]
     Share(#[schemars(regex(pattern = "^[1-9][0-9]?[0-9]?%$"))] String),
 }
 
