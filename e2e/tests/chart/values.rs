@@ -41,6 +41,10 @@ const CHANGES: &[(&str, &str)] = &[
         "metrics.serviceMonitor.labels.a",
         "b,metrics.serviceMonitor.render=always",
     ),
+    (
+        "metrics.serviceMonitor.tlsConfig.serverName",
+        "a,metrics.serviceMonitor.render=always",
+    ),
     ("metrics.prometheusRule.render", "always"),
     (
         "metrics.prometheusRule.labels.a",
