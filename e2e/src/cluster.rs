@@ -71,7 +71,7 @@ impl Cluster {
         network::prepare()?;
         let plane = ControlPlane::start_with(Options::in_machine(&[network::ROUTER.into()])).await?;
         let controllers = controllers::start(&plane, &logs)?;
-        let tools = Tools::new(&plane.kubeconfig(), &folder.join("home"))?;
+        let tools = Tools::new(&plane.kubeconfig(), &folder.join("home")).await?;
         let mut cluster = Self {
             plane,
             nodes: Vec::new(),
@@ -101,7 +101,7 @@ impl Cluster {
     /// Gives a node's pods their range, which the controllers have chosen, and waits until it takes pods.
     async fn settle(&self, node: &Node) -> Result<()> {
         let range = wait::until("a node to have a range for its pods", SOON, || async {
-            let object = self.tools.json(&["get", "node", &node.name]).await?;
+            let object = self.tools.get(&format!("/api/v1/nodes/{}", node.name)).await?;
             Ok(object["spec"]["podCIDR"].as_str().map(str::to_owned))
         });
         node.connect_pods(&range.await.with_context(|| self.tails())?)?;
@@ -114,7 +114,7 @@ impl Cluster {
     pub async fn node_ready(&self, name: &str, ready: bool) -> Result<()> {
         let what = format!("{name} to be {}Ready", if ready { "" } else { "not " });
         wait::until(&what, SOON, || async {
-            let object = self.tools.json(&["get", "node", name]).await?;
+            let object = self.tools.get(&format!("/api/v1/nodes/{name}")).await?;
             let status = condition(&object, "Ready");
             Ok(((status == "True") == ready).then_some(()))
         })

@@ -20,6 +20,9 @@ pub struct Member {
     /// Where it is.
     pub namespace: Namespace,
 
+    /// Its outer address.
+    pub address: Ipv4Addr,
+
     /// Its interface. Programs' sockets lie in one folder whatever the namespace: each has a name of its own.
     link: String,
     folder: PathBuf,
@@ -40,6 +43,7 @@ impl Member {
         fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
         Ok(Self {
             namespace,
+            address,
             link: format!("wg{number}"),
             folder,
             program: None,

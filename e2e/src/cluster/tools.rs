@@ -8,25 +8,40 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use kube::Client;
+use serde_json::{Value, json};
 
-use crate::{process, programs::Tool};
+use crate::{kubeconfig, process, programs::Tool};
 
 /// Programs of one user.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tools {
+    /// For what tests read again and again: kubectl takes seconds of a slow machine.
+    client: Client,
     kubeconfig: PathBuf,
     home: PathBuf,
 }
 
 impl Tools {
     /// Those of the user of this kubeconfig.
-    pub fn new(kubeconfig: &Path, home: &Path) -> Result<Self> {
+    pub async fn new(kubeconfig: &Path, home: &Path) -> Result<Self> {
         fs::create_dir_all(home).with_context(|| format!("failed to create {}", home.display()))?;
         Ok(Self {
+            client: kubeconfig::client(kubeconfig).await?,
             kubeconfig: kubeconfig.to_owned(),
             home: home.to_owned(),
         })
+    }
+
+    /// Those of whoever this token was issued for, in the same cluster.
+    pub async fn with_token(&self, token: &str, home: &Path) -> Result<Self> {
+        let mut config = self.json(&["config", "view", "--raw", "--minify"]).await?;
+        config["users"][0]["user"] = json!({ "token": token });
+        fs::create_dir_all(home).with_context(|| format!("failed to create {}", home.display()))?;
+        let file = home.join("kubeconfig");
+        fs::write(&file, config.to_string())
+            .with_context(|| format!("failed to write {}", file.display()))?;
+        Self::new(&file, home).await
     }
 
     /// The kubeconfig.
@@ -53,6 +68,18 @@ impl Tools {
     pub async fn kubectl_output(&self, words: &[&str], input: Option<&str>) -> Result<Output> {
         self.output(Command::new(Tool::Kubectl.find()?), words, input)
             .await
+    }
+
+    /// A client of the same user.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Reads an object or a list, at its path in the API.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        let request = http::Request::get(path).body(Vec::new())?;
+        let read = self.client.request(request).await;
+        read.with_context(|| format!("failed to read {path}"))
     }
 
     /// What kubectl gives as JSON.

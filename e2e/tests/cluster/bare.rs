@@ -39,7 +39,7 @@ async fn pods_run_on_every_node_and_are_heard() -> Result<()> {
         .kubectl_with(&["apply", "-f", "-"], &pods.to_string())
         .await?;
     let ready = wait::until("two pods to be Ready", SOON, || async {
-        let pods = cluster.tools.json(&["get", "pods"]).await?;
+        let pods = cluster.tools.get("/api/v1/namespaces/default/pods").await?;
         let pods = pods["items"].as_array().context("no list")?;
         ensure!(
             pods.iter().all(|pod| condition(pod, "Ready") == "True"),
