@@ -23,6 +23,7 @@
 
 pub mod bed;
 pub mod cache;
+pub mod chart;
 pub mod client;
 pub mod cluster;
 pub mod control_plane;

@@ -76,9 +76,9 @@ impl Suite {
 
     fn needs(self) -> &'static [Need] {
         match self {
-            Self::Lint => &[Need::CargoDeny],
+            Self::Lint => &[Need::CargoDeny, Need::Charts],
             Self::Unit => &[],
-            Self::Api => &[Need::ControlPlane],
+            Self::Api => &[Need::ControlPlane, Need::Charts],
             Self::Kernel => &[Need::Machine, Need::UserspaceWireGuard],
             Self::System => &[Need::ControlPlane, Need::Machine, Need::UserspaceWireGuard],
             Self::Cluster => &[
