@@ -7,6 +7,8 @@
 
 mod api;
 pub mod artifact;
+mod cluster;
+mod isolated;
 pub mod kernel;
 mod lint;
 pub mod system;
@@ -33,9 +35,18 @@ enum Suite {
     Kernel,
     /// Whole programs against both, each test in a machine of its own.
     System,
+    /// Installed with Helm on a cluster with real nodes.
+    Cluster,
 }
 
-const ALL: [Suite; 5] = [Suite::Lint, Suite::Unit, Suite::Api, Suite::Kernel, Suite::System];
+const ALL: [Suite; 6] = [
+    Suite::Lint,
+    Suite::Unit,
+    Suite::Api,
+    Suite::Kernel,
+    Suite::System,
+    Suite::Cluster,
+];
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -59,6 +70,7 @@ impl Suite {
             Self::Api => "api",
             Self::Kernel => "kernel",
             Self::System => "system",
+            Self::Cluster => "cluster",
         }
     }
 
@@ -69,6 +81,13 @@ impl Suite {
             Self::Api => &[Need::ControlPlane, Need::Charts],
             Self::Kernel => &[Need::Machine, Need::UserspaceWireGuard],
             Self::System => &[Need::ControlPlane, Need::Machine, Need::UserspaceWireGuard],
+            Self::Cluster => &[
+                Need::ControlPlane,
+                Need::Cluster,
+                Need::Charts,
+                Need::Machine,
+                Need::UserspaceWireGuard,
+            ],
         }
     }
 
@@ -80,6 +99,7 @@ impl Suite {
             Self::Api => api::run(filter),
             Self::Kernel => kernel::run(filter),
             Self::System => system::run(filter, real_time),
+            Self::Cluster => cluster::run(filter, real_time),
         }
     }
 }
