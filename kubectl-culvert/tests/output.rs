@@ -356,3 +356,63 @@ fn what_an_administrator_asks() {
         assert!(installed.contains(part), "{part}");
     }
 }
+
+#[test]
+fn what_comes_before_culvert_is_taken_away() {
+    const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/culvert-system/leases";
+    let lease = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": "culvert-operator" } });
+    let mut all = answers();
+    let marked = |name: &str, drained: bool| {
+        let mut node = node(name, "198.51.100.1");
+        node["metadata"]["annotations"] = json!({ "culvert.dev/retired": "true" });
+        node["spec"]["drain"] = true.into();
+        node["status"]["drained"] = drained.into();
+        node
+    };
+    let by_hand = {
+        let mut node = marked("gateway-3", true);
+        node["metadata"]["annotations"] = json!({});
+        node
+    };
+    let (left, silent) = (marked("gateway-1", true), marked("gateway-2", false));
+    all.insert(
+        "GET /apis/culvert.dev/v1alpha1/gatewaynodes",
+        (200, list(&[left.clone(), silent.clone(), by_hand])),
+    );
+    all.insert(
+        "DELETE /apis/culvert.dev/v1alpha1/gatewaynodes/default.gateway-1",
+        (200, left),
+    );
+    all.insert(
+        "DELETE /apis/culvert.dev/v1alpha1/gatewaynodes/default.gateway-2",
+        (200, silent),
+    );
+    let mut pool = all["GET /apis/culvert.dev/v1alpha1/ippools/default"].1.clone();
+    all.insert(
+        "PATCH /apis/culvert.dev/v1alpha1/ippools/default",
+        (200, pool.clone()),
+    );
+    pool["metadata"]["finalizers"] = json!(["culvert.dev/in-use"]);
+    all.insert("GET /apis/culvert.dev/v1alpha1/ippools", (200, list(&[pool])));
+    // There is no Lease yet, as where no operator has ever run.
+    all.insert(
+        "POST /apis/coordination.k8s.io/v1/namespaces/culvert-system/leases",
+        (201, lease),
+    );
+    assert!(all.keys().any(|path| path.ends_with(LEASES)));
+    insta::assert_snapshot!(
+        "retire",
+        Cluster::start(all).run(&["install", "retire", "--wait", "1s"])
+    );
+
+    let mut all = answers();
+    all.insert(
+        "GET /apis/culvert.dev/v1alpha1/gatewaynodes",
+        refusal(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        ),
+    );
+    insta::assert_snapshot!("retire-nothing", Cluster::start(all).run(&["install", "retire"]));
+}

@@ -65,6 +65,27 @@ fn definitions_can_be_left_out_and_need_not_be_kept() -> Result<()> {
 }
 
 #[test]
+fn the_chart_of_definitions_has_the_same() -> Result<()> {
+    let bare = |objects: &[Value]| {
+        let mut found = definitions(objects);
+        for object in &mut found {
+            object["metadata"]["labels"] = Value::Null;
+        }
+        found
+    };
+    let folder = culvert_e2e::chart::folder().join("../culvert-crds");
+    let alone = read(&culvert_e2e::chart::render_in(&folder, &[])?)?;
+    ensure!(alone.len() > 10 && alone.len() == definitions(&alone).len());
+    ensure!(bare(&alone) == bare(&objects(&[])?));
+    let gone = read(&culvert_e2e::chart::render_in(&folder, &["--set", "keep=false"])?)?;
+    ensure!(
+        gone.iter()
+            .all(|object| object["metadata"]["annotations"].is_null())
+    );
+    Ok(())
+}
+
+#[test]
 fn there_is_no_webhook() -> Result<()> {
     for object in objects(&[])? {
         let kind = object["kind"].as_str().unwrap_or_default();

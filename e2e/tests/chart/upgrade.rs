@@ -41,7 +41,7 @@ fn changes_of_the_operator_leave_agents_alone_and_the_other_way_round() -> Resul
         "networkPolicy.enabled=false",
         "crds.enabled=false",
         "metrics.operatorPort=9443",
-        "uninstall.wait=90s",
+        "uninstall.waitSeconds=90",
     ] {
         ensure!(both(&["--set", change])?.1 == agent, "{change} restarts agents");
     }

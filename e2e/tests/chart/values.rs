@@ -56,7 +56,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("networkPolicy.metricsFrom[0].podSelector.matchLabels.a", "b"),
     ("networkPolicy.egress[0].ports[0].port", "443"),
     ("uninstall.enabled", "false"),
-    ("uninstall.wait", "1m"),
+    ("uninstall.waitSeconds", "60"),
     ("test.enabled", "false"),
 ];
 

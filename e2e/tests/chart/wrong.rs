@@ -97,7 +97,7 @@ fn values_that_are_wrong_by_themselves_fail() -> Result<()> {
             "metrics/serviceMonitor/render",
         ),
         ("logs.format=xml", "logs/format"),
-        ("uninstall.wait=soon", "uninstall/wait"),
+        ("uninstall.waitSeconds=soon", "uninstall/waitSeconds"),
         ("ipFamily=IPv5", "ipFamily"),
         ("crds.keep=perhaps", "crds/keep"),
     ] {

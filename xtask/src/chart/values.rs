@@ -315,22 +315,23 @@ impl Default for NetworkPolicy {
 
 /// The hook before the release goes.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Uninstall {
     /// Before `helm uninstall` takes the programs away: stop the operator, drain every gateway node, let pools go. Without
     /// it, interfaces and what they know of clients stay in the nodes' kernels.
     pub enabled: bool,
 
-    /// How long to wait for the nodes. One that has not answered by then is named, and keeps nothing from going.
-    #[schemars(regex(pattern = r"^[1-9][0-9]*(s|m)$"))]
-    pub wait: String,
+    /// How long to wait for the nodes, in seconds. One that has not answered by then is named, and keeps nothing from
+    /// going.
+    #[schemars(range(min = 1, max = 3600))]
+    pub wait_seconds: u16,
 }
 
 impl Default for Uninstall {
     fn default() -> Self {
         Self {
             enabled: true,
-            wait: "45s".to_owned(),
+            wait_seconds: 45,
         }
     }
 }

@@ -52,29 +52,30 @@ pub struct Retire {
 /// Does what was asked.
 pub async fn run(args: &Retire, context: &Context) -> Result<Exit, Error> {
     let cluster = context.cluster().await?;
-    let nodes = match list::<GatewayNode>(&cluster, "gatewaynodes").await {
-        Err(failure) if failure.is_of_no_kind() => {
+    if let Err(failure) = list::<GatewayNode>(&cluster, "gatewaynodes").await {
+        if failure.is_of_no_kind() {
             output::line("there is nothing to retire: the cluster knows no kind of culvert.dev")?;
             return Ok(Exit::Done);
         }
-        nodes => nodes?,
-    };
-    let begun = clock::now().boot;
-    let had_rival = hold(&cluster, &args.system_namespace).await?;
-    output::line("the operator is kept out")?;
-    for node in &nodes {
-        ask(&cluster, node).await?;
+        return Err(failure.into());
     }
-    let silent = wait(&cluster, args, context, begun + args.wait).await?;
+    let taken = clock::now().boot;
+    let had_rival = hold(&cluster, &args.system_namespace).await?;
+    if had_rival {
+        // It would bring back at once what is asked to leave now.
+        clock::until(taken + RIVAL).await;
+    }
+    output::line("the operator is kept out")?;
+    for node in list::<GatewayNode>(&cluster, "gatewaynodes").await? {
+        ask(&cluster, &node).await?;
+    }
+    let silent = wait(&cluster, args, context).await?;
     for node in &silent {
         output::note(&format!(
             "{} has not answered: on node {} the interface may still be there, with what it knows of clients; `ip link show type wireguard` there shows it, `ip link delete` ends it",
             node.name_any(),
             node.spec.node_name,
         ));
-    }
-    if had_rival {
-        clock::until(begun + RIVAL).await;
     }
     for pool in list::<IPPool>(&cluster, "ippools").await? {
         let_go(&cluster, pool).await?;
@@ -135,14 +136,10 @@ async fn ask(cluster: &Cluster, node: &GatewayNode) -> Result<(), Error> {
 }
 
 /// Waits until every node has left or the time is over; gives those that have not.
-async fn wait(
-    cluster: &Cluster,
-    args: &Retire,
-    context: &Context,
-    deadline: Duration,
-) -> Result<Vec<GatewayNode>, Error> {
+async fn wait(cluster: &Cluster, args: &Retire, context: &Context) -> Result<Vec<GatewayNode>, Error> {
     let mut progress = Progress::new(context.screen);
     let mut renewed = clock::now().boot;
+    let deadline = renewed + args.wait;
     loop {
         let mut nodes = list::<GatewayNode>(cluster, "gatewaynodes").await?;
         nodes.retain(|node| !retire::has_left(node));
