@@ -11,8 +11,16 @@ use crate::keys::{self, Store};
 use crate::output::{self, Format};
 use crate::{clock, duration};
 
+const EXAMPLES: &str = "\
+Examples:
+  kubectl culvert key list
+
+  # Of all namespaces, with pool and public key
+  kubectl culvert key list -A -o wide";
+
 /// Flags of `key list`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Keys of all namespaces.
     #[arg(long, short = 'A')]
