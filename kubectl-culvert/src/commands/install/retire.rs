@@ -59,11 +59,9 @@ pub async fn run(args: &Retire, context: &Context) -> Result<Exit, Error> {
         }
         return Err(failure.into());
     }
-    let taken = clock::now().boot;
-    let had_rival = hold(&cluster, &args.system_namespace).await?;
-    if had_rival {
+    if hold(&cluster, &args.system_namespace).await? {
         // It would bring back at once what is asked to leave now.
-        clock::until(taken + RIVAL).await;
+        clock::until(clock::now().boot + RIVAL).await;
     }
     output::line("the operator is kept out")?;
     for node in list::<GatewayNode>(&cluster, "gatewaynodes").await? {
