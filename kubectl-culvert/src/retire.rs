@@ -123,7 +123,11 @@ mod tests {
     #[test]
     fn a_node_without_an_agent_keeps_nobody_waiting() {
         assert!(has_left(&node(&json!({}), true, &Value::Null)));
-        assert!(has_left(&node(&json!({}), true, &json!({ "observedGeneration": -1 }))));
+        assert!(has_left(&node(
+            &json!({}),
+            true,
+            &json!({ "observedGeneration": -1 })
+        )));
     }
 
     #[test]
@@ -156,7 +160,10 @@ mod tests {
         assert_eq!(taken.metadata.resource_version.as_deref(), Some("7"));
         let spec = taken.spec.clone().unwrap();
         assert_eq!(spec.holder_identity.as_deref(), Some(HOLDER));
-        assert_eq!((spec.lease_transitions, spec.lease_duration_seconds), (Some(4), Some(30)));
+        assert_eq!(
+            (spec.lease_transitions, spec.lease_duration_seconds),
+            (Some(4), Some(30))
+        );
         assert!(!has_rival(Some(&taken)));
 
         let renewed = super::taken(Some(taken), later).spec.unwrap();

@@ -70,7 +70,8 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn generate(checkout: &Path, chart: &Path) -> Result<BTreeMap<String, String>> {
-    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()));
+    let read =
+        |path: &Path| fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()));
     let mut files = BTreeMap::new();
     let schema = schema::schema()?;
     files.insert("values.yaml".to_owned(), text::yaml(&schema)?);
@@ -93,7 +94,11 @@ fn generate(checkout: &Path, chart: &Path) -> Result<BTreeMap<String, String>> {
     let folder = checkout.join("crds/yaml");
     for entry in fs::read_dir(&folder).with_context(|| format!("failed to read {}", folder.display()))? {
         let path = entry.context("failed to read crds/yaml")?.path();
-        let name = path.file_name().context("a file without a name")?.to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .context("a file without a name")?
+            .to_string_lossy()
+            .into_owned();
         let template = definitions::template(&name, &read(&path)?)?;
         files.insert(format!("{DEFINITIONS}/{name}"), template);
     }
@@ -117,7 +122,9 @@ fn surplus(chart: &Path, wanted: &BTreeMap<String, String>) -> Result<Vec<String
 }
 
 fn with_table(readme: &str, table: &str) -> Result<String> {
-    let parts = readme.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let parts = readme
+        .split_once(BEGIN)
+        .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
     let (before, after) = parts.context("charts/culvert/README.md has no place for the table of values")?;
     Ok(format!("{before}{BEGIN}\n{table}\n{END}{after}"))
 }
@@ -125,7 +132,9 @@ fn with_table(readme: &str, table: &str) -> Result<String> {
 /// The version that image tags are taken from, which is the chart's and the programs' as well.
 fn version(chart: &str) -> Result<String> {
     let chart: Value = serde_saphyr::from_str(chart).context("failed to read Chart.yaml")?;
-    let version = chart["appVersion"].as_str().context("Chart.yaml has no appVersion")?;
+    let version = chart["appVersion"]
+        .as_str()
+        .context("Chart.yaml has no appVersion")?;
     let ours = env!("CARGO_PKG_VERSION");
     ensure!(
         version == ours && chart["version"] == ours,

@@ -181,6 +181,24 @@ impl Node {
     }
 }
 
+/// The processes of a pod that has a network of its own: each bears the pod's name as its host's.
+pub fn processes(pod: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").context("failed to list processes")? {
+        let pid = entry?.file_name().to_string_lossy().into_owned();
+        if pid.parse::<u32>().is_err() {
+            continue;
+        }
+        // One that has ended since has no name.
+        let mut name = Command::new("nsenter");
+        name.args(["--target", &pid, "--uts", "--", "hostname"]);
+        if netns::run(&mut name).is_ok_and(|name| name.trim() == pod) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
 /// Makes a mount namespace with empty folders of its own, and gives the file that stands for it.
 fn mounts(cluster: &Path, name: &str) -> Result<PathBuf> {
     let folder = cluster.join("mounts");

@@ -25,7 +25,9 @@ pub fn list(objects: &[Value]) -> String {
 
 async fn cluster() -> Result<ControlPlane> {
     let plane = ControlPlane::start().await?;
-    plane.kubectl_text(&["create", "namespace", NAMESPACE], None).await?;
+    plane
+        .kubectl_text(&["create", "namespace", NAMESPACE], None)
+        .await?;
     Ok(plane)
 }
 
@@ -44,13 +46,21 @@ async fn chart_is_applied_twice_and_nothing_differs() -> Result<()> {
     let first = render(&["--no-hooks"])?;
     apply(&plane, &first).await?;
     // With other values, as an upgrade, and back: nobody else has come to own a field.
-    let second = render(&["--no-hooks", "--set", "operator.replicas=3,agent.maxUnavailable=20%,logs.level=debug"])?;
+    let second = render(&[
+        "--no-hooks",
+        "--set",
+        "operator.replicas=3,agent.maxUnavailable=20%,logs.level=debug",
+    ])?;
     apply(&plane, &second).await?;
     apply(&plane, &first).await?;
     let words = [&["diff"], &MANAGER[..], &["-f", "-"]].concat();
     let output = plane.kubectl(&words, Some(&first)).await?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success() && said.is_empty(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success() && said.is_empty(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     // It can tell.
     let output = plane.kubectl(&words, Some(&second)).await?;
     ensure!(output.status.code() == Some(1), "{output:?}");
@@ -100,7 +110,10 @@ fn pods(objects: &[Value], namespace: &str) -> Vec<Value> {
 #[tokio::test]
 async fn chart_passes_pod_security() -> Result<()> {
     let plane = cluster().await?;
-    let text = render(&["--set", "agent.namespace=culvert-agents,agent.createNamespace=true"])?;
+    let text = render(&[
+        "--set",
+        "agent.namespace=culvert-agents,agent.createNamespace=true",
+    ])?;
     let objects = read(&text)?;
     let mode = |mode: &str| format!("pod-security.kubernetes.io/{mode}=restricted");
     let label = ["label", "namespace", NAMESPACE, &mode("warn"), &mode("enforce")];
@@ -110,7 +123,12 @@ async fn chart_passes_pod_security() -> Result<()> {
     ensure!(!said.contains("PodSecurity"), "{said}");
     let create = ["create", "--dry-run=server", "-f", "-"];
     let (ours, agents) = (pods(&objects, NAMESPACE), pods(&objects, AGENTS));
-    ensure!(ours.len() == 3 && agents.len() == 1, "{} {}", ours.len(), agents.len());
+    ensure!(
+        ours.len() == 3 && agents.len() == 1,
+        "{} {}",
+        ours.len(),
+        agents.len()
+    );
     plane.kubectl_text(&create, Some(&list(&ours))).await?;
     plane.kubectl_text(&create, Some(&list(&agents))).await?;
     // The agent's pod would be refused there.
@@ -119,7 +137,10 @@ async fn chart_passes_pod_security() -> Result<()> {
     stray["spec"]["serviceAccountName"] = json!("culvert-operator");
     let output = plane.kubectl(&create, Some(&stray.to_string())).await?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(!output.status.success() && said.contains("violates PodSecurity"), "{said}");
+    ensure!(
+        !output.status.success() && said.contains("violates PodSecurity"),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -128,7 +149,12 @@ async fn chart_gives_each_account_these_rights() -> Result<()> {
     let plane = cluster().await?;
     apply(&plane, &render(&[])?).await?;
     let mut told = Vec::new();
-    for account in ["culvert-operator", "culvert-node-agent", "culvert-uninstall", "culvert-check"] {
+    for account in [
+        "culvert-operator",
+        "culvert-node-agent",
+        "culvert-uninstall",
+        "culvert-check",
+    ] {
         let user = format!("--as=system:serviceaccount:{NAMESPACE}:{account}");
         for namespace in [NAMESPACE, "kube-system"] {
             let words = ["auth", "can-i", "--list", "-n", namespace, &user];

@@ -14,11 +14,40 @@ fn monitors_and_alerts_are_made_where_their_kinds_are_known() -> Result<()> {
         (&["--api-versions", MONITORS], 2, 0),
         (&["--api-versions", RULES], 0, 1),
         (&["--api-versions", MONITORS, "--api-versions", RULES], 2, 1),
-        (&["--api-versions", MONITORS, "--set", "metrics.serviceMonitor.render=never"], 0, 0),
-        (&["--api-versions", RULES, "--set", "metrics.prometheusRule.render=never"], 0, 0),
+        (
+            &[
+                "--api-versions",
+                MONITORS,
+                "--set",
+                "metrics.serviceMonitor.render=never",
+            ],
+            0,
+            0,
+        ),
+        (
+            &[
+                "--api-versions",
+                RULES,
+                "--set",
+                "metrics.prometheusRule.render=never",
+            ],
+            0,
+            0,
+        ),
         (&["--set", "metrics.serviceMonitor.render=always"], 2, 0),
         (&["--set", "metrics.prometheusRule.render=always"], 0, 1),
-        (&["--api-versions", MONITORS, "--api-versions", RULES, "--set", "metrics.enabled=false"], 0, 0),
+        (
+            &[
+                "--api-versions",
+                MONITORS,
+                "--api-versions",
+                RULES,
+                "--set",
+                "metrics.enabled=false",
+            ],
+            0,
+            0,
+        ),
     ] {
         let objects = objects(flags)?;
         let found = (
@@ -45,7 +74,8 @@ fn alerts_are_those_of_the_file_and_each_is_whole() -> Result<()> {
 fn the_dashboard_is_the_file() -> Result<()> {
     let objects = objects(&[])?;
     let map = crate::object(&objects, "ConfigMap", "culvert-dashboard")?;
-    let shown: serde_json::Value = serde_json::from_str(map["data"]["culvert.json"].as_str().unwrap_or_default())?;
+    let shown: serde_json::Value =
+        serde_json::from_str(map["data"]["culvert.json"].as_str().unwrap_or_default())?;
     let file = std::fs::read_to_string(culvert_e2e::chart::folder().join("files/dashboard.json"))?;
     ensure!(shown == serde_json::from_str::<serde_json::Value>(&file)?);
     ensure!(map["metadata"]["labels"]["grafana_dashboard"] == "1");

@@ -29,7 +29,11 @@ fn definitions_are_those_of_crds_yaml() -> Result<()> {
     let mut meant = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        ensure!(path.metadata()?.len() < LARGEST, "{} is too large", path.display());
+        ensure!(
+            path.metadata()?.len() < LARGEST,
+            "{} is too large",
+            path.display()
+        );
         meant.extend(read(&fs::read_to_string(path)?)?);
     }
     let mut rendered = definitions(&objects(&[])?);
@@ -51,7 +55,11 @@ fn definitions_are_those_of_crds_yaml() -> Result<()> {
 fn definitions_can_be_left_out_and_need_not_be_kept() -> Result<()> {
     ensure!(definitions(&objects(&["--set", "crds.enabled=false"])?).is_empty());
     for object in definitions(&objects(&["--set", "crds.keep=false"])?) {
-        ensure!(object["metadata"]["annotations"].is_null(), "{}", object["metadata"]);
+        ensure!(
+            object["metadata"]["annotations"].is_null(),
+            "{}",
+            object["metadata"]
+        );
     }
     Ok(())
 }
@@ -61,7 +69,11 @@ fn there_is_no_webhook() -> Result<()> {
     for object in objects(&[])? {
         let kind = object["kind"].as_str().unwrap_or_default();
         ensure!(!kind.contains("Webhook"), "{kind}");
-        ensure!(object["spec"]["conversion"]["webhook"].is_null(), "{}", object["metadata"]);
+        ensure!(
+            object["spec"]["conversion"]["webhook"].is_null(),
+            "{}",
+            object["metadata"]
+        );
     }
     Ok(())
 }

@@ -14,7 +14,9 @@ fn objects_by_default() -> Result<()> {
         .map(|object| {
             let text = |field: &str| object["metadata"][field].as_str().unwrap_or("-").to_owned();
             let kind = object["kind"].as_str().unwrap_or("-");
-            let hook = object["metadata"]["annotations"]["helm.sh/hook"].as_str().unwrap_or("");
+            let hook = object["metadata"]["annotations"]["helm.sh/hook"]
+                .as_str()
+                .unwrap_or("");
             format!("{kind:<34} {:<15} {} {hook}", text("namespace"), text("name"))
                 .trim_end()
                 .to_owned()
@@ -58,7 +60,10 @@ fn notes_by_default() -> Result<()> {
         "1.37.0",
     ])?;
     let text = String::from_utf8(output.stdout)?;
-    let notes = text.split_once("NOTES:\n").context(String::from_utf8_lossy(&output.stderr).into_owned())?.1;
+    let notes = text
+        .split_once("NOTES:\n")
+        .context(String::from_utf8_lossy(&output.stderr).into_owned())?
+        .1;
     insta::assert_snapshot!(notes);
     Ok(())
 }

@@ -31,7 +31,9 @@ fn images(value: &Value, found: &mut BTreeSet<String>) {
 
 fn of(flags: &[&str]) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
-    objects(flags)?.iter().for_each(|object| images(object, &mut found));
+    objects(flags)?
+        .iter()
+        .for_each(|object| images(object, &mut found));
     Ok(found)
 }
 
@@ -63,8 +65,14 @@ fn a_digest_takes_the_place_of_the_tag() -> Result<()> {
         "operator.image.tag=other,agent.image.tag=9.9",
     ];
     let found = of(&flags)?;
-    ensure!(found.contains(&format!("ghcr.io/culvert-dev/culvert-operator@{digest}")), "{found:?}");
-    ensure!(found.contains("ghcr.io/culvert-dev/culvert-node-agent:9.9"), "{found:?}");
+    ensure!(
+        found.contains(&format!("ghcr.io/culvert-dev/culvert-operator@{digest}")),
+        "{found:?}"
+    );
+    ensure!(
+        found.contains("ghcr.io/culvert-dev/culvert-node-agent:9.9"),
+        "{found:?}"
+    );
     ensure!(found.len() == 2, "{found:?}");
     Ok(())
 }

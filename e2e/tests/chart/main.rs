@@ -22,7 +22,8 @@ pub fn objects(flags: &[&str]) -> Result<Vec<Value>> {
 
 /// YAML as objects.
 pub fn read(text: &str) -> Result<Vec<Value>> {
-    let objects: Vec<Value> = serde_saphyr::from_multiple(text).context("failed to read what was rendered")?;
+    let objects: Vec<Value> =
+        serde_saphyr::from_multiple(text).context("failed to read what was rendered")?;
     Ok(objects.into_iter().filter(|object| !object.is_null()).collect())
 }
 

@@ -10,7 +10,9 @@ use crate::{object, objects, pod};
 /// Paths of the node that a pod sees.
 fn paths(pod: &Value) -> Vec<&str> {
     let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
-    volumes.filter_map(|volume| volume["hostPath"]["path"].as_str()).collect()
+    volumes
+        .filter_map(|volume| volume["hostPath"]["path"].as_str())
+        .collect()
 }
 
 fn container(pod: &Value) -> Result<&Value> {
@@ -28,8 +30,14 @@ fn is_restricted(pod: &Value) -> Result<()> {
     }
     ensure!(paths(pod).is_empty(), "{:?}", paths(pod));
     let of_pod = &spec["securityContext"];
-    ensure!(of_pod["runAsNonRoot"] == true && of_pod["runAsUser"] == 65532, "{of_pod}");
-    ensure!(of_pod["seccompProfile"] == json!({ "type": "RuntimeDefault" }), "{of_pod}");
+    ensure!(
+        of_pod["runAsNonRoot"] == true && of_pod["runAsUser"] == 65532,
+        "{of_pod}"
+    );
+    ensure!(
+        of_pod["seccompProfile"] == json!({ "type": "RuntimeDefault" }),
+        "{of_pod}"
+    );
     let container = container(pod)?;
     let meant = json!({
         "allowPrivilegeEscalation": false,
@@ -83,8 +91,14 @@ fn the_agent_has_one_capability_and_one_folder() -> Result<()> {
 #[test]
 fn only_the_userspace_backend_sees_the_tunnel_device() -> Result<()> {
     for (flags, meant) in [
-        (["--set", "agent.backend=userspace"], &["/var/lib/culvert", "/dev/net/tun"][..]),
-        (["--set", "agent.backend=auto"], &["/var/lib/culvert", "/dev/net/tun"]),
+        (
+            ["--set", "agent.backend=userspace"],
+            &["/var/lib/culvert", "/dev/net/tun"][..],
+        ),
+        (
+            ["--set", "agent.backend=auto"],
+            &["/var/lib/culvert", "/dev/net/tun"],
+        ),
         (["--set", "agent.stateDir="], &[]),
     ] {
         let objects = objects(&flags)?;
@@ -111,8 +125,13 @@ fn probes_ask_nothing_that_depends_on_the_apiserver_but_whether_it_is_ready() ->
         }
         // Five minutes at least for a hundred thousand keys.
         let start = &container["startupProbe"];
-        let seconds = start["periodSeconds"].as_u64().zip(start["failureThreshold"].as_u64());
-        ensure!(seconds.is_some_and(|(period, times)| period * times >= 300), "{start}");
+        let seconds = start["periodSeconds"]
+            .as_u64()
+            .zip(start["failureThreshold"].as_u64());
+        ensure!(
+            seconds.is_some_and(|(period, times)| period * times >= 300),
+            "{start}"
+        );
     }
     Ok(())
 }
@@ -127,12 +146,19 @@ fn the_agents_can_have_a_namespace_of_their_own() -> Result<()> {
         ("ServiceAccount", "culvert-node-agent"),
         ("Service", "culvert-agent-metrics"),
     ] {
-        ensure!(object(&objects, kind, name)?["metadata"]["namespace"] == "agents", "{kind}");
+        ensure!(
+            object(&objects, kind, name)?["metadata"]["namespace"] == "agents",
+            "{kind}"
+        );
     }
     for name in ["culvert-node-agent", "culvert-metrics"] {
         let subjects = &object(&objects, "ClusterRoleBinding", name)?["subjects"];
-        let account = json!({ "kind": "ServiceAccount", "name": "culvert-node-agent", "namespace": "agents" });
-        ensure!(subjects.as_array().is_some_and(|all| all.contains(&account)), "{subjects}");
+        let account =
+            json!({ "kind": "ServiceAccount", "name": "culvert-node-agent", "namespace": "agents" });
+        ensure!(
+            subjects.as_array().is_some_and(|all| all.contains(&account)),
+            "{subjects}"
+        );
     }
     let check = &object(&objects, "Pod", "culvert-check")?["spec"]["containers"][0]["args"];
     ensure!(*check == json!(["check", "--system-namespace=agents"]), "{check}");
@@ -150,7 +176,11 @@ fn one_replica_has_no_budget_that_would_keep_its_node() -> Result<()> {
 #[test]
 fn addresses_are_written_as_their_family_has_them() -> Result<()> {
     for (family, operator, agent) in [
-        ("IPv4", "--listen=0.0.0.0:8080", "--metrics-listen=$(HOST_IP):9821"),
+        (
+            "IPv4",
+            "--listen=0.0.0.0:8080",
+            "--metrics-listen=$(HOST_IP):9821",
+        ),
         ("IPv6", "--listen=[::]:8080", "--metrics-listen=[$(HOST_IP)]:9821"),
     ] {
         let objects = objects(&["--set", &format!("ipFamily={family}")])?;
@@ -159,7 +189,10 @@ fn addresses_are_written_as_their_family_has_them() -> Result<()> {
             ("DaemonSet", "culvert-agent", agent),
         ] {
             let args = &container(&object(&objects, kind, name)?["spec"]["template"])?["args"];
-            ensure!(args.as_array().is_some_and(|all| all.contains(&json!(flag))), "{args}");
+            ensure!(
+                args.as_array().is_some_and(|all| all.contains(&json!(flag))),
+                "{args}"
+            );
         }
     }
     Ok(())

@@ -15,7 +15,9 @@ fn rights(objects: &[Value]) -> Result<BTreeMap<String, Vec<Value>>> {
         if !["Role", "ClusterRole"].contains(&kind) {
             continue;
         }
-        let name = role["metadata"]["name"].as_str().context("a role without a name")?;
+        let name = role["metadata"]["name"]
+            .as_str()
+            .context("a role without a name")?;
         let namespace = role["metadata"]["namespace"].as_str().unwrap_or("everywhere");
         let bindings = objects.iter().filter(|binding| {
             binding["roleRef"]["kind"] == kind
@@ -44,7 +46,10 @@ fn example() -> Result<Vec<Value>> {
 
 #[test]
 fn roles_are_those_of_the_example() -> Result<()> {
-    let (meant, mut found) = (rights(&example()?)?, rights(&objects(&["--set", "metrics.enabled=false"])?)?);
+    let (meant, mut found) = (
+        rights(&example()?)?,
+        rights(&objects(&["--set", "metrics.enabled=false"])?)?,
+    );
     // The hook's and the test's are there while these run.
     found.retain(|holder, _| !holder.contains("culvert-uninstall") && !holder.contains("culvert-check"));
     ensure!(meant.len() > 6, "{meant:?}");
@@ -64,7 +69,8 @@ fn metrics_cost_two_rights_more() -> Result<()> {
     ];
     for (holder, rules) in &with {
         let mut meant = without.get(holder).cloned().unwrap_or_default();
-        if holder == "\"culvert-operator\" in everywhere" || holder == "\"culvert-node-agent\" in everywhere" {
+        if holder == "\"culvert-operator\" in everywhere" || holder == "\"culvert-node-agent\" in everywhere"
+        {
             meant.extend(reviews.clone());
         }
         if holder == "nobody: culvert-metrics-reader" {
@@ -100,9 +106,14 @@ fn rights_of_the_hook_exist_while_it_runs() -> Result<()> {
         if object["metadata"]["name"] == "culvert-uninstall" {
             let annotations = &object["metadata"]["annotations"];
             ensure!(annotations["helm.sh/hook"] == "pre-delete", "{object}");
-            let policy = annotations["helm.sh/hook-delete-policy"].as_str().unwrap_or_default();
+            let policy = annotations["helm.sh/hook-delete-policy"]
+                .as_str()
+                .unwrap_or_default();
             ensure!(policy.contains("hook-succeeded"), "{object}");
-            ensure!(object["kind"] == "Job" || policy.contains("hook-failed"), "{object}");
+            ensure!(
+                object["kind"] == "Job" || policy.contains("hook-failed"),
+                "{object}"
+            );
         }
     }
     ensure!(
@@ -121,7 +132,10 @@ fn people_get_roles_as_they_are_asked_for() -> Result<()> {
         Ok(object(&objects, "ClusterRole", "culvert-user").ok().cloned())
     };
     ensure!(user(&[])?.is_some_and(|role| role["metadata"]["labels"][label].is_null()));
-    ensure!(user(&["--set", "roles.aggregate=true"])?.is_some_and(|role| role["metadata"]["labels"][label] == "true"));
+    ensure!(
+        user(&["--set", "roles.aggregate=true"])?
+            .is_some_and(|role| role["metadata"]["labels"][label] == "true")
+    );
     ensure!(user(&["--set", "roles.create=false"])?.is_none());
     Ok(())
 }

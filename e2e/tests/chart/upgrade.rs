@@ -10,7 +10,11 @@ use crate::{object, objects, read};
 
 /// A copy of the chart's folder.
 pub fn copy(to: &Path) -> Result<()> {
-    let status = Command::new("cp").arg("-r").arg(chart::folder()).arg(to).status()?;
+    let status = Command::new("cp")
+        .arg("-r")
+        .arg(chart::folder())
+        .arg(to)
+        .status()?;
     ensure!(status.success(), "failed to copy the chart");
     Ok(())
 }
@@ -41,8 +45,15 @@ fn changes_of_the_operator_leave_agents_alone_and_the_other_way_round() -> Resul
     ] {
         ensure!(both(&["--set", change])?.1 == agent, "{change} restarts agents");
     }
-    for change in ["agent.image.tag=9.9", "agent.backend=auto", "agent.probePort=9000"] {
-        ensure!(both(&["--set", change])?.0 == operator, "{change} restarts the operator");
+    for change in [
+        "agent.image.tag=9.9",
+        "agent.backend=auto",
+        "agent.probePort=9000",
+    ] {
+        ensure!(
+            both(&["--set", change])?.0 == operator,
+            "{change} restarts the operator"
+        );
     }
     // The comparison can tell.
     ensure!(both(&["--set", "operator.image.tag=9.9"])?.0 != operator);

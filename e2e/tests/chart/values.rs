@@ -33,10 +33,19 @@ const CHANGES: &[(&str, &str)] = &[
     ("metrics.agentPort", "9443"),
     ("metrics.tlsSecret", "a"),
     ("metrics.serviceMonitor.render", "always"),
-    ("metrics.serviceMonitor.interval", "1m,metrics.serviceMonitor.render=always"),
-    ("metrics.serviceMonitor.labels.a", "b,metrics.serviceMonitor.render=always"),
+    (
+        "metrics.serviceMonitor.interval",
+        "1m,metrics.serviceMonitor.render=always",
+    ),
+    (
+        "metrics.serviceMonitor.labels.a",
+        "b,metrics.serviceMonitor.render=always",
+    ),
     ("metrics.prometheusRule.render", "always"),
-    ("metrics.prometheusRule.labels.a", "b,metrics.prometheusRule.render=always"),
+    (
+        "metrics.prometheusRule.labels.a",
+        "b,metrics.prometheusRule.render=always",
+    ),
     ("metrics.dashboard.enabled", "false"),
     ("metrics.dashboard.labels.a", "b"),
     ("networkPolicy.enabled", "false"),
@@ -73,9 +82,12 @@ const OF_EACH: &[(&str, &str)] = &[
 ];
 
 fn changes() -> Vec<(String, String)> {
-    let own = CHANGES.iter().map(|(path, to)| ((*path).to_owned(), (*to).to_owned()));
+    let own = CHANGES
+        .iter()
+        .map(|(path, to)| ((*path).to_owned(), (*to).to_owned()));
     let of_each = ["operator", "agent"].into_iter().flat_map(|program| {
-        let change = move |(path, to): &(&str, &str)| (format!("{program}.{path}"), to.replace("{}", program));
+        let change =
+            move |(path, to): &(&str, &str)| (format!("{program}.{path}"), to.replace("{}", program));
         OF_EACH.iter().map(change)
     });
     own.chain(of_each).collect()
@@ -124,7 +136,10 @@ fn every_value_is_in_the_table_and_in_the_defaults() -> Result<()> {
     let defaults = crate::read(&fs::read_to_string(chart::folder().join("values.yaml"))?)?;
     let defaults = defaults.first().context("no values")?;
     for path in known()? {
-        ensure!(readme.contains(&format!("\n| `{path}` | ")), "{path} is not in the table");
+        ensure!(
+            readme.contains(&format!("\n| `{path}` | ")),
+            "{path} is not in the table"
+        );
         let pointer = format!("/{}", path.replace('.', "/"));
         ensure!(defaults.pointer(&pointer).is_some(), "{path} has no default");
     }

@@ -19,24 +19,57 @@ fn refusal(flags: &[&str]) -> Result<String> {
 fn values_that_do_not_go_together_fail_with_the_fix() -> Result<()> {
     for (values, fix) in [
         ("agent.createNamespace=true", "set agent.namespace"),
-        ("agent.createNamespace=true,agent.namespace=culvert-system", "name another one"),
+        (
+            "agent.createNamespace=true,agent.namespace=culvert-system",
+            "name another one",
+        ),
         ("agent.probePort=9821", "change one"),
         ("metrics.operatorPort=8080", "choose another"),
-        ("agent.lingerSeconds=60", "raise agent.terminationGracePeriodSeconds"),
-        ("metrics.enabled=false,metrics.serviceMonitor.render=always", "set metrics.enabled=true"),
-        ("metrics.enabled=false,metrics.prometheusRule.render=always", "set metrics.enabled=true"),
-        ("metrics.enabled=false,metrics.tlsSecret=a", "set metrics.enabled=true"),
+        (
+            "agent.lingerSeconds=60",
+            "raise agent.terminationGracePeriodSeconds",
+        ),
+        (
+            "metrics.enabled=false,metrics.serviceMonitor.render=always",
+            "set metrics.enabled=true",
+        ),
+        (
+            "metrics.enabled=false,metrics.prometheusRule.render=always",
+            "set metrics.enabled=true",
+        ),
+        (
+            "metrics.enabled=false,metrics.tlsSecret=a",
+            "set metrics.enabled=true",
+        ),
         ("roles.create=false,roles.aggregate=true", "set roles.create=true"),
-        ("networkPolicy.enabled=false,networkPolicy.egress[0].ports[0].port=443", "set it to true"),
-        ("networkPolicy.enabled=false,networkPolicy.metricsFrom[0].ipBlock.cidr=::/0", "set it to true"),
-        ("operator.extraArgs[0]=--concurrency=9", "use operator.concurrency instead"),
-        ("operator.extraArgs[0]=--leader-elect", "use operator.replicas instead"),
+        (
+            "networkPolicy.enabled=false,networkPolicy.egress[0].ports[0].port=443",
+            "set it to true",
+        ),
+        (
+            "networkPolicy.enabled=false,networkPolicy.metricsFrom[0].ipBlock.cidr=::/0",
+            "set it to true",
+        ),
+        (
+            "operator.extraArgs[0]=--concurrency=9",
+            "use operator.concurrency instead",
+        ),
+        (
+            "operator.extraArgs[0]=--leader-elect",
+            "use operator.replicas instead",
+        ),
         ("agent.extraArgs[0]=--backend=auto", "use agent.backend instead"),
         ("agent.extraEnv[0].name=NODE_NAME", "take it out"),
         ("operator.extraEnv[0].name=RUST_LOG", "take it out"),
-        ("operator.extraVolumes[0].name=metrics-tls", "give it another name"),
+        (
+            "operator.extraVolumes[0].name=metrics-tls",
+            "give it another name",
+        ),
         ("agent.extraVolumes[0].name=state", "give it another name"),
-        ("operator.extraVolumeMounts[0].name=a", "add it to operator.extraVolumes"),
+        (
+            "operator.extraVolumeMounts[0].name=a",
+            "add it to operator.extraVolumes",
+        ),
         ("agent.podLabels.app\\.kubernetes\\.io/name=a", "take it out"),
     ] {
         let said = refusal(&["--set", values])?;
@@ -55,15 +88,24 @@ fn values_that_are_wrong_by_themselves_fail() -> Result<()> {
         ("agent.stateDir=relative", "agent/stateDir"),
         ("agent.maxUnavailable=0", "agent/maxUnavailable"),
         ("agent.probePort=80", "agent/probePort"),
-        ("metrics.serviceMonitor.interval=often", "metrics/serviceMonitor/interval"),
-        ("metrics.serviceMonitor.render=perhaps", "metrics/serviceMonitor/render"),
+        (
+            "metrics.serviceMonitor.interval=often",
+            "metrics/serviceMonitor/interval",
+        ),
+        (
+            "metrics.serviceMonitor.render=perhaps",
+            "metrics/serviceMonitor/render",
+        ),
         ("logs.format=xml", "logs/format"),
         ("uninstall.wait=soon", "uninstall/wait"),
         ("ipFamily=IPv5", "ipFamily"),
         ("crds.keep=perhaps", "crds/keep"),
     ] {
         let said = refusal(&["--set", value])?;
-        ensure!(said.contains(place) || said.contains(&place.replace('/', ".")), "{value}: {said}");
+        ensure!(
+            said.contains(place) || said.contains(&place.replace('/', ".")),
+            "{value}: {said}"
+        );
     }
     Ok(())
 }
@@ -80,7 +122,8 @@ fn places(schema: &Value, above: &str, found: &mut Vec<String>) {
 
 #[test]
 fn a_misspelt_value_fails_at_every_place() -> Result<()> {
-    let schema: Value = serde_json::from_str(&fs::read_to_string(chart::folder().join("values.schema.json"))?)?;
+    let schema: Value =
+        serde_json::from_str(&fs::read_to_string(chart::folder().join("values.schema.json"))?)?;
     let mut found = Vec::new();
     places(&schema, "", &mut found);
     ensure!(found.len() > 12, "{found:?}");
@@ -105,8 +148,18 @@ fn an_older_kubernetes_is_refused() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success() && said.contains("1.35"), "{said}");
     // One of a provider is a prerelease by its name.
-    let output = chart::helm(&["template", "culvert", &*folder, "--kube-version", "1.35.2-gke.100"])?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = chart::helm(&[
+        "template",
+        "culvert",
+        &*folder,
+        "--kube-version",
+        "1.35.2-gke.100",
+    ])?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 
@@ -128,8 +181,15 @@ fn an_umbrella_chart_renders_with_words_of_its_own() -> Result<()> {
     let operator = crate::object(&objects, "Deployment", "culvert-operator")?;
     ensure!(operator["spec"]["replicas"] == 3);
     let image = &operator["spec"]["template"]["spec"]["containers"][0]["image"];
-    ensure!(image.as_str().is_some_and(|image| image.starts_with("r.test/")), "{image}");
-    ensure!(chart::render_in(&umbrella, &["--set", "culvert.enabled=false"])?.trim().is_empty());
+    ensure!(
+        image.as_str().is_some_and(|image| image.starts_with("r.test/")),
+        "{image}"
+    );
+    ensure!(
+        chart::render_in(&umbrella, &["--set", "culvert.enabled=false"])?
+            .trim()
+            .is_empty()
+    );
     Ok(())
 }
 
@@ -138,7 +198,11 @@ fn helm_finds_nothing_to_say() -> Result<()> {
     let folder = chart::folder();
     let output = chart::helm(&["lint", "--strict", &folder.to_string_lossy()])?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     ensure!(!said.contains("[WARNING]") && !said.contains("[ERROR]"), "{said}");
     Ok(())
 }

@@ -156,8 +156,7 @@ pub async fn a_user_sees_no_other_teams_keys(world: &World) -> Result<()> {
         let user = Tools::new(&kubeconfig, &world.folder.join(USER))?;
         user.plugin(&["-n", TEAM, "key", "new", "hers", "--wait", "2m"])
             .await?;
-        user.plugin(&["-n", TEAM, "key", "revoke", "hers", "--yes"])
-            .await?;
+        user.plugin(&["-n", TEAM, "key", "revoke", "hers"]).await?;
         for words in [
             &["-n", OTHER, "get", "wgk"][..],
             &["get", "wgk", "-A"],

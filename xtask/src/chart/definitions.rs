@@ -27,7 +27,10 @@ pub fn template(name: &str, yaml: &str) -> Result<String> {
         let [before, after] = parts[..] else {
             anyhow::bail!("{name} has an object without metadata, or with two");
         };
-        ensure!(after.starts_with("  name: "), "{name} has metadata besides a name");
+        ensure!(
+            after.starts_with("  name: "),
+            "{name} has metadata besides a name"
+        );
         objects.push(format!("{before}\n{METADATA}{after}"));
     }
     Ok(format!(

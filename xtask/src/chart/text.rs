@@ -77,7 +77,10 @@ fn lines(yaml: &str) -> impl Iterator<Item = Line<'_>> {
             above.push(name);
             above.join(".")
         });
-        Line { text, path: path.filter(|path| is_ours(path)) }
+        Line {
+            text,
+            path: path.filter(|path| is_ours(path)),
+        }
     })
 }
 
@@ -89,7 +92,10 @@ fn is_ours(path: &str) -> bool {
 }
 
 fn schema_has_parts(schema: &Value, path: &str) -> bool {
-    let pointer: String = path.split('.').map(|name| format!("/properties/{name}")).collect();
+    let pointer: String = path
+        .split('.')
+        .map(|name| format!("/properties/{name}"))
+        .collect();
     schema.pointer(&format!("{pointer}/properties")).is_some()
 }
 

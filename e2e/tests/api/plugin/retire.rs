@@ -31,10 +31,16 @@ async fn drained_by_hand(site: &Site) -> Result<()> {
     site.api
         .apply(&json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "gateway-2", "labels": labels } }))
         .await?;
-    wait::until("the second node", SOON, || async { gateway_node(site, "default.gateway-2").await }).await?;
+    wait::until("the second node", SOON, || async {
+        gateway_node(site, "default.gateway-2").await
+    })
+    .await?;
     let patch = r#"{"spec":{"drain":true}}"#;
     site.api
-        .kubectl(&["patch", "wgn/default.gateway-2", "--type=merge", "-p", patch], None)
+        .kubectl(
+            &["patch", "wgn/default.gateway-2", "--type=merge", "-p", patch],
+            None,
+        )
         .await
         .map(drop)
 }
@@ -49,12 +55,16 @@ async fn plugin_retires_beside_an_operator_and_all_comes_back_with_another() -> 
     site.run(&["key", "new", "laptop"]).await?.well()?;
     let addresses = site.key("laptop").await?["status"]["addresses"].clone();
     drained_by_hand(&site).await?;
-    let before = gateway_node(&site, "default.gateway-1").await?.context("no gateway")?;
+    let before = gateway_node(&site, "default.gateway-1")
+        .await?
+        .context("no gateway")?;
 
     site.api.kubectl(&["apply", "-f", "-"], Some(&rights()?)).await?;
     let account = format!("system:serviceaccount:{NAMESPACE}:culvert-uninstall");
     site.user = site.api.plane.kubeconfig_for(&account, None)?;
-    let said = run(site.command(&["install", "retire", "--wait", "30s"])?).await?.well()?;
+    let said = run(site.command(&["install", "retire", "--wait", "30s"])?)
+        .await?
+        .well()?;
     for words in ["default.gateway-1 has left", "pool default is let go"] {
         ensure!(said.contains(words), "{words}: {said}");
     }
@@ -74,11 +84,18 @@ async fn plugin_retires_beside_an_operator_and_all_comes_back_with_another() -> 
         .says("gatewaynodes", "default.gateway-1", "Ready", "Ready")
         .await
         .context("the node does not come back")?;
-    let after = gateway_node(&site, "default.gateway-1").await?.context("no gateway")?;
+    let after = gateway_node(&site, "default.gateway-1")
+        .await?
+        .context("no gateway")?;
     ensure!(after["metadata"]["uid"] != before["metadata"]["uid"], "{after}");
-    ensure!(after["status"]["publicKey"] == before["status"]["publicKey"], "{after}");
+    ensure!(
+        after["status"]["publicKey"] == before["status"]["publicKey"],
+        "{after}"
+    );
     ensure!(site.key("laptop").await?["status"]["addresses"] == addresses);
-    let second = gateway_node(&site, "default.gateway-2").await?.context("no second node")?;
+    let second = gateway_node(&site, "default.gateway-2")
+        .await?
+        .context("no second node")?;
     ensure!(second["spec"]["drain"] == true, "{second}");
     ensure!(site.agent.has_interface() && after["spec"]["nodeName"] == NODE);
     site.stop().await
@@ -94,7 +111,10 @@ async fn plugin_retires_without_an_operator_or_an_agent() -> Result<()> {
     site.agent.halt().await?;
     let said = run(site.command(&["install", "retire", "--wait", "2s"])?).await?;
     ensure!(said.code == 0, "{said:?}");
-    ensure!(said.err.contains("default.gateway-1 has not answered"), "{said:?}");
+    ensure!(
+        said.err.contains("default.gateway-1 has not answered"),
+        "{said:?}"
+    );
     ensure!(gateway_node(&site, "default.gateway-1").await?.is_none());
     // Nothing hangs on a finalizer now.
     site.api

@@ -107,7 +107,9 @@ async fn hold(cluster: &Cluster, namespace: &str) -> Result<bool, Error> {
         let written = if is_new {
             cluster.ask(about("create"), leases.create(&params, &lease)).await
         } else {
-            cluster.ask(about("update"), leases.replace(LEASE, &params, &lease)).await
+            cluster
+                .ask(about("update"), leases.replace(LEASE, &params, &lease))
+                .await
         };
         match written {
             Ok(_) => return Ok(had_rival),
@@ -128,7 +130,11 @@ async fn ask(cluster: &Cluster, node: &GatewayNode) -> Result<(), Error> {
     let name = node.name_any();
     let asked = cluster.all::<GatewayNode>();
     let asked = asked.patch(&name, &params(), &Patch::Merge(&patch));
-    gone_is_well(cluster.ask(Ask::cluster("patch", "gatewaynodes").named(&name), asked).await)
+    gone_is_well(
+        cluster
+            .ask(Ask::cluster("patch", "gatewaynodes").named(&name), asked)
+            .await,
+    )
 }
 
 /// Waits until every node has left or the time is over; gives those that have not.
@@ -164,7 +170,10 @@ async fn let_go(cluster: &Cluster, pool: IPPool) -> Result<(), Error> {
     let mut tries = 0;
     while let Some(patch) = pool.as_ref().and_then(retire::release) {
         let ask = Ask::cluster("patch", "ippools").named(&name);
-        match cluster.ask(ask, pools.patch(&name, &params(), &Patch::Merge(&patch))).await {
+        match cluster
+            .ask(ask, pools.patch(&name, &params(), &Patch::Merge(&patch)))
+            .await
+        {
             Ok(_) => output::line(&format!("pool {name} is let go"))?,
             Err(failure) if matches!(failure.why, Why::NotFound) => {}
             Err(failure) if tries < TRIES && is_overtaken(&failure) => {
@@ -192,7 +201,11 @@ async fn remove(cluster: &Cluster, node: &GatewayNode) -> Result<(), Error> {
     let nodes = cluster.all::<GatewayNode>();
     let ask = Ask::cluster("delete", "gatewaynodes").named(&name);
     gone_is_well(cluster.ask(ask, nodes.delete(&name, &params)).await)?;
-    let said = if retire::has_left(node) { "has left" } else { "is given up" };
+    let said = if retire::has_left(node) {
+        "has left"
+    } else {
+        "is given up"
+    };
     Ok(output::line(&format!("{name} {said}"))?)
 }
 
