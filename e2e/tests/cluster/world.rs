@@ -73,8 +73,6 @@ pub fn release(verb: &[&str], values: &[&str]) -> Result<Vec<String>> {
     if let Ok(backend) = env::var("CULVERT_BACKEND") {
         words.extend(["--set".to_owned(), format!("agent.backend={backend}")]);
     }
-    // Until the programs serve them with TLS.
-    words.extend(["--set".to_owned(), "metrics.enabled=false".to_owned()]);
     for value in values {
         words.extend(["--set".to_owned(), (*value).to_owned()]);
     }
