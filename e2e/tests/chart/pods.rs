@@ -151,7 +151,7 @@ fn the_agents_can_have_a_namespace_of_their_own() -> Result<()> {
             "{kind}"
         );
     }
-    for name in ["culvert-node-agent", "culvert-metrics"] {
+    for name in ["culvert-node-agent", "culvert-metrics-guard"] {
         let subjects = &object(&objects, "ClusterRoleBinding", name)?["subjects"];
         let account =
             json!({ "kind": "ServiceAccount", "name": "culvert-node-agent", "namespace": "agents" });
