@@ -57,7 +57,9 @@ fn roles_are_those_of_the_example() -> Result<()> {
 #[test]
 fn without_metrics_nobody_asks_who_may_see_them() -> Result<()> {
     let objects = objects(&["--set", "metrics.enabled=false"])?;
-    let reviews = objects.iter().filter(|object| object.to_string().contains("tokenreviews"));
+    let reviews = objects
+        .iter()
+        .filter(|object| object.to_string().contains("tokenreviews"));
     ensure!(reviews.count() == 0);
     ensure!(object(&objects, "ClusterRole", "culvert-metrics-reader").is_err());
     Ok(())

@@ -9,7 +9,7 @@ use culvert_e2e::{
     netns, wait,
 };
 
-use crate::world::{NAMESPACE, PODS, TEAM, World, fact, items};
+use crate::world::{PODS, TEAM, World, fact, items};
 
 const INSIDE: &str = DEFAULT_POOL.inside[0];
 
