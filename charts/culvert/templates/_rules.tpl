@@ -128,6 +128,26 @@
   verbs:
   - update
 {{- end }}
+{{- define "culvert.rules.culvert-metrics-guard" -}}
+- apiGroups:
+  - authentication.k8s.io
+  resources:
+  - tokenreviews
+  verbs:
+  - create
+- apiGroups:
+  - authorization.k8s.io
+  resources:
+  - subjectaccessreviews
+  verbs:
+  - create
+{{- end }}
+{{- define "culvert.rules.culvert-metrics-reader" -}}
+- nonResourceURLs:
+  - /metrics
+  verbs:
+  - get
+{{- end }}
 {{- define "culvert.rules.culvert-user" -}}
 - apiGroups:
   - culvert.dev

@@ -39,12 +39,12 @@
 {{- include "culvert.validatePod" (dict
   "name" "operator" "pod" $v.operator
   "flags" (dict "--leader-elect" "operator.replicas" "--lease-namespace" "the release's namespace" "--lease-name" "nothing: the name is fixed" "--listen" "ipFamily" "--concurrency" "operator.concurrency" "--metrics-listen" "metrics.operatorPort" "--metrics-tls-dir" "metrics.tlsSecret" "--metrics-plain" "nothing: metrics are served over TLS alone" "--log" "logs.level" "--log-format" "logs.format")
-  "env" (list "POD_NAMESPACE" "CULVERT_LISTEN" "CULVERT_LEADER_ELECT" "CULVERT_CONCURRENCY" "CULVERT_METRICS_LISTEN" "CULVERT_METRICS_TLS_DIR" "CULVERT_LOG_FORMAT" "RUST_LOG")
+  "env" (list "POD_NAMESPACE" "CULVERT_LISTEN" "CULVERT_LEADER_ELECT" "CULVERT_CONCURRENCY" "CULVERT_METRICS_LISTEN" "CULVERT_METRICS_TLS_DIR" "CULVERT_METRICS_PLAIN" "CULVERT_LOG_FORMAT" "RUST_LOG")
   "volumes" (list "metrics-tls")) -}}
 {{- include "culvert.validatePod" (dict
   "name" "agent" "pod" $v.agent
   "flags" (dict "--node-name" "nothing: it is the pod's node" "--state-dir" "agent.stateDir" "--backend" "agent.backend" "--wireguard-go" "agent.image" "--nft" "agent.image" "--listen" "agent.probePort" "--metrics-listen" "metrics.agentPort" "--metrics-tls-dir" "metrics.tlsSecret" "--metrics-plain" "nothing: metrics are served over TLS alone" "--log" "logs.level" "--log-format" "logs.format")
-  "env" (list "NODE_NAME" "HOST_IP" "CULVERT_LISTEN" "CULVERT_STATE_DIR" "CULVERT_BACKEND" "CULVERT_WIREGUARD_GO" "CULVERT_NFT" "CULVERT_METRICS_LISTEN" "CULVERT_METRICS_TLS_DIR" "CULVERT_LOG_FORMAT" "RUST_LOG")
+  "env" (list "NODE_NAME" "HOST_IP" "CULVERT_LISTEN" "CULVERT_STATE_DIR" "CULVERT_BACKEND" "CULVERT_WIREGUARD_GO" "CULVERT_NFT" "CULVERT_METRICS_LISTEN" "CULVERT_METRICS_TLS_DIR" "CULVERT_METRICS_PLAIN" "CULVERT_LOG_FORMAT" "RUST_LOG")
   "volumes" (list "metrics-tls" "state" "wireguard" "tun")) -}}
 {{- end }}
 
