@@ -36,7 +36,7 @@ use serde_json::Value;
 use crate::{ControlPlane, Program, control_plane::Options, wait};
 pub use member::Member;
 pub use network::INTERNET;
-pub use node::Node;
+pub use node::{Node, processes};
 pub use pings::Pings;
 pub use tools::Tools;
 

@@ -15,6 +15,9 @@ use crate::{ControlPlane, Namespace, Program, netns, programs::Tool, wait};
 /// What every node has for itself: what pods ask of their host, and what kubelet writes wherever its own folder is.
 const OWN: [&str; 4] = ["/var/lib/culvert", "/var/lib/kubelet", "/var/lib/cni", "/var/log"];
 
+/// What is said when they are there.
+const HELD: &str = "the mounts are there";
+
 /// One node.
 pub struct Node {
     /// Its name in the API.
@@ -27,7 +30,8 @@ pub struct Node {
     pub namespace: Namespace,
 
     folder: PathBuf,
-    mounts: PathBuf,
+    /// Holds what is mounted on the node.
+    mounts: Program,
     logs: PathBuf,
     programs: Vec<Program>,
 }
@@ -47,7 +51,7 @@ impl Node {
             let path = folder.join(part);
             fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
         }
-        let mounts = mounts(cluster, &name)?;
+        let mounts = mounts(&name, logs)?;
         Ok(Self {
             name,
             address,
@@ -64,7 +68,7 @@ impl Node {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net={}", self.namespace.path().display()))
-            .arg(format!("--mount={}", self.mounts.display()))
+            .arg(format!("--mount=/proc/{}/ns/mnt", self.mounts.pid()))
             .arg("--")
             .arg(program);
         command
@@ -181,28 +185,42 @@ impl Node {
     }
 }
 
-/// Makes a mount namespace with empty folders of its own, and gives the file that stands for it.
-fn mounts(cluster: &Path, name: &str) -> Result<PathBuf> {
-    let folder = cluster.join("mounts");
-    if !folder.exists() {
-        fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
-        // A namespace can be bound to a file where mounts do not spread, and nowhere else.
-        netns::run(Command::new("mount").arg("--bind").args([&folder, &folder]))?;
-        netns::run(Command::new("mount").arg("--make-private").arg(&folder))?;
+/// The processes of a pod that has a network of its own: each bears the pod's name as its host's.
+pub fn processes(pod: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").context("failed to list processes")? {
+        let pid = entry?.file_name().to_string_lossy().into_owned();
+        if pid.parse::<u32>().is_err() {
+            continue;
+        }
+        // One that has ended since has no name.
+        let mut name = Command::new("nsenter");
+        name.args(["--target", &pid, "--uts", "--", "hostname"]);
+        if netns::run(&mut name).is_ok_and(|name| name.trim() == pod) {
+            found.push(pid);
+        }
     }
-    let file = folder.join(name);
-    fs::write(&file, "").with_context(|| format!("failed to write {}", file.display()))?;
+    Ok(found)
+}
+
+/// Starts what holds mounts of its own, with empty folders. A file that stands for them would do without a program, but a
+/// kernel that numbers namespaces out of order (6.18) does not always bind them to one.
+fn mounts(name: &str, logs: &Path) -> Result<Program> {
     let script = OWN
         .iter()
         .map(|own| format!("mkdir -p {own} && mount -n -t tmpfs -o mode=755 own {own}"))
         .collect::<Vec<_>>()
         .join(" && ");
-    netns::run(
-        Command::new("unshare")
-            .arg(format!("--mount={}", file.display()))
-            .args(["--propagation", "private", "--", "sh", "-c", &script]),
-    )?;
-    Ok(file)
+    let mut holder = Command::new("unshare");
+    holder
+        .args(["--mount", "--propagation", "private", "--", "sh", "-c"])
+        .arg(format!("{script} && echo {HELD} && exec sleep infinity"));
+    let mut program = Program::start(&format!("{name}-mounts"), &holder, logs)?;
+    wait::until_blocking("a node's mounts", SOON, || {
+        program.ensure_running()?;
+        Ok(program.output()?.contains(HELD).then_some(()))
+    })?;
+    Ok(program)
 }
 
 /// The path on which containerd finds its shim, and that one runc, and the network plugins their programs.

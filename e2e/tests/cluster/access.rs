@@ -133,31 +133,31 @@ pub async fn a_user_sees_no_other_teams_keys(world: &World) -> Result<()> {
     fact("a user has his team's keys and sees no other's", async {
         let tools = world.tools();
         tools.kubectl(&["create", "namespace", OTHER]).await?;
+        tools
+            .kubectl(&["-n", TEAM, "create", "serviceaccount", USER])
+            .await?;
+        let subject = format!("--serviceaccount={TEAM}:{USER}");
         let role = [
             "create",
             "rolebinding",
             USER,
             "--clusterrole=culvert-user",
-            "--user",
-            USER,
+            &subject,
         ];
         tools.kubectl(&[&role[..], &["-n", TEAM]].concat()).await?;
-        tools
-            .kubectl(&[
-                "create",
-                "clusterrolebinding",
-                USER,
-                "--clusterrole=culvert-reader",
-                "--user",
-                USER,
-            ])
-            .await?;
-        let kubeconfig = world.cluster.plane.kubeconfig_for(USER, None)?;
-        let user = Tools::new(&kubeconfig, &world.folder.join(USER))?;
+        let role = [
+            "create",
+            "clusterrolebinding",
+            USER,
+            "--clusterrole=culvert-reader",
+            &subject,
+        ];
+        tools.kubectl(&role).await?;
+        let token = tools.kubectl(&["-n", TEAM, "create", "token", USER]).await?;
+        let user = tools.with_token(token.trim(), &world.folder.join(USER)).await?;
         user.plugin(&["-n", TEAM, "key", "new", "hers", "--wait", "2m"])
             .await?;
-        user.plugin(&["-n", TEAM, "key", "revoke", "hers", "--yes"])
-            .await?;
+        user.plugin(&["-n", TEAM, "key", "revoke", "hers"]).await?;
         for words in [
             &["-n", OTHER, "get", "wgk"][..],
             &["get", "wgk", "-A"],

@@ -233,20 +233,15 @@ pub async fn upgrades_keep_tunnels(world: &World) -> Result<()> {
             .helm(&["get", "manifest", RELEASE, "--namespace", NAMESPACE])
             .await?;
         let output = tools
-            .kubectl_output(&["diff", "--server-side", "-f", "-"], Some(&manifest))
-            .await?;
-        let plain = tools
             .kubectl_output(&["diff", "-f", "-"], Some(&manifest))
             .await?;
-        for output in [plain, output] {
-            ensure!(
-                output.status.success(),
-                "kubectl diff ends with {}: {}{}",
-                output.status,
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
+        ensure!(
+            output.status.success(),
+            "kubectl diff ends with {}: {}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(String::new())
     })
     .await?;

@@ -346,7 +346,7 @@ impl Table<'_> {
             let (ip, own) = (family.ip, set(&family.own));
             writeln!(
                 to,
-                "oif {number} meta l4proto {{ icmp, ipv6-icmp }} {ip} saddr != {own} fib saddr type local drop"
+                "oif {number} meta l4proto {{ icmp, icmpv6 }} {ip} saddr != {own} fib saddr type local drop"
             )?;
         }
         writeln!(to, "}}")
@@ -461,7 +461,7 @@ fn from_tunnel(to: &mut String, families: &[Family; 2]) -> fmt::Result {
     // Fragments have been put together by now, by whoever tracks connections.
     writeln!(to, "ip hdrlength != 5 drop")?;
     writeln!(to, "ip protocol != {{ tcp, udp, icmp }} drop")?;
-    writeln!(to, "ip6 nexthdr != {{ tcp, udp, ipv6-icmp }} drop")?;
+    writeln!(to, "ip6 nexthdr != {{ tcp, udp, icmpv6 }} drop")?;
     writeln!(
         to,
         "icmp type != {{ echo-request, destination-unreachable, time-exceeded, parameter-problem }} drop"
@@ -473,7 +473,7 @@ fn from_tunnel(to: &mut String, families: &[Family; 2]) -> fmt::Result {
     writeln!(to, "udp dport {{ 67, 68, 546, 547 }} drop")?;
     for family in families.iter().filter(|family| !family.own.is_empty()) {
         let (ip, own) = (family.ip, set(&family.own));
-        writeln!(to, "{ip} daddr {own} meta l4proto {{ icmp, ipv6-icmp }} accept")?;
+        writeln!(to, "{ip} daddr {own} meta l4proto {{ icmp, icmpv6 }} accept")?;
         if family.resolver.is_some() {
             writeln!(to, "{ip} daddr {own} udp dport 53 accept")?;
             writeln!(to, "{ip} daddr {own} tcp dport 53 accept")?;
