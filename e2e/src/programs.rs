@@ -7,7 +7,7 @@ use std::{env, path::PathBuf};
 
 use crate::{
     cache::Entry,
-    recipes::{CARGO_DENY, ETCD, KERNEL, KUBERNETES, Recipe, WIREGUARD_GO},
+    recipes::{CARGO_AUDITABLE, CARGO_DENY, ETCD, KERNEL, KUBERNETES, Recipe, WIREGUARD_GO},
 };
 
 /// Why a program cannot be used.
@@ -48,6 +48,9 @@ pub enum Tool {
 
     /// The dependency checker of the lint suite.
     CargoDeny,
+
+    /// What builds programs that say which crates they were made of.
+    CargoAuditable,
 }
 
 impl Tool {
@@ -60,6 +63,7 @@ impl Tool {
             Self::Kernel => ("linux", "linux"),
             Self::WireguardGo => ("wireguard-go", "wireguard-go"),
             Self::CargoDeny => ("cargo-deny", "bin/cargo-deny"),
+            Self::CargoAuditable => ("cargo-auditable", "bin/cargo-auditable"),
         }
     }
 
@@ -70,6 +74,7 @@ impl Tool {
             Self::Kernel => &KERNEL,
             Self::WireguardGo => &WIREGUARD_GO,
             Self::CargoDeny => &CARGO_DENY,
+            Self::CargoAuditable => &CARGO_AUDITABLE,
         }
     }
 

@@ -62,3 +62,10 @@ pub const CARGO_DENY: Recipe = Recipe {
     version: "0.20.2",
     files: &[],
 };
+
+/// cargo-auditable, which writes into programs which crates they were made of.
+pub const CARGO_AUDITABLE: Recipe = Recipe {
+    family: "cargo-auditable",
+    version: "0.7.7",
+    files: &[],
+};

@@ -6,6 +6,7 @@
 //! cargo xtask test [SUITE…]    runs the suites, setting up what they lack
 //! cargo xtask soak [FILTER…]   runs the proofs of all suites in their long mode
 //! cargo xtask bench SUBJECT    measures the operator or the agent, with its goals, into the target folder's `bench`
+//! cargo xtask image            writes the container images as archives, into the target folder's `images`
 //! cargo xtask crds [--check]   writes, or compares, the generated custom resource definitions
 //! ```
 //!
@@ -14,6 +15,7 @@
 mod bench;
 mod crds;
 mod demo;
+mod image;
 mod run;
 mod setup;
 mod soak;
@@ -52,6 +54,9 @@ enum Chore {
     /// Measure programs as they are shipped, each figure with its goal.
     Bench(bench::Arguments),
 
+    /// Write the container images.
+    Image(image::Arguments),
+
     /// Write the custom resource definitions as YAML.
     Crds(crds::Arguments),
 }
@@ -63,6 +68,7 @@ fn main() -> ExitCode {
         Chore::Test(arguments) => Ok(test::main(&arguments)),
         Chore::Soak(arguments) => soak::main(&arguments),
         Chore::Bench(arguments) => bench::main(&arguments),
+        Chore::Image(arguments) => image::main(&arguments),
         Chore::Crds(arguments) => crds::main(&arguments),
     };
     match done {

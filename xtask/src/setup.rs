@@ -5,7 +5,7 @@
 //! nothing but its log, and the others go on. Two setups at a time wait for each other.
 
 mod apt;
-mod deny;
+mod crates;
 mod go;
 mod kernel;
 mod progress;
@@ -47,6 +47,9 @@ pub enum Need {
 
     /// The checker of licences and sources.
     CargoDeny,
+
+    /// What writes into programs which crates they were made of.
+    CargoAuditable,
 }
 
 /// One thing to build.
@@ -80,7 +83,12 @@ const KERNEL: Step = Step {
 const CARGO_DENY: Step = Step {
     recipe: &recipes::CARGO_DENY,
     usual: "4 min",
-    build: deny::build,
+    build: crates::build,
+};
+const CARGO_AUDITABLE: Step = Step {
+    recipe: &recipes::CARGO_AUDITABLE,
+    usual: "1 min",
+    build: crates::build,
 };
 
 /// Where a step works.
@@ -162,6 +170,9 @@ fn missing(needs: &[Need], needs_kernel: bool) -> Result<[Vec<Step>; 2]> {
     }
     if needs.contains(&Need::CargoDeny) {
         lanes[0].push(CARGO_DENY);
+    }
+    if needs.contains(&Need::CargoAuditable) {
+        lanes[0].push(CARGO_AUDITABLE);
     }
     if needs.contains(&Need::UserspaceWireGuard) {
         lanes[1].push(WIREGUARD_GO);

@@ -1,11 +1,13 @@
 //! What cargo built, as cargo itself says: paths are never guessed, so any target folder will do.
 
 use std::{
+    env, iter,
     path::PathBuf,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use culvert_e2e::programs::Tool;
 use serde_json::Value;
 
 use crate::run;
@@ -174,6 +176,69 @@ pub struct ReleasedAgent {
     pub operator: Artifact,
     /// What measures the agent.
     pub bench: Artifact,
+}
+
+/// Builds what images hold: with the release profile, linked statically, and with no path of this machine in it. Its own
+/// part of the target folder, as other flags make everything anew.
+pub fn released_static() -> Result<ReleasedStatic> {
+    let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let cargo = run::cargo()?;
+    let mut command = Command::new(Tool::CargoAuditable.find()?);
+    command
+        .current_dir(crate::checkout()?)
+        .env("CARGO", cargo.get_program())
+        .args(["auditable", "build", "--release", "--locked", "--target", &triple])
+        .arg("--target-dir")
+        .arg(target()?.join("static"));
+    for name in ["culvert-operator", "culvert-node-agent", "kubectl-culvert"] {
+        command.args(["--package", name, "--bin", name]);
+    }
+    let sysroot = run::output(
+        Command::new("rustc")
+            .args(["--print", "sysroot"])
+            .current_dir(crate::checkout()?),
+    )?;
+    let paths = [
+        (cargo_home()?, "/cargo"),
+        (crate::checkout()?, "/culvert"),
+        (sysroot.trim().into(), "/rust"),
+    ];
+    let of_rust = paths
+        .iter()
+        .map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display()));
+    let of_rust: Vec<String> = iter::once("-Ctarget-feature=+crt-static".to_owned())
+        .chain(of_rust)
+        .collect();
+    // What C code says of itself, in its assertions.
+    let of_c = paths
+        .iter()
+        .map(|(path, name)| format!("-ffile-prefix-map={}={name}", path.display()));
+    command
+        .env("CARGO_ENCODED_RUSTFLAGS", of_rust.join("\u{1f}"))
+        .env("CFLAGS", of_c.collect::<Vec<_>>().join(" "));
+    let built = messages(command)?;
+    let one = |name| only(of_kind(&built, "bin"), name);
+    Ok(ReleasedStatic {
+        operator: one("culvert-operator")?,
+        agent: one("culvert-node-agent")?,
+        plugin: one("kubectl-culvert")?,
+    })
+}
+
+/// Where cargo keeps the sources of crates.
+fn cargo_home() -> Result<PathBuf> {
+    if let Some(home) = env::var_os("CARGO_HOME").filter(|home| !home.is_empty()) {
+        return Ok(home.into());
+    }
+    let home = env::home_dir().context("this user has no home folder; set CARGO_HOME")?;
+    Ok(home.join(".cargo"))
+}
+
+/// What images hold.
+pub struct ReleasedStatic {
+    pub operator: Artifact,
+    pub agent: Artifact,
+    pub plugin: Artifact,
 }
 
 /// Builds this with the release profile, and gives cargo's messages about it.

@@ -1,4 +1,5 @@
-//! cargo-deny, in a version of its own choosing: a user's own installation may judge otherwise.
+//! Programs that cargo installs, in versions of our own choosing: a user's own installation may judge otherwise. The
+//! recipe's family is the crate.
 
 use anyhow::Result;
 
@@ -10,14 +11,8 @@ pub fn build(site: &Site<'_>) -> Result<()> {
     // Not the checkout's target folder: a build that waits for this one must not wait for its lock.
     command.env("CARGO_TARGET_DIR", site.work.join("target"));
     command
-        .args([
-            "install",
-            "cargo-deny",
-            "--version",
-            site.recipe.version,
-            "--locked",
-            "--root",
-        ])
+        .args(["install", site.recipe.family, "--version", site.recipe.version])
+        .args(["--locked", "--root"])
         .arg(&site.out);
     site.run(&command)
 }
