@@ -24,6 +24,7 @@ pub mod bed;
 pub mod cache;
 pub mod client;
 pub mod control_plane;
+pub mod documents;
 pub mod figure;
 pub mod kubeconfig;
 pub mod laptop;

@@ -7,7 +7,10 @@ use std::{env, path::PathBuf};
 
 use crate::{
     cache::Entry,
-    recipes::{CARGO_AUDITABLE, CARGO_DENY, ETCD, KERNEL, KUBERNETES, Recipe, WIREGUARD_GO},
+    recipes::{
+        ACTIONLINT, CARGO_AUDITABLE, CARGO_DENY, ETCD, KERNEL, KUBERNETES, MDBOOK, PROMETHEUS, Recipe,
+        VERDICT, WIREGUARD_GO,
+    },
 };
 
 /// Why a program cannot be used.
@@ -51,6 +54,21 @@ pub enum Tool {
 
     /// What builds programs that say which crates they were made of.
     CargoAuditable,
+
+    /// What makes the site of the documentation.
+    MdBook,
+
+    /// What tests alerts.
+    Promtool,
+
+    /// What scrapes, and evaluates the dashboard.
+    Prometheus,
+
+    /// The reader of hosted workflows.
+    Actionlint,
+
+    /// What kstatus and Argo CD say of an object.
+    Verdict,
 }
 
 impl Tool {
@@ -64,6 +82,11 @@ impl Tool {
             Self::WireguardGo => ("wireguard-go", "wireguard-go"),
             Self::CargoDeny => ("cargo-deny", "bin/cargo-deny"),
             Self::CargoAuditable => ("cargo-auditable", "bin/cargo-auditable"),
+            Self::MdBook => ("mdbook", "bin/mdbook"),
+            Self::Promtool => ("promtool", "promtool"),
+            Self::Prometheus => ("prometheus", "prometheus"),
+            Self::Actionlint => ("actionlint", "actionlint"),
+            Self::Verdict => ("verdict", "verdict"),
         }
     }
 
@@ -75,6 +98,10 @@ impl Tool {
             Self::WireguardGo => &WIREGUARD_GO,
             Self::CargoDeny => &CARGO_DENY,
             Self::CargoAuditable => &CARGO_AUDITABLE,
+            Self::MdBook => &MDBOOK,
+            Self::Promtool | Self::Prometheus => &PROMETHEUS,
+            Self::Actionlint => &ACTIONLINT,
+            Self::Verdict => &VERDICT,
         }
     }
 

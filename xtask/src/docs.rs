@@ -4,7 +4,7 @@
 //! `--site` builds what readers see.
 
 mod reference;
-mod site;
+pub mod site;
 
 use std::{collections::BTreeMap, fs, io, path::Path, path::PathBuf, process::ExitCode};
 

@@ -8,6 +8,7 @@
 //! cargo xtask bench SUBJECT    measures the operator or the agent, with its goals, into the target folder's `bench`
 //! cargo xtask image            writes the container images as archives, into the target folder's `images`
 //! cargo xtask crds [--check]   writes, or compares, the generated custom resource definitions
+//! cargo xtask docs [--check]   writes, or compares, the generated reference; `--site FOLDER` builds the site
 //! ```
 //!
 //! A chore that fails exits with 1 and says what to do; nothing is left running or half-built.
@@ -15,6 +16,7 @@
 mod bench;
 mod crds;
 mod demo;
+mod docs;
 mod image;
 mod run;
 mod setup;
@@ -59,6 +61,9 @@ enum Chore {
 
     /// Write the custom resource definitions as YAML.
     Crds(crds::Arguments),
+
+    /// Write the reference, and build the site.
+    Docs(docs::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +75,7 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::main(&arguments),
         Chore::Image(arguments) => image::main(&arguments),
         Chore::Crds(arguments) => crds::main(&arguments),
+        Chore::Docs(arguments) => docs::main(&arguments),
     };
     match done {
         Ok(code) => code,

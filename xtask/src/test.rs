@@ -7,6 +7,7 @@
 
 mod api;
 pub mod artifact;
+mod docs;
 pub mod kernel;
 mod lint;
 pub mod system;
@@ -27,6 +28,8 @@ enum Suite {
     Lint,
     /// Tests without privilege or network.
     Unit,
+    /// Pages, alerts and GitOps, as those who read them do.
+    Docs,
     /// Against a real kube-apiserver.
     Api,
     /// Against a kernel's WireGuard.
@@ -35,7 +38,14 @@ enum Suite {
     System,
 }
 
-const ALL: [Suite; 5] = [Suite::Lint, Suite::Unit, Suite::Api, Suite::Kernel, Suite::System];
+const ALL: [Suite; 6] = [
+    Suite::Lint,
+    Suite::Unit,
+    Suite::Docs,
+    Suite::Api,
+    Suite::Kernel,
+    Suite::System,
+];
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -56,6 +66,7 @@ impl Suite {
         match self {
             Self::Lint => "lint",
             Self::Unit => "unit",
+            Self::Docs => "docs",
             Self::Api => "api",
             Self::Kernel => "kernel",
             Self::System => "system",
@@ -64,8 +75,9 @@ impl Suite {
 
     fn needs(self) -> &'static [Need] {
         match self {
-            Self::Lint => &[Need::CargoDeny],
+            Self::Lint => &[Need::CargoDeny, Need::Readers],
             Self::Unit => &[],
+            Self::Docs => &[Need::Readers, Need::MdBook],
             Self::Api => &[Need::ControlPlane],
             Self::Kernel => &[Need::Machine, Need::UserspaceWireGuard],
             Self::System => &[Need::ControlPlane, Need::Machine, Need::UserspaceWireGuard],
@@ -77,6 +89,7 @@ impl Suite {
         match self {
             Self::Lint => lint::run(),
             Self::Unit => unit::run(filter),
+            Self::Docs => docs::run(filter),
             Self::Api => api::run(filter),
             Self::Kernel => kernel::run(filter),
             Self::System => system::run(filter, real_time),

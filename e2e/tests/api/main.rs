@@ -12,6 +12,7 @@ mod churn;
 mod claim;
 mod crash;
 mod crowd;
+mod documents;
 mod fixture;
 mod fleet;
 mod harness;

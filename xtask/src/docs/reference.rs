@@ -157,7 +157,11 @@ fn number(value: &Value) -> String {
 
 /// The messages of the rules, with the fields they stand at.
 fn said(path: &str, schema: &Value, rules: &mut Vec<(String, String)>) {
-    for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+    for rule in schema["x-kubernetes-validations"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         let at = text(&rule["fieldPath"]);
         rules.push((format!("{path}{at}"), text(&rule["message"]).to_owned()));
     }
@@ -204,18 +208,29 @@ mod tests {
         let pages = pages().unwrap();
         let key = &pages["WireGuardKey.md"];
         assert!(key.contains("| `publicKey` | string | required |"), "{key}");
-        assert!(key.contains("| `addressGeneration` | integer, 0 to 2147483647 | `0` |"), "{key}");
+        assert!(
+            key.contains("| `addressGeneration` | integer, 0 to 2147483647 | `0` |"),
+            "{key}"
+        );
         assert!(pages["WireGuardGateway.md"].contains("| `poolRefs[].name` |"));
         let undescribed = pages
             .iter()
             .flat_map(|(name, page)| page.lines().map(move |line| (name, line)))
-            .find(|(_, line)| line.starts_with("| `") && line.ends_with("|  |") && !line.contains("-o wide") && line.matches(" | ").count() > 2);
+            .find(|(_, line)| {
+                line.starts_with("| `")
+                    && line.ends_with("|  |")
+                    && !line.contains("-o wide")
+                    && line.matches(" | ").count() > 2
+            });
         assert_eq!(undescribed, None);
     }
 
     #[test]
     fn what_the_apiserver_says_is_told() {
         let pages = pages().unwrap();
-        assert!(pages["WireGuardKey.md"].contains("- `spec.addressGeneration`: addressGeneration can only be raised"));
+        assert!(
+            pages["WireGuardKey.md"]
+                .contains("- `spec.addressGeneration`: addressGeneration can only be raised")
+        );
     }
 }

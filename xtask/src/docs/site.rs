@@ -47,7 +47,8 @@ fn take_over(from: &Path, to: &Path, place: &Path) -> Result<()> {
         if path.is_dir() {
             take_over(&path, &copy, &place.join(entry.file_name()))?;
         } else if path.extension().is_some_and(|extension| extension == "md") {
-            let page = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+            let page =
+                fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
             let page = lead_out(&page, place).with_context(|| format!("in {}", path.display()))?;
             fs::write(&copy, page).with_context(|| format!("failed to write {}", copy.display()))?;
         } else {
@@ -102,13 +103,12 @@ mod tests {
     #[test]
     fn links_out_of_the_docs_lead_to_the_repository() {
         let page = "[a](../examples/pool.yaml), [b](../privacy.md#x), [c](b.md), [d](https://x.example)";
-        assert_eq!(
-            lead_out(page, Path::new("docs/reasons")).unwrap(),
-            page
-        );
+        assert_eq!(lead_out(page, Path::new("docs/reasons")).unwrap(), page);
         assert_eq!(
             lead_out(page, Path::new("docs")).unwrap(),
-            format!("[a]({REPOSITORY}examples/pool.yaml), [b]({REPOSITORY}privacy.md#x), [c](b.md), [d](https://x.example)")
+            format!(
+                "[a]({REPOSITORY}examples/pool.yaml), [b]({REPOSITORY}privacy.md#x), [c](b.md), [d](https://x.example)"
+            )
         );
         assert!(lead_out("[a](../../../x)", Path::new("docs")).is_err());
     }

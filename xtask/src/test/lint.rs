@@ -44,6 +44,11 @@ fn checks() -> Result<Vec<(&'static str, Command)>> {
         .arg(artifact::target()?)
         .args(["--", "-D", "warnings"])
         .env("CUSTOM_LIBFUZZER_PATH", "/none/libfuzzer.a");
+    let mut workflows = Command::new(Tool::Actionlint.find()?);
+    // Without shellcheck and pyflakes, which not every machine has.
+    workflows
+        .args(["-shellcheck=", "-pyflakes="])
+        .current_dir(crate::checkout()?);
     Ok(vec![
         ("format", cargo(&["fmt", "--all", "--check"])?),
         (
@@ -65,5 +70,10 @@ fn checks() -> Result<Vec<(&'static str, Command)>> {
             "crds",
             cargo(&["run", "--quiet", "--package", "xtask", "--", "crds", "--check"])?,
         ),
+        (
+            "reference",
+            cargo(&["run", "--quiet", "--package", "xtask", "--", "docs", "--check"])?,
+        ),
+        ("workflows", workflows),
     ])
 }
