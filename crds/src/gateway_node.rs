@@ -16,6 +16,9 @@ const MAX_NAME: usize = 200;
 /// The annotation of a node that is to leave for good: the drain is then the operator's own, not an administrator's.
 pub const LEAVING: &str = "culvert.dev/leaving";
 
+/// The annotation of a node that was drained because Culvert is taken away: whoever runs an operator again wants it back.
+pub const RETIRED: &str = "culvert.dev/retired";
+
 /// How many peers `status.refused` names at most.
 pub const MAX_REFUSED: usize = 64;
 

@@ -8,6 +8,9 @@ use serde_json::json;
 
 use crate::schema;
 
+/// The finalizer that keeps a pool while claims use it.
+pub const IN_USE: &str = "culvert.dev/in-use";
+
 /// Ranges of tunnel addresses, and who may draw from them.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(

@@ -22,6 +22,7 @@
 
 pub mod bed;
 pub mod cache;
+pub mod chart;
 pub mod client;
 pub mod control_plane;
 pub mod documents;

@@ -8,8 +8,8 @@ use std::{env, path::PathBuf};
 use crate::{
     cache::Entry,
     recipes::{
-        ACTIONLINT, CARGO_AUDITABLE, CARGO_DENY, ETCD, KERNEL, KUBERNETES, MDBOOK, PROMETHEUS, Recipe,
-        VERDICT, WIREGUARD_GO,
+        ACTIONLINT, CARGO_AUDITABLE, CARGO_DENY, CONTAINERD, ETCD, HELM, KERNEL, KUBERNETES, KUBERNETES_NODE,
+        MDBOOK, PROMETHEUS, RUNC, Recipe, VERDICT, WIREGUARD_GO,
     },
 };
 
@@ -42,6 +42,36 @@ pub enum Tool {
 
     /// The command line client.
     Kubectl,
+
+    /// Makes pods of deployments, tokens of service accounts, and deletes what has lost its owner.
+    KubeControllerManager,
+
+    /// Gives pods their nodes.
+    KubeScheduler,
+
+    /// Runs a node's pods.
+    Kubelet,
+
+    /// Leads a node's connections to services to the pods behind them.
+    KubeProxy,
+
+    /// Runs a node's containers, as [`Tool::Kubelet`] asks.
+    Containerd,
+
+    /// Stands between containerd and one pod.
+    ContainerdShim,
+
+    /// containerd's own client.
+    Ctr,
+
+    /// Starts one container.
+    Runc,
+
+    /// Installs charts.
+    Helm,
+
+    /// Checks manifests against the API's schemas.
+    Kubeconform,
 
     /// The kernel of [`crate::Machine`].
     Kernel,
@@ -78,6 +108,16 @@ impl Tool {
             Self::Etcd => ("etcd", "etcd"),
             Self::KubeApiserver => ("kube-apiserver", "kube-apiserver"),
             Self::Kubectl => ("kubectl", "kubectl"),
+            Self::KubeControllerManager => ("kube-controller-manager", "kube-controller-manager"),
+            Self::KubeScheduler => ("kube-scheduler", "kube-scheduler"),
+            Self::Kubelet => ("kubelet", "kubelet"),
+            Self::KubeProxy => ("kube-proxy", "kube-proxy"),
+            Self::Containerd => ("containerd", "containerd"),
+            Self::ContainerdShim => ("containerd-shim-runc-v2", "containerd-shim-runc-v2"),
+            Self::Ctr => ("ctr", "ctr"),
+            Self::Runc => ("runc", "runc"),
+            Self::Helm => ("helm", "helm"),
+            Self::Kubeconform => ("kubeconform", "kubeconform"),
             Self::Kernel => ("linux", "linux"),
             Self::WireguardGo => ("wireguard-go", "wireguard-go"),
             Self::CargoDeny => ("cargo-deny", "bin/cargo-deny"),
@@ -94,6 +134,12 @@ impl Tool {
         match self {
             Self::Etcd => &ETCD,
             Self::KubeApiserver | Self::Kubectl => &KUBERNETES,
+            Self::KubeControllerManager | Self::KubeScheduler | Self::Kubelet | Self::KubeProxy => {
+                &KUBERNETES_NODE
+            }
+            Self::Containerd | Self::ContainerdShim | Self::Ctr => &CONTAINERD,
+            Self::Runc => &RUNC,
+            Self::Helm | Self::Kubeconform => &HELM,
             Self::Kernel => &KERNEL,
             Self::WireguardGo => &WIREGUARD_GO,
             Self::CargoDeny => &CARGO_DENY,

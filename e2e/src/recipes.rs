@@ -27,6 +27,14 @@ pub const KUBERNETES: Recipe = Recipe {
     ],
 };
 
+/// What a cluster has besides: the controllers, and the programs of its nodes. From the same module, in a family of its
+/// own: who needs an API alone does not wait for them.
+pub const KUBERNETES_NODE: Recipe = Recipe {
+    family: "kubernetes-node",
+    version: "kube-controller-manager kube-scheduler kubelet kube-proxy, trimpath, version stamped",
+    files: KUBERNETES.files,
+};
+
 /// etcd, from the Go module go.etcd.io/etcd/server.
 pub const ETCD: Recipe = Recipe {
     family: "etcd",
@@ -35,6 +43,40 @@ pub const ETCD: Recipe = Recipe {
         ("go.mod", include_str!("../programs/etcd/go.mod")),
         ("go.sum", include_str!("../programs/etcd/go.sum")),
         ("tools.go", include_str!("../programs/etcd/tools.go")),
+    ],
+};
+
+/// containerd with its shim and its client, without the file systems that no test uses.
+pub const CONTAINERD: Recipe = Recipe {
+    family: "containerd",
+    version: "containerd containerd-shim-runc-v2 ctr, no btrfs devmapper zfs, trimpath",
+    files: &[
+        ("go.mod", include_str!("../programs/containerd/go.mod")),
+        ("go.sum", include_str!("../programs/containerd/go.sum")),
+        ("tools.go", include_str!("../programs/containerd/tools.go")),
+    ],
+};
+
+/// runc, with seccomp: pods ask for the runtime's default profile. Not a distribution's: older ones do not say why a
+/// container did not start.
+pub const RUNC: Recipe = Recipe {
+    family: "runc",
+    version: "runc, seccomp, trimpath",
+    files: &[
+        ("go.mod", include_str!("../programs/runc/go.mod")),
+        ("go.sum", include_str!("../programs/runc/go.sum")),
+        ("tools.go", include_str!("../programs/runc/tools.go")),
+    ],
+};
+
+/// Helm, and kubeconform for what it renders.
+pub const HELM: Recipe = Recipe {
+    family: "helm",
+    version: "helm kubeconform, trimpath",
+    files: &[
+        ("go.mod", include_str!("../programs/helm/go.mod")),
+        ("go.sum", include_str!("../programs/helm/go.sum")),
+        ("tools.go", include_str!("../programs/helm/tools.go")),
     ],
 };
 

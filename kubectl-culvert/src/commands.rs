@@ -48,7 +48,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Check(args) => check::run(args, &context).await,
         Command::Report(args) => report::run(args, &context).await,
         Command::Gateway(command) => gateway::run(command, &context).await,
-        Command::Install(command) => install::run(&command),
+        Command::Install(command) => install::run(command, &context).await,
         Command::Version(args) => version::run(args, &context).await,
     }
 }

@@ -31,6 +31,7 @@ pub mod private;
 pub mod qr;
 pub mod report;
 pub mod request;
+pub mod retire;
 pub mod rotate;
 pub mod world;
 

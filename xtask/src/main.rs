@@ -8,12 +8,14 @@
 //! cargo xtask bench SUBJECT    measures the operator or the agent, with its goals, into the target folder's `bench`
 //! cargo xtask image            writes the container images as archives, into the target folder's `images`
 //! cargo xtask crds [--check]   writes, or compares, the generated custom resource definitions
+//! cargo xtask chart [--check]  writes, or compares, what of the chart is generated
 //! cargo xtask docs [--check]   writes, or compares, the generated reference; `--site FOLDER` builds the site
 //! ```
 //!
 //! A chore that fails exits with 1 and says what to do; nothing is left running or half-built.
 
 mod bench;
+mod chart;
 mod crds;
 mod demo;
 mod docs;
@@ -62,6 +64,9 @@ enum Chore {
     /// Write the custom resource definitions as YAML.
     Crds(crds::Arguments),
 
+    /// Write what of the chart is generated: values, their schema, definitions, rules of roles.
+    Chart(chart::Arguments),
+
     /// Write the reference, and build the site.
     Docs(docs::Arguments),
 }
@@ -75,6 +80,7 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::main(&arguments),
         Chore::Image(arguments) => image::main(&arguments),
         Chore::Crds(arguments) => crds::main(&arguments),
+        Chore::Chart(arguments) => chart::main(&arguments),
         Chore::Docs(arguments) => docs::main(&arguments),
     };
     match done {

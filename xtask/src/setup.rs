@@ -39,6 +39,12 @@ pub enum Need {
     /// etcd, kube-apiserver, kubectl.
     ControlPlane,
 
+    /// What makes a control plane a cluster, and its nodes.
+    Cluster,
+
+    /// What installs the chart and checks what it renders.
+    Charts,
+
     /// A kernel with WireGuard, and the programs that set up networks.
     Machine,
 
@@ -75,6 +81,26 @@ const ETCD: Step = Step {
     recipe: &recipes::ETCD,
     usual: "1 min",
     build: go::etcd,
+};
+const KUBERNETES_NODE: Step = Step {
+    recipe: &recipes::KUBERNETES_NODE,
+    usual: "4 min",
+    build: go::kubernetes_node,
+};
+const CONTAINERD: Step = Step {
+    recipe: &recipes::CONTAINERD,
+    usual: "4 min",
+    build: go::containerd,
+};
+const RUNC: Step = Step {
+    recipe: &recipes::RUNC,
+    usual: "1 min",
+    build: go::runc,
+};
+const HELM: Step = Step {
+    recipe: &recipes::HELM,
+    usual: "6 min",
+    build: go::helm,
 };
 const WIREGUARD_GO: Step = Step {
     recipe: &recipes::WIREGUARD_GO,
@@ -161,6 +187,8 @@ impl Site<'_> {
 pub fn main(_: &Arguments) -> Result<ExitCode> {
     ensure(&[
         Need::ControlPlane,
+        Need::Cluster,
+        Need::Charts,
         Need::Machine,
         Need::UserspaceWireGuard,
         Need::CargoDeny,
@@ -175,11 +203,18 @@ pub fn main(_: &Arguments) -> Result<ExitCode> {
 pub fn ensure(needs: &[Need]) -> Result<()> {
     let needs_kernel = needs.contains(&Need::Machine) && !machine::is_native()?;
     let lanes = missing(needs, needs_kernel)?;
-    let builds_kernel = lanes
-        .iter()
-        .flatten()
-        .any(|step| step.recipe.family == recipes::KERNEL.family);
-    apt::ensure(needs.contains(&Need::Machine), builds_kernel)?;
+    let builds = |recipe: &Recipe| {
+        lanes
+            .iter()
+            .flatten()
+            .any(|step| step.recipe.family == recipe.family)
+    };
+    apt::ensure(&apt::Wanted {
+        machine: needs.contains(&Need::Machine),
+        cluster: needs.contains(&Need::Cluster),
+        builds_kernel: builds(&recipes::KERNEL),
+        builds_runc: builds(&recipes::RUNC),
+    })?;
     if lanes.iter().all(Vec::is_empty) {
         return Ok(());
     }
@@ -214,6 +249,12 @@ fn missing(needs: &[Need], needs_kernel: bool) -> Result<[Vec<Step>; 2]> {
     if needs.contains(&Need::ControlPlane) && assets().is_none() {
         lanes[1].push(KUBERNETES);
         lanes[1].push(ETCD);
+    }
+    if needs.contains(&Need::Charts) {
+        lanes[1].push(HELM);
+    }
+    if needs.contains(&Need::Cluster) {
+        lanes[1].extend([RUNC, CONTAINERD, KUBERNETES_NODE]);
     }
     for lane in &mut lanes {
         let mut left = Vec::new();

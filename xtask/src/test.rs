@@ -75,10 +75,10 @@ impl Suite {
 
     fn needs(self) -> &'static [Need] {
         match self {
-            Self::Lint => &[Need::CargoDeny, Need::Readers],
+            Self::Lint => &[Need::CargoDeny, Need::Charts, Need::Readers],
             Self::Unit => &[],
             Self::Docs => &[Need::Readers, Need::MdBook],
-            Self::Api => &[Need::ControlPlane],
+            Self::Api => &[Need::ControlPlane, Need::Charts],
             Self::Kernel => &[Need::Machine, Need::UserspaceWireGuard],
             Self::System => &[Need::ControlPlane, Need::Machine, Need::UserspaceWireGuard],
         }

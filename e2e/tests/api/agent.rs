@@ -232,7 +232,7 @@ impl Agent {
 
     /// The peers in its kernel.
     pub fn served(&self) -> BTreeSet<u32> {
-        if !self.kernel.links().iter().any(|link| link.name == INTERFACE) {
+        if !self.has_interface() {
             return BTreeSet::new();
         }
         let peers = self.kernel.device(INTERFACE).peers;
@@ -245,6 +245,11 @@ impl Agent {
             })
         };
         peers.iter().filter_map(|peer| number(&peer.public_key)).collect()
+    }
+
+    /// Whether its interface is in the kernel.
+    pub fn has_interface(&self) -> bool {
+        self.kernel.links().iter().any(|link| link.name == INTERFACE)
     }
 
     /// Waits until exactly these peers are in its kernel.
@@ -308,6 +313,11 @@ impl Agent {
 
     /// Stops it, as a signal does.
     pub async fn stop(mut self) -> Result<()> {
+        self.halt().await
+    }
+
+    /// The same, of one that is not to be used any more.
+    pub async fn halt(&mut self) -> Result<()> {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }

@@ -8,6 +8,7 @@ mod agent_report;
 mod agent_restore;
 mod allocator;
 mod audit;
+mod chart;
 mod churn;
 mod claim;
 mod crash;

@@ -5,6 +5,7 @@ mod admin;
 mod denied;
 mod keys;
 mod killed;
+mod retire;
 mod secret;
 
 use std::{fs, path::PathBuf, process::Command};

@@ -1,8 +1,11 @@
-//! `install generate`: what Culvert needs of a cluster, as YAML.
+//! `install generate`: what Culvert needs of a cluster, as YAML; `install retire`: what comes before it is taken away.
+
+mod retire;
 
 use clap::Subcommand;
 
 use crate::Error;
+use crate::commands::Context;
 use crate::exit::Exit;
 use crate::output;
 
@@ -15,6 +18,12 @@ Examples:
 pub enum Command {
     /// Print definitions, admission policies, roles and service accounts as YAML.
     Generate(Generate),
+
+    /// Have every node forget its peers, and let pools go: what comes before Culvert is taken away.
+    ///
+    /// The operator is kept out meanwhile, and for half a minute more. Keys, pools and gateways stay: an operator that is
+    /// installed again serves them as before, with the same addresses.
+    Retire(retire::Retire),
 }
 
 /// Flags of `install generate`.
@@ -39,8 +48,14 @@ const DEFINITIONS: [&str; 6] = [
 const ROLES: &str = include_str!("../../../examples/roles.yaml");
 
 /// Does what was asked.
-pub fn run(command: &Command) -> Result<Exit, Error> {
-    let Command::Generate(args) = command;
+pub async fn run(command: Command, context: &Context) -> Result<Exit, Error> {
+    match command {
+        Command::Generate(args) => generate(args),
+        Command::Retire(args) => retire::run(&args, context).await,
+    }
+}
+
+fn generate(args: Generate) -> Result<Exit, Error> {
     let mut all = DEFINITIONS.to_vec();
     if !args.definitions {
         all.push(ROLES);

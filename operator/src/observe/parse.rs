@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use culvert_crds::gateway::WireGuardGatewayStatus;
-use culvert_crds::gateway_node::LEAVING;
+use culvert_crds::gateway_node::{LEAVING, RETIRED};
 use culvert_crds::peer::peer_name;
 use culvert_crds::pool::IPPoolStatus;
 use culvert_crds::{
@@ -24,7 +24,7 @@ use crate::world::{
 };
 
 /// The finalizer that keeps a pool while claims use it.
-pub const POOL_FINALIZER: &str = "culvert.dev/in-use";
+pub const POOL_FINALIZER: &str = culvert_crds::pool::IN_USE;
 
 /// What an object says; `None` when a part is missing or unreadable that no default can stand for.
 pub fn change(kind: Kind, raw: &Raw) -> Option<Change> {
@@ -169,7 +169,8 @@ fn gateway_node(uid: Uid, raw: &Raw) -> Option<GatewayNode> {
         node: spec.node_name,
         endpoint_host: spec.endpoint_host,
         drain: spec.drain,
-        leaving: annotations.contains_key(LEAVING),
+        // Drained as Culvert was taken away: as it runs again, the object goes and the node comes back with another.
+        leaving: annotations.contains_key(LEAVING) || (annotations.contains_key(RETIRED) && spec.drain),
         report: raw.status::<GatewayNodeStatus>().and_then(report),
         renewed: Duration::ZERO,
     })
@@ -289,5 +290,32 @@ mod tests {
             ranges(Kind::Apiserver, json!({ "endpoints": [] })),
             Some(Vec::new())
         );
+    }
+
+    #[test]
+    fn a_node_that_was_retired_with_culvert_leaves_unless_somebody_brings_it_back() {
+        let leaving = |annotation: Option<&str>, drain: bool| {
+            let mut object = json!({
+                "metadata": { "name": "it", "uid": "6f8c3b1e-52a7-4d0e-9f6d-0f1f0a1b2c3d", "resourceVersion": "7" },
+                "spec": {
+                    "gatewayRef": { "name": "gw", "uid": "7f8c3b1e-52a7-4d0e-9f6d-0f1f0a1b2c3d" },
+                    "nodeName": "a",
+                    "drain": drain,
+                },
+            });
+            if let Some(annotation) = annotation {
+                object["metadata"]["annotations"] = json!({ annotation: "true" });
+            }
+            let raw = serde_json::from_str(&object.to_string()).unwrap();
+            match change(Kind::GatewayNode, &raw) {
+                Some(Change::GatewayNode(node)) => node.leaving,
+                odd => panic!("{odd:?}"),
+            }
+        };
+        assert!(leaving(Some(RETIRED), true));
+        assert!(!leaving(Some(RETIRED), false));
+        assert!(leaving(Some(LEAVING), false));
+        // An administrator's drain.
+        assert!(!leaving(None, true));
     }
 }

@@ -38,6 +38,22 @@ const NETWORK: [Package; 7] = [
     program("util-linux", "nsenter"),
 ];
 
+/// To run containers: the plugins that give pods their networks.
+const CLUSTER: [Package; 1] = [Package {
+    name: "containernetworking-plugins",
+    shown_by: Sign::File("/usr/lib/cni/bridge"),
+}];
+
+/// To build runc.
+const RUNC: [Package; 3] = [
+    Package {
+        name: "libseccomp-dev",
+        shown_by: Sign::File("/usr/include/seccomp.h"),
+    },
+    program("gcc", "gcc"),
+    program("pkg-config", "pkg-config"),
+];
+
 /// To build the test kernel.
 const KERNEL: [Package; 9] = [
     Package {
@@ -57,15 +73,33 @@ const KERNEL: [Package; 9] = [
     program("binutils", "strip"),
 ];
 
+/// What packages are needed for.
+pub struct Wanted {
+    /// Networks are set up.
+    pub machine: bool,
+    /// Containers are run.
+    pub cluster: bool,
+    pub builds_kernel: bool,
+    pub builds_runc: bool,
+}
+
 /// Installs what is missing of the packages that are needed.
-pub fn ensure(machine: bool, builds_kernel: bool) -> Result<()> {
-    let network = NETWORK.iter().filter(|_| machine);
-    let kernel = KERNEL.iter().filter(|_| builds_kernel);
-    let missing: Vec<&str> = network
-        .chain(kernel)
+pub fn ensure(wanted: &Wanted) -> Result<()> {
+    let lists: [(bool, &[Package]); 4] = [
+        (wanted.machine, &NETWORK),
+        (wanted.cluster, &CLUSTER),
+        (wanted.builds_kernel, &KERNEL),
+        (wanted.builds_runc, &RUNC),
+    ];
+    let mut missing: Vec<&str> = lists
+        .iter()
+        .filter(|(is_wanted, _)| *is_wanted)
+        .flat_map(|(_, packages)| packages.iter())
         .filter(|package| !package.is_there())
         .map(|package| package.name)
         .collect();
+    missing.sort_unstable();
+    missing.dedup();
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! The Kubernetes programs, etcd and wireguard-go, built from their Go modules. Versions and digests are pinned by the recipe's
+//! The Kubernetes programs, etcd, the container runtime, Helm and wireguard-go, built from their Go modules. Versions and digests are pinned by the recipe's
 //! `go.mod` and `go.sum`.
 
 use std::process::Command;
@@ -10,6 +10,21 @@ use crate::run;
 
 /// kube-apiserver and kubectl.
 pub fn kubernetes(site: &Site<'_>) -> Result<()> {
+    of_kubernetes(site, &["kube-apiserver", "kubectl"])
+}
+
+/// The controllers, and what a node runs.
+pub fn kubernetes_node(site: &Site<'_>) -> Result<()> {
+    let programs = [
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kube-proxy",
+        "kubelet",
+    ];
+    of_kubernetes(site, &programs)
+}
+
+fn of_kubernetes(site: &Site<'_>, programs: &[&str]) -> Result<()> {
     site.unpack()?;
     let list = ["list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes"];
     let version = run::output(go(site)?.args(list))?.trim().to_owned();
@@ -23,7 +38,7 @@ pub fn kubernetes(site: &Site<'_>) -> Result<()> {
     let flags = format!(
         "-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
     );
-    for program in ["kube-apiserver", "kubectl"] {
+    for program in programs {
         build(site, &flags, program, &format!("k8s.io/kubernetes/cmd/{program}"))?;
     }
     Ok(())
@@ -33,6 +48,39 @@ pub fn kubernetes(site: &Site<'_>) -> Result<()> {
 pub fn etcd(site: &Site<'_>) -> Result<()> {
     site.unpack()?;
     build(site, "-s -w", "etcd", "go.etcd.io/etcd/server/v3")
+}
+
+/// containerd, its shim, its client.
+pub fn containerd(site: &Site<'_>) -> Result<()> {
+    site.unpack()?;
+    for program in ["containerd", "containerd-shim-runc-v2", "ctr"] {
+        let mut go = go(site)?;
+        // File systems that need headers of their own, and that no test uses.
+        go.env("GOFLAGS", "-tags=no_btrfs,no_devmapper,no_zfs");
+        let package = format!("github.com/containerd/containerd/v2/cmd/{program}");
+        build_with(go, site, "-s -w", program, &package)?;
+    }
+    Ok(())
+}
+
+/// runc, which needs a C compiler and the headers of libseccomp.
+pub fn runc(site: &Site<'_>) -> Result<()> {
+    site.unpack()?;
+    let mut go = go(site)?;
+    go.env("GOFLAGS", "-tags=seccomp").env("CGO_ENABLED", "1");
+    build_with(go, site, "-s -w", "runc", "github.com/opencontainers/runc")
+}
+
+/// Helm and kubeconform.
+pub fn helm(site: &Site<'_>) -> Result<()> {
+    site.unpack()?;
+    build(site, "-s -w", "helm", "helm.sh/helm/v4/cmd/helm")?;
+    build(
+        site,
+        "-s -w",
+        "kubeconform",
+        "github.com/yannh/kubeconform/cmd/kubeconform",
+    )
 }
 
 /// wireguard-go, static.

@@ -32,6 +32,9 @@ fn checks() -> Result<Vec<(&'static str, Command)>> {
     let mut deny = Command::new(Tool::CargoDeny.find()?);
     deny.args(["check", "bans", "licenses", "sources"])
         .current_dir(crate::checkout()?);
+    // With the features of every other build, so that nothing is built twice.
+    let mut chart = cargo(&["test", "--quiet"])?;
+    chart.args(artifact::EVERYTHING).args(["--test", "chart"]);
     // Nothing is linked, so no libFuzzer is needed; in the same folder, so that little is built twice.
     let mut fuzz = cargo(&[
         "clippy",
@@ -70,6 +73,11 @@ fn checks() -> Result<Vec<(&'static str, Command)>> {
             "crds",
             cargo(&["run", "--quiet", "--package", "xtask", "--", "crds", "--check"])?,
         ),
+        (
+            "chart, as it is generated",
+            cargo(&["run", "--quiet", "--package", "xtask", "--", "chart", "--check"])?,
+        ),
+        ("chart, as Helm renders it", chart),
         (
             "reference",
             cargo(&["run", "--quiet", "--package", "xtask", "--", "docs", "--check"])?,
