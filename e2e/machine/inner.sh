@@ -21,7 +21,10 @@ if [ "$mode" = machine ]; then
   out=/dev/tty1
   stty -F $out raw -echo
 else
+  # The control groups below it would be gone, without which no node's container starts.
+  mount -n -t tmpfs groups /mnt && mkdir /mnt/groups && mount -n --rbind /sys/fs/cgroup /mnt/groups
   mount -n -t sysfs sys /sys
+  mount -n --rbind /mnt/groups /sys/fs/cgroup
 fi
 # Names of network namespaces live here, and must not be the host's.
 mount -n -t tmpfs run /run

@@ -166,8 +166,12 @@ impl ControlPlane {
         addresses.push(self.options.bind);
         let server = self.authority.server(&addresses)?;
         let (signing, verifying) = pki::token_keys()?;
+        // As whom the apiserver reads a pod's log.
+        let kubelets = self.authority.client("kube-apiserver", Some("system:masters"))?;
         for (name, pem) in [
-            ("ca.crt", self.authority.certificate()),
+            ("kubelets.crt", &kubelets.certificate),
+            ("kubelets.key", &kubelets.key),
+            ("ca.crt", &self.authority.certificate().to_owned()),
             ("apiserver.crt", &server.certificate),
             ("apiserver.key", &server.key),
             ("sa.key", &signing),

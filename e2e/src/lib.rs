@@ -8,6 +8,7 @@
 //! 3 a real kernel WireGuard     Machine                     the crates' own kernel tests
 //! 4 both                        Machine + ControlPlane      tests/system, one machine a test
 //!                                 + netns + Program
+//! 5 and nodes with pods         Machine + Cluster           tests/cluster
 //! ```
 //!
 //! `cargo xtask setup` builds what is missing once into a [`cache`] outside the checkout, [`programs`] finds it
@@ -24,6 +25,7 @@ pub mod bed;
 pub mod cache;
 pub mod chart;
 pub mod client;
+pub mod cluster;
 pub mod control_plane;
 pub mod documents;
 pub mod figure;
@@ -53,6 +55,7 @@ pub mod wire;
 
 pub use bed::Bed;
 pub use client::Client;
+pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use machine::Machine;
 pub use netns::Namespace;

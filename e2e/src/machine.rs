@@ -84,14 +84,23 @@ impl Machine {
         } else {
             Kernel::Test(Tool::Kernel.find()?)
         };
-        Ok(Self {
+        Ok(Self::with(kernel))
+    }
+
+    fn with(kernel: Kernel) -> Self {
+        Self {
             kernel,
             memory: "2G".to_owned(),
             time_travel: false,
             environment: Vec::new(),
             shares: Vec::new(),
             within: Duration::from_mins(10),
-        })
+        }
+    }
+
+    /// The host's own kernel, whatever it has.
+    pub fn of_host() -> Self {
+        Self::with(Kernel::Native)
     }
 
     /// Sets the memory, as in `512M`. A native machine has all there is.

@@ -1,11 +1,11 @@
 //! Flags and environment variables.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
 use culvert_startup::logs::LogArgs;
+use culvert_startup::serve::ServeArgs;
 
 use crate::kernel::choose::Choice;
 
@@ -36,9 +36,9 @@ pub struct Args {
     #[arg(long, env = "CULVERT_NFT", default_value = "nft")]
     pub nft: PathBuf,
 
-    /// Where to serve /livez, /readyz and /metrics, as in `0.0.0.0:8080` or `[::]:8080`. Nothing is served without it.
-    #[arg(long, env = "CULVERT_LISTEN", value_name = "IP:PORT")]
-    pub listen: Option<SocketAddr>,
+    /// Where it answers.
+    #[command(flatten)]
+    pub serve: ServeArgs,
 
     /// What every program has.
     #[command(flatten)]
@@ -68,9 +68,9 @@ mod tests {
     #[test]
     fn nothing_is_served_unasked() {
         let args = Args::parse_from(["culvert-node-agent", "--node-name=a"]);
-        assert_eq!(args.listen, None);
+        assert_eq!(args.serve.listen, None);
         let asked = Args::parse_from(["culvert-node-agent", "--node-name=a", "--listen=[::1]:8080"]);
-        assert_eq!(asked.listen, "[::1]:8080".parse().ok());
+        assert_eq!(asked.serve.listen, "[::1]:8080".parse().ok());
         assert!(Args::try_parse_from(["culvert-node-agent", "--node-name=a", "--listen=127.0.0.1"]).is_err());
     }
 }

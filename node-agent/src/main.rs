@@ -19,10 +19,9 @@ use culvert_node_agent::privacy::{self, Node};
 use culvert_node_agent::program;
 use culvert_node_agent::run::{Parts, look_through, run};
 use culvert_node_agent::serve::Agent;
-use culvert_startup::serve::{self, Health, State};
+use culvert_startup::serve::{Health, State};
 use culvert_startup::stop::Stop;
 use culvert_startup::{cluster, logs};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 #[global_allocator]
@@ -82,15 +81,20 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
         .await
         .context("failed to look for the interfaces of an earlier agent")?;
     // Before the cluster is, so that a port in use is said at once.
-    let listener = match args.listen {
-        Some(address) => Some(serve::bind(address).await?),
-        None => None,
-    };
+    let ports = args.serve.bind().await?;
     let client = cluster::client().await?;
     let health = Arc::<Health>::default();
-    let _server = listener.map(|listener| answer(listener, &health, &metrics));
+    // The clock is the node's, not the program's: before the first beat it would seem dead.
+    health.beat(Clocks::read().mono);
+    let state = State {
+        health: Arc::clone(&health),
+        program: Arc::new(Agent {
+            metrics: Arc::clone(&metrics),
+        }),
+    };
+    let _server = ports.start(&state, &client);
     let node = Node::new(kernel.backend());
-    let (ports, of_gateways) = watch::channel(HashSet::new());
+    let (udp_ports, of_gateways) = watch::channel(HashSet::new());
     let first = node.look(&HashSet::new()).await;
     let (findings, privacy) = watch::channel(first.finding());
     let _looking = tokio::spawn(privacy::run(
@@ -121,25 +125,8 @@ async fn serve(args: Args, mut kernel: impl Kernel, stop: Stop) -> anyhow::Resul
         metrics,
         privacy,
         flows: Flows::start(),
-        ports,
+        ports: udp_ports,
     };
     run(parts, stop.asked()).await;
     Ok(())
-}
-
-/// Answers probes and scrapes for as long as what it gives back is kept.
-fn answer(
-    listener: TcpListener,
-    health: &Arc<Health>,
-    metrics: &Arc<Metrics>,
-) -> tokio::task::JoinSet<std::convert::Infallible> {
-    // The clock is the node's, not the program's: before the first beat it would seem dead.
-    health.beat(Clocks::read().mono);
-    let state = State {
-        health: Arc::clone(health),
-        program: Arc::new(Agent {
-            metrics: Arc::clone(metrics),
-        }),
-    };
-    serve::start(listener, state)
 }

@@ -1,9 +1,8 @@
 //! Flags and environment variables.
 
-use std::net::SocketAddr;
-
 use clap::Parser;
 use culvert_startup::logs::LogArgs;
+use culvert_startup::serve::ServeArgs;
 
 /// Draws a random tunnel address for every WireGuardKey and binds it with a WireGuardPeer.
 ///
@@ -35,9 +34,9 @@ pub struct Args {
     #[arg(long, default_value = "culvert-operator", value_name = "NAME")]
     pub lease_name: String,
 
-    /// Where to serve /livez, /readyz and /metrics, as in `0.0.0.0:8080` or `[::]:8080`. Nothing is served without it.
-    #[arg(long, env = "CULVERT_LISTEN", value_name = "IP:PORT")]
-    pub listen: Option<SocketAddr>,
+    /// Where it answers.
+    #[command(flatten)]
+    pub serve: ServeArgs,
 }
 
 #[cfg(test)]
@@ -54,7 +53,7 @@ mod tests {
     fn nothing_is_elected_or_served_unasked() {
         let args = Args::parse_from(["culvert-operator"]);
         assert!(!args.leader_elect);
-        assert_eq!(args.listen, None);
+        assert_eq!(args.serve.listen, None);
         assert_eq!(args.lease_name, "culvert-operator");
     }
 
@@ -70,7 +69,7 @@ mod tests {
         assert!(args.leader_elect);
         assert_eq!(args.lease_namespace.as_deref(), Some("vpn"));
         assert_eq!(args.lease_name, "ours");
-        assert_eq!(args.listen, "[::1]:8080".parse().ok());
+        assert_eq!(args.serve.listen, "[::1]:8080".parse().ok());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use culvert_operator::lease::{self, Election};
 use culvert_operator::metrics::Metrics;
 use culvert_operator::run::{Parts, run};
 use culvert_operator::serve::Operator;
-use culvert_startup::serve::{self, Health, State};
+use culvert_startup::serve::{Health, State};
 use culvert_startup::stop::Stop;
 use culvert_startup::{cluster, logs};
 
@@ -33,24 +33,19 @@ async fn start(args: Args) -> anyhow::Result<()> {
     logs::start(&args.logs)?;
     let stop = Stop::listen().context("failed to listen for signals")?;
     // Before anything else, so that a port in use is said at once.
-    let listener = match args.listen {
-        Some(address) => Some(serve::bind(address).await?),
-        None => None,
-    };
+    let ports = args.serve.bind().await?;
     let client = cluster::client().await?;
     let clock = Clock::start();
     let health = Arc::<Health>::default();
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    let _server = listener.map(|listener| {
-        let state = State {
-            health: Arc::clone(&health),
-            program: Arc::new(Operator {
-                clock,
-                metrics: Arc::clone(&metrics),
-            }),
-        };
-        serve::start(listener, state)
-    });
+    let state = State {
+        health: Arc::clone(&health),
+        program: Arc::new(Operator {
+            clock,
+            metrics: Arc::clone(&metrics),
+        }),
+    };
+    let _server = ports.start(&state, &client);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "culvert-operator starts");
     let election = if args.leader_elect {
         let namespace = args.lease_namespace;

@@ -1,14 +1,20 @@
-//! Probes and metrics over HTTP.
+//! Probes and metrics over HTTP: probes in plain, as whoever reaches the port may know whether a program lives; metrics by
+//! TLS, and to those who may see them.
 //!
 //! Whoever can reach the port can ask; so a connection is good for one request, small and soon, and when there are too
 //! many of them the oldest goes, never the newest: a probe takes a millisecond, and one that is kept waiting would have
 //! the program killed. Nothing is logged of who asks.
 
 mod answer;
+mod args;
+mod certificate;
+mod guard;
 mod health;
 #[cfg(test)]
 mod tests;
 
+pub use args::{Ports, ServeArgs, ServeError};
+pub use certificate::CertificateError;
 pub use health::Health;
 
 use std::collections::VecDeque;
@@ -20,12 +26,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use answer::Answer;
+use certificate::Certificate;
+use guard::Guard;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 /// The type of what [`Program::metrics`] writes.
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -55,9 +67,10 @@ const LIMITS: Limits = Limits {
 
 /// Nobody can be served.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to listen on {address}; name another with --listen")]
+#[error("failed to listen on {address}; name another with {flag}")]
 pub struct BindError {
     address: SocketAddr,
+    flag: &'static str,
     #[source]
     source: io::Error,
 }
@@ -83,25 +96,27 @@ pub struct State {
     pub program: Arc<dyn Program>,
 }
 
-/// Takes the port, so that a program that cannot have it says so before it does anything else.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| BindError { address, source })
+/// How one comes in.
+#[derive(Clone, Debug)]
+enum Door {
+    /// In plain, for probes.
+    Open { with_metrics: bool },
+    /// By TLS, for metrics.
+    Guarded {
+        certificate: Arc<Certificate>,
+        guard: Arc<Guard>,
+    },
 }
 
-/// Serves until what it gives back is dropped.
-pub fn start(listener: TcpListener, state: State) -> JoinSet<Infallible> {
-    serve(listener, state, LIMITS)
+async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError {
+        address,
+        flag,
+        source,
+    })
 }
 
-fn serve(listener: TcpListener, state: State, limits: Limits) -> JoinSet<Infallible> {
-    let mut tasks = JoinSet::new();
-    tasks.spawn(accept(listener, state, limits));
-    tasks
-}
-
-async fn accept(listener: TcpListener, state: State, limits: Limits) -> Infallible {
+async fn serve(listener: TcpListener, door: Door, state: State, limits: Limits) -> Infallible {
     let mut open = JoinSet::new();
     let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -117,8 +132,7 @@ async fn accept(listener: TcpListener, state: State, limits: Limits) -> Infallib
                 {
                     oldest.abort();
                 }
-                // TLS comes in here: it is a handshake on the stream, within the same time.
-                let connection = converse(stream, state.clone());
+                let connection = enter(stream, door.clone(), state.clone());
                 oldest_first.push_back(open.spawn(async move {
                     // Whether the client was content is its own business.
                     let _ = tokio::time::timeout(limits.time, connection).await;
@@ -134,8 +148,35 @@ async fn breathe() {
     tokio::time::sleep(BREATH).await;
 }
 
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, state: State) {
-    let answered = service_fn(|request| ready(Ok::<_, Infallible>(answer::answer(&request, &state))));
+/// The handshake of TLS is within the same time.
+async fn enter(stream: TcpStream, door: Door, state: State) {
+    match door {
+        Door::Open { with_metrics } => {
+            let answer = |request| ready(answer::plain(&request, &state, with_metrics));
+            converse(stream, answer).await;
+        }
+        Door::Guarded { certificate, guard } => {
+            let acceptor = TlsAcceptor::from(certificate.current());
+            if let Ok(stream) = acceptor.accept(stream).await {
+                let answer = |request| {
+                    let (state, guard) = (&state, &guard);
+                    async move { answer::guarded(&request, state, guard).await }
+                };
+                converse(stream, answer).await;
+            }
+        }
+    }
+}
+
+async fn converse<S, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Answer>,
+{
+    let answered = service_fn(|request| {
+        let answer = answer(request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
     let _ = http1::Builder::new()
         .keep_alive(false)
         .max_headers(MOST_HEADERS)

@@ -100,6 +100,22 @@ pub fn write(profile: Profile, out: &Path) -> Result<Vec<Written>> {
     Ok(written)
 }
 
+/// Writes the image of what keeps a pod's namespaces open in the tests' cluster.
+pub fn write_pause(program: &Path, out: &Path) -> Result<Written> {
+    let mut tree = Tree::default();
+    tree.program(program, "culvert-pause")?;
+    let image = Image {
+        name: "culvert-pause",
+        title: "What keeps a pod's namespaces open in Culvert's tests",
+        entrypoint: "/culvert-pause",
+        user: NOBODY,
+        tree,
+        programs: &[],
+        has_wireguard_go: false,
+    };
+    image.write(out)
+}
+
 /// The operator, and the plugin, by which the chart checks a cluster and takes gateways down.
 fn operator(programs: &Programs) -> Result<Image> {
     let mut tree = Tree::default();

@@ -7,7 +7,9 @@
 
 mod api;
 pub mod artifact;
+mod cluster;
 mod docs;
+mod isolated;
 pub mod kernel;
 mod lint;
 pub mod system;
@@ -36,6 +38,8 @@ enum Suite {
     Kernel,
     /// Whole programs against both, each test in a machine of its own.
     System,
+    /// Installed with Helm on a cluster with real nodes.
+    Cluster,
 }
 
 const ALL: [Suite; 6] = [
@@ -45,6 +49,7 @@ const ALL: [Suite; 6] = [
     Suite::Api,
     Suite::Kernel,
     Suite::System,
+    Suite::Cluster,
 ];
 
 #[derive(Debug, clap::Args)]
@@ -70,6 +75,7 @@ impl Suite {
             Self::Api => "api",
             Self::Kernel => "kernel",
             Self::System => "system",
+            Self::Cluster => "cluster",
         }
     }
 
@@ -81,6 +87,13 @@ impl Suite {
             Self::Api => &[Need::ControlPlane, Need::Charts],
             Self::Kernel => &[Need::Machine, Need::UserspaceWireGuard],
             Self::System => &[Need::ControlPlane, Need::Machine, Need::UserspaceWireGuard],
+            Self::Cluster => &[
+                Need::ControlPlane,
+                Need::Cluster,
+                Need::Charts,
+                Need::Machine,
+                Need::UserspaceWireGuard,
+            ],
         }
     }
 
@@ -93,6 +106,7 @@ impl Suite {
             Self::Api => api::run(filter),
             Self::Kernel => kernel::run(filter),
             Self::System => system::run(filter, real_time),
+            Self::Cluster => cluster::run(filter, real_time),
         }
     }
 }

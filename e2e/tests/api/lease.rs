@@ -225,7 +225,11 @@ async fn lease_that_may_not_be_touched_is_said_and_taken_once_it_may() -> Result
     ];
     grant(&api, "all-but-leases", &rest).await?;
     let address = probe::free_address().await?;
-    let arguments = ["--leader-elect", &format!("--listen={address}")];
+    let arguments = [
+        "--leader-elect",
+        &format!("--listen={address}"),
+        "--metrics-plain",
+    ];
     let mut operator =
         api.operator_with("elected", &api.plane.kubeconfig_for("elected", None)?, &arguments)?;
     let said = |what: &str| Ok::<_, anyhow::Error>(operator.output()?.matches(what).count());

@@ -28,6 +28,7 @@ mod ranges;
 mod restore;
 mod roles;
 mod scale;
+mod scrape;
 mod soak;
 mod stale;
 mod states;

@@ -40,7 +40,11 @@ async fn probes_of_a_standby_are_those_of_a_leader() -> Result<()> {
     let mut operators = Vec::new();
     for (name, leading) in [("leader", 1), ("standby", 0)] {
         let address = free_address().await?;
-        let arguments = ["--leader-elect", &format!("--listen={address}")];
+        let arguments = [
+            "--leader-elect",
+            &format!("--listen={address}"),
+            "--metrics-plain",
+        ];
         let operator = api.operator_with(name, &api.plane.kubeconfig(), &arguments)?;
         says(address, "/livez", "200 OK").await?;
         says(address, "/readyz", "200 OK").await?;

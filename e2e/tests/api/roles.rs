@@ -45,7 +45,7 @@ rules:
 type Right = (String, String, String);
 
 /// A control plane that writes down what is asked, with definitions, roles and accounts.
-async fn audited() -> Result<Api> {
+pub async fn audited() -> Result<Api> {
     let options = Options {
         audit_policy: Some(AUDIT.to_owned()),
         ..Options::default()
@@ -59,7 +59,7 @@ async fn audited() -> Result<Api> {
 }
 
 /// The kubeconfig of an account, made by the example's script.
-fn account(plane: &ControlPlane, words: &[&str]) -> Result<PathBuf> {
+pub fn account(plane: &ControlPlane, words: &[&str]) -> Result<PathBuf> {
     let kubectl = Tool::Kubectl.find()?;
     let folder = kubectl.parent().context("kubectl has no folder")?;
     let others = std::env::var("PATH").unwrap_or_default();

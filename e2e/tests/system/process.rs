@@ -305,7 +305,9 @@ async fn process_answers_probes_whatever_becomes_of_the_apiserver() -> Result<()
     let (session, _) = bed.session().await?;
     bed.terminate_agent().await?;
     let mut command = bed.agent_command()?;
-    command.env("CULVERT_LISTEN", LISTEN);
+    command
+        .env("CULVERT_LISTEN", LISTEN)
+        .env("CULVERT_METRICS_PLAIN", "true");
     let command = bed.gateway.wrap(&command);
     let logs = bed.logs();
     let folder = logs[0].parent().context("logs have a folder")?;

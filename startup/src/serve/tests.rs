@@ -39,9 +39,15 @@ fn state() -> State {
 
 /// A server with these limits, for as long as the tasks are kept.
 async fn served(state: &State, limits: Limits) -> (SocketAddr, JoinSet<Infallible>) {
-    let listener = bind(LOOPBACK).await.unwrap();
+    at_door(Door::Open { with_metrics: true }, state, limits).await
+}
+
+async fn at_door(door: Door, state: &State, limits: Limits) -> (SocketAddr, JoinSet<Infallible>) {
+    let listener = bind(LOOPBACK, "--listen").await.unwrap();
     let address = listener.local_addr().unwrap();
-    (address, serve(listener, state.clone(), limits))
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(listener, door, state.clone(), limits));
+    (address, tasks)
 }
 
 /// Everything the server says to `request` before it closes the connection.
@@ -173,12 +179,61 @@ async fn idle_connections_keep_no_probe_out() {
 
 #[tokio::test]
 async fn port_in_use_is_an_error_that_names_it() {
-    let listener = bind(LOOPBACK).await.unwrap();
+    let listener = bind(LOOPBACK, "--listen").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let error = bind(address).await.unwrap_err();
+    let error = bind(address, "--metrics-listen").await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("failed to listen on {address}; name another with --listen")
+        format!("failed to listen on {address}; name another with --metrics-listen")
     );
     assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
+}
+
+#[tokio::test]
+async fn metrics_are_not_at_the_plain_door_unless_asked_for() {
+    let door = Door::Open { with_metrics: false };
+    let (address, _tasks) = at_door(door, &state(), LIMITS).await;
+    assert_eq!(status(address, "GET", "/livez").await, "200");
+    let reply = said(address, "GET /metrics HTTP/1.1\r\nHost: culvert\r\n\r\n").await;
+    assert!(reply.starts_with("HTTP/1.1 404 "), "{reply}");
+    assert!(reply.contains("--metrics-listen"), "{reply}");
+}
+
+#[tokio::test]
+async fn guarded_door_wants_a_token_and_an_apiserver_that_judges_it() {
+    // Nobody is there to judge.
+    let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+    let guard = Guard::new(kube::Client::try_from(config).unwrap());
+    let state = state();
+    for (header, expected) in [
+        (None, 401),
+        (Some("Basic YTpi"), 401),
+        (Some("Bearer "), 401),
+        (Some("bearer abc"), 503),
+    ] {
+        let mut request = Request::builder().uri("/metrics");
+        if let Some(value) = header {
+            request = request.header("Authorization", value);
+        }
+        let answer = answer::guarded(&request.body(()).unwrap(), &state, &guard).await;
+        assert_eq!(answer.status(), expected, "{header:?}");
+    }
+    let probe = Request::builder().uri("/livez").body(()).unwrap();
+    assert_eq!(answer::guarded(&probe, &state, &guard).await.status(), 404);
+}
+
+#[tokio::test]
+async fn guarded_door_answers_nobody_without_tls() {
+    let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+    let door = Door::Guarded {
+        certificate: Arc::new(Certificate::new(None).unwrap()),
+        guard: Arc::new(Guard::new(kube::Client::try_from(config).unwrap())),
+    };
+    let (address, _tasks) = at_door(door, &state(), LIMITS).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut reply = Vec::new();
+    let _ = stream.read_to_end(&mut reply).await;
+    // An alert of TLS, or nothing.
+    assert!(!reply.starts_with(b"HTTP"));
 }

@@ -38,11 +38,15 @@ const NETWORK: [Package; 7] = [
     program("util-linux", "nsenter"),
 ];
 
-/// To run containers: the plugins that give pods their networks.
-const CLUSTER: [Package; 1] = [Package {
-    name: "containernetworking-plugins",
-    shown_by: Sign::File("/usr/lib/cni/bridge"),
-}];
+/// To run containers, above all the plugins that give pods their networks, and to ask them something.
+const CLUSTER: [Package; 3] = [
+    Package {
+        name: "containernetworking-plugins",
+        shown_by: Sign::File("/usr/lib/cni/bridge"),
+    },
+    program("procps", "sysctl"),
+    program("curl", "curl"),
+];
 
 /// To build runc.
 const RUNC: [Package; 3] = [

@@ -64,9 +64,14 @@ pub fn run_in(machine: &Machine, artifact: &Artifact, arguments: &[String]) -> R
 
 /// The machine that tests run in, with the variables they may want to see.
 pub fn machine() -> Result<Machine> {
-    Ok(PASSED_ON
+    Ok(passing_on(Machine::new()?))
+}
+
+/// The same machine, with the variables that tests may want to see.
+pub fn passing_on(machine: Machine) -> Machine {
+    PASSED_ON
         .iter()
-        .fold(Machine::new()?, |machine, name| machine.pass_env(name)))
+        .fold(machine, |machine, name| machine.pass_env(name))
 }
 
 /// A test program as cargo would run it.

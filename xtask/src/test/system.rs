@@ -5,8 +5,7 @@
 //! counted (lines that begin with `counted: `) is told when all are done.
 
 use std::{
-    fs::{self, File},
-    io::Write,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -17,12 +16,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use culvert_e2e::{machine, programs::Tool, wait::Stopwatch};
 
 use super::{
     artifact::{self, Artifact},
-    kernel,
+    isolated, kernel,
     tally::Tally,
 };
 use crate::{run, soak::SOAK};
@@ -38,9 +37,6 @@ const IN_REAL_TIME: [&str; 1] = ["flood::"];
 
 /// What a test may need of the host in its long mode.
 const LONG_MEMORY: &str = "6G";
-
-/// How a line begins that tells what a test has counted; the first of a test stands behind its name.
-const COUNTED: &str = "counted: ";
 
 /// How large the tests' numbers are, and whose clock they go by.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,19 +118,7 @@ impl Plan {
 
     /// The names of the tests to run.
     fn tests(&self, filter: &[String]) -> Result<Vec<String>> {
-        let list = |words: &[&str]| -> Result<Vec<String>> {
-            let text = run::output(Command::new(&self.binary.executable).args(words))?;
-            Ok(text
-                .lines()
-                .filter_map(|line| line.strip_suffix(": test").map(str::to_owned))
-                .collect())
-        };
-        let ignored = list(&["--list", "--format=terse", "--ignored"])?;
-        let mut names: Vec<String> = list(&["--list", "--format=terse"])?
-            .into_iter()
-            .filter(|name| !ignored.contains(name))
-            .filter(|name| filter.is_empty() || filter.iter().any(|part| name.contains(part)))
-            .collect();
+        let mut names = listed(&self.binary, filter)?;
         if machine::is_native()? {
             names.retain(|name| {
                 let skipped = SETS_CLOCK.iter().any(|part| name.starts_with(part));
@@ -194,9 +178,6 @@ impl Plan {
         }
         let out = folder.join("out");
         fs::create_dir_all(&out).with_context(|| format!("failed to create {}", out.display()))?;
-        let mut log = File::create(folder.join("log")).context("failed to create the test's log")?;
-        let mut command = kernel::command(&self.binary);
-        command.args(["--exact", name, "--nocapture", "--test-threads=1"]);
         let mut machine = kernel::machine()?
             .time_travel(
                 self.mode != Mode::RealTime && !IN_REAL_TIME.iter().any(|part| name.starts_with(part)),
@@ -210,28 +191,27 @@ impl Plan {
         for (variable, path) in &self.programs {
             machine = machine.env(*variable, path);
         }
-        let mut tally = Tally::default();
-        let outcome = machine.run(&command, |line| {
-            // A full disk must not turn a passed test into a failed one.
-            let _ = log.write_all(line).and_then(|()| log.write_all(b"\n"));
-            let text = String::from_utf8_lossy(line);
-            if let Some((_, counted)) = text.split_once(COUNTED) {
-                self.counted().push(counted.to_owned());
-            }
-            tally.line(&text);
-        })?;
-        if outcome.status >= 128 {
-            bail!(
-                "the test program was killed (status {}); kernel messages: {}",
-                outcome.status,
-                outcome.messages
-            );
-        }
-        if outcome.status == 0 && tally.passed != 1 {
-            bail!("the test program ran {} tests", tally.passed);
-        }
-        Ok(tally.ended(outcome.status == 0))
+        isolated::run(&machine, &self.binary, name, &folder.join("log"), |counted| {
+            self.counted().push(counted.to_owned());
+        })
     }
+}
+
+/// The names of a program's tests that fit the filter and are not ignored.
+pub fn listed(binary: &Artifact, filter: &[String]) -> Result<Vec<String>> {
+    let list = |words: &[&str]| -> Result<Vec<String>> {
+        let text = run::output(Command::new(&binary.executable).args(words))?;
+        Ok(text
+            .lines()
+            .filter_map(|line| line.strip_suffix(": test").map(str::to_owned))
+            .collect())
+    };
+    let ignored = list(&["--list", "--format=terse", "--ignored"])?;
+    Ok(list(&["--list", "--format=terse"])?
+        .into_iter()
+        .filter(|name| !ignored.contains(name))
+        .filter(|name| filter.is_empty() || filter.iter().any(|part| name.contains(part)))
+        .collect())
 }
 
 /// Whether a line belongs to a backtrace, which is long and in the log.
@@ -244,7 +224,7 @@ fn is_frame(line: &str) -> bool {
 }
 
 /// The end of a log, set off from the runner's own lines.
-fn tail(log: &Path) -> String {
+pub fn tail(log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().filter(|line| !is_frame(line)).collect();

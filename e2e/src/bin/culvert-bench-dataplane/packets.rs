@@ -57,9 +57,9 @@ pub async fn measure(stage: &mut Stage, figures: &mut Figures) -> Result<()> {
         through(&clients, &server, clients.len())?;
         through(&clients, &server, PACKETS)
     };
-    let rest = format!(", {CLIENTS} clients among {PEERS} peers");
+    let rest = format!(" of {CLIENTS} clients among {PEERS} peers");
     let compared = stage.in_turns("packets", known).await?;
-    compared.tell(figures, "packets", &rest, "1/s", ">= 0.95");
+    compared.tell(figures, &format!("packets{rest}"), "1/s");
     drop(clients);
 
     let fresh = |stage: &Stage| {
@@ -73,7 +73,7 @@ pub async fn measure(stage: &mut Stage, figures: &mut Figures) -> Result<()> {
         Ok(number(opened) / watch.elapsed().as_secs_f64())
     };
     let compared = stage.in_turns("connections", fresh).await?;
-    compared.tell(figures, "new connections", &rest, "1/s", "");
+    compared.tell(figures, &format!("new connections{rest}"), "1/s");
     Ok(())
 }
 

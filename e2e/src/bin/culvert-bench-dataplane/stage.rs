@@ -30,7 +30,7 @@ pub const CLIENT_RANGE: &str = "10.65.0.0/16";
 /// Where the server is.
 pub const SERVER: &str = "203.0.113.80";
 
-/// How often each is measured, with the table and without.
+/// How often each is measured.
 pub const TURNS: usize = 21;
 
 /// Where clients go in most clusters: pods, services, and a few nodes.
@@ -135,7 +135,7 @@ impl Stage {
 
     /// Takes it away.
     pub async fn without_table(&mut self) -> Result<()> {
-        self.apply(&rules::deletion(GATEWAY)).await
+        self.apply(&deletions()).await
     }
 
     /// Carries a script out as the agent does.
@@ -143,80 +143,117 @@ impl Stage {
         self.nft.apply(script).await.context("failed to write the table")
     }
 
-    /// Measures with the table and without, in turns. The two of a turn follow each other at once, so that what else the
-    /// machine does meets both; the ratio is the middle one of the turns'.
+    /// Measures under each of the three, in turns. Those of a turn follow each other at once, so that what else the machine
+    /// does meets all; a ratio is the middle one of the turns'.
     pub async fn in_turns(&mut self, what: &str, measure: impl Fn(&Self) -> Result<f64>) -> Result<Compared> {
-        let (mut with, mut without) = (Vec::new(), Vec::new());
-        for turn in 1..=TURNS {
+        let mut compared = Compared::default();
+        for turn in 0..TURNS {
             // Who goes first changes: what a turn leaves behind is no part of the difference.
-            for is_with in [turn % 2 == 0, turn % 2 != 0] {
-                if is_with {
-                    self.with_table().await?;
-                } else {
-                    self.without_table().await?;
+            let mut order = [Rules::None, Rules::Translation, Rules::Table];
+            order.rotate_left(turn % order.len());
+            for rules in order {
+                self.apply(&deletions()).await?;
+                match rules {
+                    Rules::None => {}
+                    Rules::Translation => self.apply(&translation()).await?,
+                    Rules::Table => self.with_table().await?,
                 }
                 // Nor are the connections of the turns before, which would fill the kernel's table of them.
                 netns::run(Command::new("conntrack").arg("--flush"))?;
                 let figure = measure(self)?;
-                if is_with { &mut with } else { &mut without }.push(figure);
+                compared.of(rules).push(figure);
             }
-            eprintln!(
-                "{what}: turn {turn} of {TURNS}: with {:?}, without {:?}",
-                with.last(),
-                without.last()
-            );
+            eprintln!("{what}: turn {} of {TURNS}: {}", turn + 1, compared.last());
         }
-        self.without_table().await?;
-        let ratios: Vec<f64> = with
-            .iter()
-            .zip(&without)
-            .map(|(with, without)| with / without)
-            .collect();
-        Ok(Compared {
-            lowest: quantile(ratios.clone(), 0.25),
-            highest: quantile(ratios.clone(), 0.75),
-            ratio: median(ratios),
-            with: median(with),
-            without: median(without),
-        })
+        self.apply(&deletions()).await?;
+        Ok(compared)
     }
 }
 
-/// What was measured in turns: the middle ones.
+/// What the packets pass.
+#[derive(Clone, Copy)]
+enum Rules {
+    /// Nothing: they are neither tracked nor translated.
+    None,
+    /// What no gateway to the internet can do without, and nothing else.
+    Translation,
+    /// The agent's table.
+    Table,
+}
+
+/// What was measured in turns.
+#[derive(Default)]
 pub struct Compared {
-    pub with: f64,
-    pub without: f64,
-    /// With the table / without.
-    pub ratio: f64,
-    /// Between which half of the turns' ratios lie.
-    pub lowest: f64,
-    pub highest: f64,
+    none: Vec<f64>,
+    translation: Vec<f64>,
+    table: Vec<f64>,
 }
 
 impl Compared {
+    fn of(&mut self, rules: Rules) -> &mut Vec<f64> {
+        match rules {
+            Rules::None => &mut self.none,
+            Rules::Translation => &mut self.translation,
+            Rules::Table => &mut self.table,
+        }
+    }
+
+    fn last(&self) -> String {
+        format!(
+            "nothing {:?}, translation {:?}, table {:?}",
+            self.none.last(),
+            self.translation.last(),
+            self.table.last()
+        )
+    }
+
     /// Adds the figures of one thing.
-    pub fn tell(&self, figures: &mut Figures, name: &str, rest: &str, unit: &str, goal: &str) {
-        figures.add(&format!("{name}, without a table{rest}"), self.without, unit, "");
-        figures.add(&format!("{name}, with the table{rest}"), self.with, unit, "");
-        figures.add(
-            &format!("{name}, with / without{rest}"),
-            self.ratio,
-            "ratio",
-            goal,
+    pub fn tell(&self, figures: &mut Figures, name: &str, unit: &str) {
+        figures.add(&format!("{name}, no table"), median(self.none.clone()), unit, "");
+        let one = |figures: &mut Figures, what: &str, over: &[f64], under: &[f64], goal: &str| {
+            let ratios: Vec<f64> = over.iter().zip(under).map(|(over, under)| over / under).collect();
+            let (low, high) = (quantile(ratios.clone(), 0.25), quantile(ratios.clone(), 0.75));
+            let name = format!("{name}, {what} (half of the turns: {low:.2} to {high:.2})");
+            figures.add(&name, median(ratios), "ratio", goal);
+        };
+        one(
+            figures,
+            "the table / no table",
+            &self.table,
+            &self.none,
+            ">= 0.95",
         );
-        figures.add(
-            &format!("{name}, with / without, first quarter{rest}"),
-            self.lowest,
-            "ratio",
+        one(
+            figures,
+            "translation alone / no table",
+            &self.translation,
+            &self.none,
             "",
         );
-        figures.add(
-            &format!("{name}, with / without, last quarter{rest}"),
-            self.highest,
-            "ratio",
-            "",
+        one(
+            figures,
+            "the table / translation alone",
+            &self.table,
+            &self.translation,
+            ">= 0.95",
         );
     }
+}
+
+/// Masquerade, as a line.
+fn translation() -> String {
+    format!(
+        "table inet bench {{\nchain postrouting {{ type nat hook postrouting priority 100; policy accept;\nip saddr {} oif != {INTERFACE} masquerade\n}}\n}}\n",
+        RANGES[0]
+    )
+}
+
+/// Takes away whatever there is.
+fn deletions() -> String {
+    format!(
+        "{}add table inet bench\ndelete table inet bench\n",
+        rules::deletion(GATEWAY)
+    )
 }
 
 /// The agent's script for the gateway, in a cluster with these ranges.

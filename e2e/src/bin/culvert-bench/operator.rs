@@ -45,6 +45,7 @@ impl Operator {
         command
             .args([
                 &format!("--listen={address}"),
+                "--metrics-plain",
                 &format!("--concurrency={CONCURRENCY}"),
             ])
             .args(flags)

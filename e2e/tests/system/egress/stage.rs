@@ -137,7 +137,7 @@ impl Stage {
 pub async fn surrounded() -> Result<(Bed, Surroundings)> {
     let mut bed = Bed::empty().await?;
     let around = Surroundings::around(&bed.gateway)?;
-    bed.agent_flags(&["--listen", &format!("[::]:{METRICS}")]);
+    bed.agent_flags(&["--listen", &format!("[::]:{METRICS}"), "--metrics-plain"]);
     bed.serve_examples().await?;
     know_cluster(&bed).await?;
     Ok((bed, around))

@@ -91,8 +91,8 @@ impl Story {
         let proxy = FaultProxy::start(bed.plane.client().await?, &["leases", "events"]).await?;
         bed.operator_kubeconfig(&proxy.kubeconfig());
         let [(_, agent), (_, operator)] = sinks::PROBES;
-        bed.agent_flags(&[&format!("--listen={agent}")]);
-        bed.operator_flags(&[&format!("--listen={operator}")]);
+        bed.agent_flags(&[&format!("--listen={agent}"), "--metrics-plain"]);
+        bed.operator_flags(&[&format!("--listen={operator}"), "--metrics-plain"]);
         bed.serve_examples().await?;
 
         let place = |name: &str, address: &str| -> Result<Client> {

@@ -22,7 +22,7 @@ pub async fn restart_with_plants(story: &mut Story) -> Result<()> {
     let bed = &mut story.bed;
     let [(_, agent), _] = sinks::PROBES;
     let elsewhere = format!("--wireguard-go=/{}/wireguard-go", decoy(Sink::AgentCommandLine));
-    bed.agent_flags(&[&format!("--listen={agent}"), &elsewhere]);
+    bed.agent_flags(&[&format!("--listen={agent}"), "--metrics-plain", &elsewhere]);
     let place = decoy(Sink::AgentEnvironment).to_string();
     bed.agent_variable("PLANTED_TEXT", place);
     bed.agent_variable("PLANTED_BYTES", raw(decoy(Sink::AgentMemory)));
