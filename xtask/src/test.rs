@@ -42,7 +42,7 @@ enum Suite {
     Cluster,
 }
 
-const ALL: [Suite; 6] = [
+const ALL: [Suite; 7] = [
     Suite::Lint,
     Suite::Unit,
     Suite::Docs,
