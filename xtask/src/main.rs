@@ -9,6 +9,7 @@
 //! cargo xtask image            writes the container images as archives, into the target folder's `images`
 //! cargo xtask crds [--check]   writes, or compares, the generated custom resource definitions
 //! cargo xtask chart [--check]  writes, or compares, what of the chart is generated
+//! cargo xtask dashboard        draws the dashboard's picture, from numbers that were scraped
 //! cargo xtask docs [--check]   writes, or compares, the generated reference; `--site FOLDER` builds the site
 //! ```
 //!
@@ -17,6 +18,7 @@
 mod bench;
 mod chart;
 mod crds;
+mod dashboard;
 mod demo;
 mod docs;
 mod image;
@@ -67,6 +69,9 @@ enum Chore {
     /// Write what of the chart is generated: values, their schema, definitions, rules of roles.
     Chart(chart::Arguments),
 
+    /// Draw the dashboard's picture.
+    Dashboard,
+
     /// Write the reference, and build the site.
     Docs(docs::Arguments),
 }
@@ -81,6 +86,7 @@ fn main() -> ExitCode {
         Chore::Image(arguments) => image::main(&arguments),
         Chore::Crds(arguments) => crds::main(&arguments),
         Chore::Chart(arguments) => chart::main(&arguments),
+        Chore::Dashboard => dashboard::main(),
         Chore::Docs(arguments) => docs::main(&arguments),
     };
     match done {
