@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 use serde_json::json;
 
@@ -17,6 +18,18 @@ pub enum Format {
     Wide,
     /// `kind/name`, one a line.
     Name,
+}
+
+/// Reads a format of what is no list of objects: JSON or YAML.
+pub fn of_data() -> impl TypedValueParser<Value = Format> {
+    let known = PossibleValuesParser::new(["json", "yaml"]);
+    known.map(|text| {
+        if text == "json" {
+            Format::Json
+        } else {
+            Format::Yaml
+        }
+    })
 }
 
 /// When there is colour.

@@ -250,6 +250,7 @@ fn a_rotation_or_revocation_that_cannot_be() {
         ("rotate-every", &["key", "rotate", "laptop", "--every", "31d"]),
         ("config-foreign", &["key", "config", "laptop", "--out", "-"]),
         ("revoke-unknown", &["key", "revoke", "elsewhere"]),
+        ("format-unknown", &["status", "-o", "wide"]),
         ("coloured", &["key", "rotate", "laptop", "--color", "always"]),
         ("no-context", &["key", "list", "--context", "elsewhere"]),
         (
@@ -259,6 +260,18 @@ fn a_rotation_or_revocation_that_cannot_be() {
     ] {
         insta::assert_snapshot!(name, cluster.run(words));
     }
+}
+
+#[test]
+fn a_revocation() {
+    let mut all = answers();
+    all.insert(
+        "DELETE /apis/culvert.dev/v1alpha1/namespaces/tenant/wireguardkeys/laptop",
+        (200, key("laptop", PUBLIC, &ready(PUBLIC))),
+    );
+    let cluster = Cluster::start(all);
+    cluster.keep("laptop", PRIVATE);
+    insta::assert_snapshot!("revoke", cluster.run(&["key", "revoke", "laptop"]));
 }
 
 fn admin() -> Cluster {
@@ -343,6 +356,7 @@ fn what_an_administrator_asks() {
     ] {
         insta::assert_snapshot!(name, dateless(&cluster.run(words)));
     }
+    // How far a clock is off is another each day.
     let report = cluster.run(&["report"]);
     for word in ["laptop", "gateway-1", "198.51.100", "10.93", PUBLIC, GATEWAY] {
         assert!(!report.contains(word), "{word} is in {report}");

@@ -91,3 +91,10 @@ priorityClassName: {{ . }}
 true
 {{- end -}}
 {{- end }}
+
+{{- /* Rights that exist while a hook runs, and at no other time. */}}
+{{- define "culvert.hookRights" -}}
+helm.sh/hook: {{ . }}
+helm.sh/hook-weight: "-5"
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end }}

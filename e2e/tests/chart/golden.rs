@@ -56,8 +56,6 @@ fn notes_by_default() -> Result<()> {
         chart::NAMESPACE,
         "--dry-run=client",
         "--hide-secret",
-        "--kube-version",
-        "1.37.0",
     ])?;
     let text = String::from_utf8(output.stdout)?;
     let notes = text

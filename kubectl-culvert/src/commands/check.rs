@@ -9,15 +9,24 @@ use crate::judge::{self, Check, Finding, Weight};
 use crate::output::{self, Format, Mood, paint};
 use crate::world::{self, Ground, World};
 
+const EXAMPLES: &str = "\
+Examples:
+  # Before an installation, and whenever a gateway does not serve
+  kubectl culvert check
+
+  # For a program
+  kubectl culvert check -o json";
+
 /// Flags of `check`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The namespace that Culvert runs in.
     #[arg(long, default_value = "culvert-system", value_name = "NAME")]
     pub system_namespace: String,
 
     /// How to print the findings.
-    #[arg(long, short, value_enum)]
+    #[arg(long, short, value_parser = output::of_data())]
     pub output: Option<Format>,
 }
 

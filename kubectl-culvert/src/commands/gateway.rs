@@ -30,8 +30,24 @@ pub enum Command {
     Purge(Purge),
 }
 
+const DRAIN: &str = "\
+Examples:
+  # Before the node is shut down; returns when its agent says that all is forgotten
+  kubectl culvert gateway drain gateway-1
+
+  # It serves again
+  kubectl culvert gateway drain gateway-1 --undo";
+
+const PURGE: &str = "\
+Examples:
+  kubectl culvert gateway purge gateway-1
+
+  # Every gateway on every node, without waiting for them
+  kubectl culvert gateway purge --all --wait 0";
+
 /// Flags of `gateway drain`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = DRAIN)]
 pub struct Drain {
     /// The nodes.
     #[arg(required = true)]
@@ -48,6 +64,7 @@ pub struct Drain {
 
 /// Flags of `gateway purge`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = PURGE)]
 pub struct Purge {
     /// The nodes.
     #[arg(required_unless_present = "all", conflicts_with = "all")]

@@ -12,8 +12,14 @@ use crate::{
     world::{self, World},
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  # Read it before you pass it on
+  kubectl culvert report --out report.yaml";
+
 /// Flags of `report`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The namespace that Culvert runs in.
     #[arg(long, default_value = "culvert-system", value_name = "NAME")]
@@ -24,7 +30,7 @@ pub struct Args {
     pub out: Option<PathBuf>,
 
     /// JSON or YAML.
-    #[arg(long, short, value_enum, default_value = "yaml")]
+    #[arg(long, short, value_parser = output::of_data(), default_value = "yaml")]
     pub output: Format,
 }
 

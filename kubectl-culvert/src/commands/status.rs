@@ -15,11 +15,20 @@ use crate::judge::{self, Finding, Weight};
 use crate::output::{self, Format, Mood, paint};
 use crate::world::{self, Culvert};
 
+const EXAMPLES: &str = "\
+Examples:
+  # What is wrong, and what to do about it; exit code 7 when something is
+  kubectl culvert status
+
+  # For a program
+  kubectl culvert status -o json";
+
 /// Flags of `status`.
 #[derive(Clone, Copy, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// How to print it.
-    #[arg(long, short, value_enum)]
+    #[arg(long, short, value_parser = output::of_data())]
     pub output: Option<Format>,
 }
 

@@ -9,15 +9,23 @@ use crate::judge::{self, Check};
 use crate::output::{self, Format};
 use crate::world;
 
+const EXAMPLES: &str = "\
+Examples:
+  kubectl culvert version
+
+  # Without asking the cluster
+  kubectl culvert version --client";
+
 /// Flags of `version`.
 #[derive(Clone, Copy, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Ask no cluster.
     #[arg(long)]
     pub client: bool,
 
     /// How to print it.
-    #[arg(long, short, value_enum)]
+    #[arg(long, short, value_parser = output::of_data())]
     pub output: Option<Format>,
 }
 

@@ -97,6 +97,7 @@ impl ConnectError {
             | Self::Foreign(_)
             | Self::Occupied(_)
             | Self::Control(ControlError::Taken(_)) => Exit::Refused,
+            Self::Control(ControlError::Slow) => Exit::TimedOut,
             Self::Revoked(_) => Exit::NotFound,
             Self::NothingToClose | Self::Every => Exit::Usage,
             _ => Exit::Failed,

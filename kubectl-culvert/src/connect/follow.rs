@@ -25,6 +25,9 @@ use std::time::Duration;
 /// After a list that failed.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// How often names of gateways are looked up again: nobody tells when one comes to mean another address.
+const NAMES: Duration = Duration::from_secs(60);
+
 /// The key, as it was last seen.
 #[derive(Clone, Debug, Default)]
 pub enum KeySeen {
@@ -119,7 +122,14 @@ async fn follow_gateways(cluster: Cluster, pool: String, seen: watch::Sender<Gat
     let mut nodes: BTreeMap<String, GatewayNode> = BTreeMap::new();
     let mut listed = BTreeMap::new();
     loop {
-        match next(&mut events).await {
+        let event = tokio::select! {
+            event = next(&mut events) => event,
+            () = pause(NAMES) => {
+                look_up_again(&seen).await;
+                continue;
+            }
+        };
+        match event {
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(node)) => drop(listed.insert(node.name_any(), node)),
             Ok(Event::InitDone) => nodes = std::mem::take(&mut listed),
@@ -221,6 +231,24 @@ impl Settings {
             overlap: pool.spec.key_policy.overlap.into(),
         }
     }
+}
+
+/// Looks up those that are names. One that is not found stays where it was.
+async fn look_up_again(seen: &watch::Sender<Gateways>) {
+    let mut gateways = seen.borrow().clone();
+    for known in &mut gateways.known {
+        let endpoint = &known.serving.endpoint;
+        if endpoint.parse::<SocketAddr>().is_err()
+            && let Some(address) = resolve(endpoint).await
+        {
+            known.address = Some(address);
+        }
+    }
+    seen.send_if_modified(|seen| {
+        let differs = *seen != gateways;
+        *seen = gateways;
+        differs
+    });
 }
 
 async fn resolve(endpoint: &str) -> Option<SocketAddr> {

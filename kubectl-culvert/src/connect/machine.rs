@@ -95,6 +95,8 @@ pub struct SeenPeer {
     pub key: PublicKey,
     /// Packets go to it.
     pub carries: bool,
+    /// Where packets go to.
+    pub endpoint: Option<Endpoint>,
     /// Its last handshake.
     pub handshake: Option<WallTime>,
     /// Bytes from it.

@@ -271,6 +271,14 @@ fn tend(world: &World, tunnel: &Tunnel) -> Plan {
             waits: Wait::Nothing,
         };
     }
+    // It may have got another address. While it answered at the old one there was nothing to change.
+    if let Some(carrier) = carrier.filter(|carrier| carrier.silent && carrier.elsewhere) {
+        let gateway = carrier.key;
+        return Plan {
+            steps: vec![Step::Settle { slot, gateway }],
+            waits: Wait::Nothing,
+        };
+    }
     if let Some(met) = tunnel.peers.iter().find(|peer| peer.met && !peer.carries) {
         let gateway = met.key;
         return Plan {

@@ -72,6 +72,8 @@ pub(super) struct Session {
     control: Control,
     stop: Stop,
     timetable: Option<Timetable>,
+    /// The key that the timetable is about.
+    led: Option<PublicKey>,
     rotation: Option<Rotation>,
     /// What was said last, so that it is said once.
     said: String,
@@ -125,6 +127,7 @@ pub async fn run(cluster: Cluster, options: Options, screen: Screen) -> Result<(
         control,
         stop,
         timetable: None,
+        led: None,
         rotation: None,
         said: String::new(),
         progress: Progress::new(screen),

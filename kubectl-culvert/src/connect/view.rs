@@ -11,7 +11,7 @@ use culvert_wireguard::PublicKey;
 
 use super::ear::Ear;
 use super::follow::{Gateways, KeySeen, Known};
-use super::machine::{Seen, SeenTunnel};
+use super::machine::{Seen, SeenPeer, SeenTunnel};
 use super::world::{Gateway, Key, Peer, Tunnel, World};
 use crate::keys::{KeyState, state};
 
@@ -69,7 +69,7 @@ impl Memory {
         let tunnels = seen
             .tunnels
             .into_iter()
-            .map(|tunnel| self.tunnel(now, tunnel, leader, gateways.overlap))
+            .map(|tunnel| self.tunnel(now, tunnel, leader, gateways))
             .collect();
         World {
             tunnels,
@@ -90,9 +90,10 @@ impl Memory {
         }
     }
 
-    fn tunnel(&mut self, now: Duration, seen: SeenTunnel, leader: Option<u8>, overlap: Duration) -> Tunnel {
+    fn tunnel(&mut self, now: Duration, seen: SeenTunnel, leader: Option<u8>, gateways: &Gateways) -> Tunnel {
+        let over = gateways.overlap + SLACK;
         let is_over = seen.public_key.is_some_and(|key| {
-            leader != Some(seen.slot) && now >= *self.retired.entry(key).or_insert(now) + overlap + SLACK
+            leader != Some(seen.slot) && now >= *self.retired.entry(key).or_insert(now) + over
         });
         let own = seen.public_key;
         let peers = seen.peers.iter().map(|peer| {
@@ -108,6 +109,7 @@ impl Memory {
                 carries: peer.carries,
                 met: peer.handshake.is_some(),
                 silent,
+                elsewhere: is_elsewhere(peer, gateways),
             }
         });
         let peers: Vec<Peer> = peers.collect();
@@ -156,4 +158,14 @@ impl Memory {
             addresses,
         }
     }
+}
+
+/// Whether the API has a gateway at another place than packets are sent to.
+fn is_elsewhere(peer: &SeenPeer, gateways: &Gateways) -> bool {
+    let known = gateways
+        .known
+        .iter()
+        .find(|known| known.serving.public_key == peer.key);
+    let place = known.and_then(|known| known.address);
+    matches!((place, peer.endpoint), (Some(place), Some(at)) if at.socket_addr() != place)
 }

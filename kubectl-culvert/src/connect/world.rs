@@ -65,6 +65,9 @@ pub struct Peer {
 
     /// It has answered nothing for too long.
     pub silent: bool,
+
+    /// The API has it elsewhere than packets are sent to.
+    pub elsewhere: bool,
 }
 
 /// The key, as the API has it.

@@ -83,7 +83,7 @@ impl StoreError {
                 "choose another name, or revoke that key first with `kubectl culvert key revoke`, which removes the file as well"
             }
             Self::Missing(_) => {
-                "name the file of the private key with --private-key; if it is lost, revoke the key and make another"
+                "`key config` and `key qr` read another file with --private-key; if it is lost, revoke the key and make another"
             }
             Self::NoHome => "set XDG_DATA_HOME",
             _ => return None,

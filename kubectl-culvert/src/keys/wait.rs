@@ -76,7 +76,7 @@ impl KeyFailure {
                 Some("make another with `kubectl culvert key new`, under a name of its own".to_owned())
             }
             Self::Foreign(_) => Some(
-                "it was rotated elsewhere, or made by somebody else: name the right file with --private-key"
+                "it was rotated elsewhere, or made by somebody else; `key config` and `key qr` read another file with --private-key"
                     .to_owned(),
             ),
             Self::Request(failure) => failure.hint(),

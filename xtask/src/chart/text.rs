@@ -86,17 +86,16 @@ fn lines(yaml: &str) -> impl Iterator<Item = Line<'_>> {
 
 /// Whether the types name it, and no label or Kubernetes' own object does.
 fn is_ours(path: &str) -> bool {
-    const FOREIGN: [&str; 1] = ["resources"];
+    const FOREIGN: [&str; 2] = ["resources", "tlsConfig"];
     let above = path.rsplit_once('.').map_or("", |(above, _)| above);
     !above.split('.').any(|name| FOREIGN.contains(&name))
 }
 
 fn schema_has_parts(schema: &Value, path: &str) -> bool {
-    let pointer: String = path
+    let found = path
         .split('.')
-        .map(|name| format!("/properties/{name}"))
-        .collect();
-    schema.pointer(&format!("{pointer}/properties")).is_some()
+        .try_fold(schema, |at, name| at.get("properties")?.get(name));
+    found.is_some_and(|found| found.get("properties").is_some())
 }
 
 fn wrapped(words: &str, width: usize) -> impl Iterator<Item = String> {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use programs::{Agent, Image, Operator};
 
@@ -52,7 +52,7 @@ pub struct Values {
     /// Metrics, for whoever holds `get` on the non-resource URL `/metrics`. No number is about one key or one client.
     pub metrics: Metrics,
 
-    /// Who may reach the operator's pods. Agents are in the nodes' network, where NetworkPolicies do nothing.
+    /// Who may reach the operator's pods. Agents are in the nodes' network, where a `NetworkPolicy` does nothing.
     pub network_policy: NetworkPolicy,
 
     /// What comes before Culvert is taken away: docs/decisions/0007-uninstall.md says why.
@@ -143,7 +143,7 @@ impl Default for Crds {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Roles {
-    /// Make the ClusterRoles `culvert-user` (has keys), `culvert-reader` (sees gateways) and `culvert-admin`. None is
+    /// Make the cluster roles `culvert-user` (has keys), `culvert-reader` (sees gateways) and `culvert-admin`. None is
     /// bound to anybody.
     pub create: bool,
 
@@ -199,7 +199,7 @@ pub struct Metrics {
     /// An object of the kind `PrometheusRule` with Culvert's alerts; docs/runbooks has a page for each.
     pub prometheus_rule: PrometheusRule,
 
-    /// A ConfigMap with the dashboard, for Grafana's sidecar.
+    /// A `ConfigMap` with the dashboard, for Grafana's sidecar.
     pub dashboard: Dashboard,
 }
 
@@ -229,7 +229,7 @@ pub enum Render {
 
 /// How Prometheus is told.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ServiceMonitor {
     /// `auto`: where the cluster knows the kind; `always`; `never`.
     pub render: Render,
@@ -240,6 +240,10 @@ pub struct ServiceMonitor {
 
     /// Labels by which a Prometheus chooses, as in `{release: prometheus}`.
     pub labels: Texts,
+
+    /// How Prometheus knows whom it scrapes. Certificates that the programs make themselves prove nothing; with
+    /// `tlsSecret` name their authority here, and the server's name.
+    pub tls_config: Object,
 }
 
 impl Default for ServiceMonitor {
@@ -248,6 +252,7 @@ impl Default for ServiceMonitor {
             render: Render::Auto,
             interval: "30s".to_owned(),
             labels: Texts::new(),
+            tls_config: [("insecureSkipVerify".to_owned(), json!(true))].into(),
         }
     }
 }
@@ -267,7 +272,7 @@ pub struct PrometheusRule {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Dashboard {
-    /// Make the ConfigMap.
+    /// Make it.
     pub enabled: bool,
 
     /// Labels by which Grafana's sidecar finds it.
@@ -290,10 +295,10 @@ pub struct NetworkPolicy {
     /// Let nothing in but probes and scrapes.
     pub enabled: bool,
 
-    /// Who may scrape, as a NetworkPolicy's `from`; everybody when it is empty, who needs a token then still.
+    /// Who may scrape, as the `from` of a `NetworkPolicy`; everybody when it is empty, who needs a token then still.
     pub metrics_from: Vec<Object>,
 
-    /// A NetworkPolicy's `egress`, which must let the operator reach the apiserver; nothing is closed when it is empty,
+    /// The `egress` of a `NetworkPolicy`, which must let the operator reach the apiserver; nothing is closed when it is empty,
     /// as no chart knows where that is.
     pub egress: Vec<Object>,
 }

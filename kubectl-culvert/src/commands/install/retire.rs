@@ -128,13 +128,10 @@ async fn ask(cluster: &Cluster, node: &GatewayNode) -> Result<(), Error> {
         return Ok(());
     };
     let name = node.name_any();
-    let asked = cluster.all::<GatewayNode>();
-    let asked = asked.patch(&name, &params(), &Patch::Merge(&patch));
-    gone_is_well(
-        cluster
-            .ask(Ask::cluster("patch", "gatewaynodes").named(&name), asked)
-            .await,
-    )
+    let nodes = cluster.all::<GatewayNode>();
+    let ask = Ask::cluster("patch", "gatewaynodes").named(&name);
+    let (params, patch) = (params(), Patch::Merge(&patch));
+    gone_is_well(cluster.ask(ask, nodes.patch(&name, &params, &patch)).await)
 }
 
 /// Waits until every node has left or the time is over; gives those that have not.

@@ -11,8 +11,16 @@ use crate::keys::{self, Store};
 use crate::output::{self, Format};
 use crate::{clock, duration};
 
+const EXAMPLES: &str = "\
+Examples:
+  kubectl culvert key list
+
+  # Of all namespaces, with pool and public key
+  kubectl culvert key list -A -o wide";
+
 /// Flags of `key list`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Keys of all namespaces.
     #[arg(long, short = 'A')]
@@ -41,7 +49,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
     let cluster = context.cluster().await?;
     let keys = keys::list(&cluster, args.all_namespaces, args.selector.as_deref()).await?;
     let store = Store::default_for(&cluster).ok();
-    let is_here = |key: &&WireGuardKey| {
+    // A store has the keys of one namespace.
+    let is_here = |key: &WireGuardKey| {
         let ours = key.namespace().as_ref() == Some(&cluster.namespace);
         store
             .as_ref()
@@ -62,11 +71,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Exit, Error> {
                 ));
                 return Ok(Exit::Done);
             }
-            let here: Vec<String> = keys
-                .iter()
-                .filter(is_here)
-                .map(kube::ResourceExt::name_any)
-                .collect();
+            let here: Vec<bool> = keys.iter().map(is_here).collect();
             let width = if shape == Some(Format::Wide) {
                 Width::Wide
             } else {
@@ -100,8 +105,8 @@ const NARROW: [&str; 7] = [
 ];
 const WIDE: [&str; 2] = ["POOL", "PUBLIC-KEY"];
 
-/// The table of keys of one namespace; `here` names those whose private key is on this machine.
-pub fn table(keys: &[WireGuardKey], here: &[String], width: Width, now: Timestamp) -> String {
+/// The table of keys of one namespace; `here` says of each whether its private key is on this machine.
+pub fn table(keys: &[WireGuardKey], here: &[bool], width: Width, now: Timestamp) -> String {
     let mut headings = NARROW.to_vec();
     if width == Width::Wide {
         headings.extend(WIDE);
@@ -110,7 +115,7 @@ pub fn table(keys: &[WireGuardKey], here: &[String], width: Width, now: Timestam
 }
 
 /// The same with a column for the namespace.
-fn everywhere(keys: &[WireGuardKey], here: &[String], width: Width, now: Timestamp) -> String {
+fn everywhere(keys: &[WireGuardKey], here: &[bool], width: Width, now: Timestamp) -> String {
     let mut headings = vec!["NAMESPACE"];
     headings.extend(NARROW);
     if width == Width::Wide {
@@ -124,17 +129,16 @@ fn everywhere(keys: &[WireGuardKey], here: &[String], width: Width, now: Timesta
 }
 
 /// One row a key.
-pub fn rows(keys: &[WireGuardKey], here: &[String], width: Width, now: Timestamp) -> Vec<Vec<String>> {
-    let row = |key: &WireGuardKey| {
+pub fn rows(keys: &[WireGuardKey], here: &[bool], width: Width, now: Timestamp) -> Vec<Vec<String>> {
+    let row = |(key, is_here): (&WireGuardKey, &bool)| {
         let status = key.status.clone().unwrap_or_default();
         let ready = status
             .conditions
             .iter()
             .find(|c| c.type_ == ConditionType::Ready.as_str());
-        let name = key.name_any();
-        let is_here = if here.contains(&name) { "here" } else { "" };
+        let is_here = if *is_here { "here" } else { "" };
         let mut row = vec![
-            name,
+            key.name_any(),
             status.addresses.join(","),
             ready.map(|c| c.status.clone()).unwrap_or_default(),
             ready.map(|c| c.reason.clone()).unwrap_or_default(),
@@ -155,7 +159,7 @@ pub fn rows(keys: &[WireGuardKey], here: &[String], width: Width, now: Timestamp
         }
         row
     };
-    keys.iter().map(row).collect()
+    keys.iter().zip(here).map(row).collect()
 }
 
 /// How long ago.

@@ -79,7 +79,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
         return Ok(Exit::Done);
     }
     match args.output {
-        Some(format) => print(&cluster, &args.name, format).await?,
+        Some(format) => print(&cluster, &args, format).await?,
         None => output::line(&said(&args.name, served.as_ref()))?,
     }
     if args.output.is_none() && args.private_key.is_none() {
@@ -119,11 +119,15 @@ fn said(name: &str, served: Option<&Served>) -> String {
     )
 }
 
-async fn print(cluster: &Cluster, name: &str, format: Format) -> Result<(), Error> {
+async fn print(cluster: &Cluster, args: &Args, format: Format) -> Result<(), Error> {
+    let name = &args.name;
     let key = keys::get(cluster, name).await?;
     let text = match format {
         Format::Name => format!("wireguardkey.culvert.dev/{name}\n"),
-        Format::Wide => super::list::table(&[key], &[], super::list::Width::Wide, crate::clock::now().wall),
+        Format::Wide => {
+            let here = [args.private_key.is_none()];
+            super::list::table(&[key], &here, super::list::Width::Wide, crate::clock::now().wall)
+        }
         format => output::value(format, &key)?,
     };
     Ok(output::bytes(text.as_bytes())?)

@@ -11,8 +11,14 @@ use crate::keys::{self, Revoked, Store};
 use crate::output;
 use crate::request::{Ask, Failure};
 
+const EXAMPLES: &str = "\
+Examples:
+  # At once, on every gateway; the private key's file goes as well
+  kubectl culvert key revoke laptop";
+
 /// Flags of `key revoke`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The names of the keys.
     #[arg(required = true)]

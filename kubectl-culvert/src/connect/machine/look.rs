@@ -104,6 +104,7 @@ impl Machine {
             .map(|peer| SeenPeer {
                 key: peer.public_key,
                 carries: !peer.allowed_ips.is_empty(),
+                endpoint: peer.endpoint,
                 handshake: peer.last_handshake,
                 received: peer.rx_bytes,
                 sent: peer.tx_bytes,

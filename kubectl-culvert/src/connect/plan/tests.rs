@@ -79,7 +79,7 @@ impl Sim {
             for peer in &mut tunnel.peers {
                 let reached = reachable[usize::from(peer.key == key(TWO))];
                 peer.met |= reached && tunnel.furnished;
-                peer.silent = peer.carries && !reached;
+                peer.silent = peer.carries && (!reached || peer.elsewhere);
             }
         }
     }
@@ -138,6 +138,7 @@ impl Sim {
                         carries: false,
                         met: false,
                         silent: false,
+                        elsewhere: false,
                     });
                 }
             }
@@ -147,6 +148,7 @@ impl Sim {
                 tunnel.peers.retain(|peer| peer.key == *gateway);
                 tunnel.peers[0].carries = true;
                 tunnel.peers[0].silent = !reached;
+                tunnel.peers[0].elsewhere = false;
             }
             Step::Close => self.world.closed = true,
             Step::Open => {
@@ -254,6 +256,30 @@ fn a_rotation_leads_before_anything_is_removed() {
     assert_eq!(sim.world.tunnels.len(), 2, "the old one has no overlap");
     sim.settles();
     assert_eq!(sim.led, [key(1), key(2)]);
+}
+
+#[test]
+fn a_gateway_that_moved_is_followed_even_when_it_is_the_only_one() {
+    let mut sim = Sim::new();
+    sim.world.gateways.truncate(1);
+    sim.settles();
+    let slot = sim.world.leader.expect("a leader");
+    sim.at(slot).peers[0].elsewhere = true;
+    assert!(sim.run(CONNECTED, 5));
+    let peers = &sim.at(slot).peers;
+    assert!(!peers[0].silent && !peers[0].elsewhere, "{peers:?}");
+    assert_eq!(sim.led, [key(1)], "it has not led anew");
+}
+
+#[test]
+fn a_gateway_that_answers_from_another_place_is_left_alone() {
+    let mut sim = Sim::new();
+    sim.settles();
+    let slot = sim.world.leader.expect("a leader");
+    sim.look();
+    sim.at(slot).peers[0].elsewhere = true;
+    sim.at(slot).peers[0].silent = false;
+    assert_eq!(plan(&sim.world, CONNECTED).steps, []);
 }
 
 #[test]

@@ -68,10 +68,12 @@ impl Session {
             }
             self.tell_connected(world);
             notify::ready();
+        }
+        // Also after a rotation whose reply was lost, and which was counted as failed.
+        if self.led.replace(public_key) != Some(public_key) {
             self.set_timetable();
         }
         if let Some(rotation) = self.rotation.take_if(|rotation| rotation.from != public_key) {
-            self.set_timetable();
             for asked in rotation.asked {
                 let _ = asked.send(Ok(()));
             }

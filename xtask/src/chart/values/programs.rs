@@ -60,7 +60,7 @@ pub enum PullPolicy {
 /// What every pod has.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Pod {
+pub struct Common {
     /// CPU and memory.
     pub resources: Object,
 
@@ -119,7 +119,7 @@ pub struct Operator {
 
     /// What every pod has.
     #[serde(flatten)]
-    pub pod: Pod,
+    pub pod: Common,
 }
 
 impl Default for Operator {
@@ -128,11 +128,11 @@ impl Default for Operator {
             image: Image::of("culvert-operator"),
             replicas: 2,
             concurrency: 32,
-            pod: Pod {
+            pod: Common {
                 resources: requests("50m", "64Mi"),
                 priority_class_name: "system-cluster-critical".to_owned(),
                 termination_grace_period_seconds: 30,
-                ..Pod::default()
+                ..Common::default()
             },
         }
     }
@@ -172,12 +172,12 @@ pub struct Agent {
     /// How many nodes may be without an agent during a rollout. Tunnels stay while it is away; nobody is forgotten.
     pub max_unavailable: MaxUnavailable,
 
-    /// Options for SELinux, where nodes keep containers out of `stateDir`: `{type: spc_t}`.
+    /// Options for `SELinux`, where nodes keep containers out of `stateDir`: `{type: spc_t}`.
     pub se_linux_options: Texts,
 
     /// What every pod has.
     #[serde(flatten)]
-    pub pod: Pod,
+    pub pod: Common,
 }
 
 impl Default for Agent {
@@ -192,14 +192,14 @@ impl Default for Agent {
             linger_seconds: 10,
             max_unavailable: MaxUnavailable::Nodes(1),
             se_linux_options: Texts::new(),
-            pod: Pod {
+            pod: Common {
                 resources: requests("50m", "32Mi"),
                 node_selector: [("culvert.dev/gateway".to_owned(), "true".to_owned())].into(),
                 // A gateway whose agent is sent away forgets nobody.
                 tolerations: vec![[("operator".to_owned(), json!("Exists"))].into()],
                 priority_class_name: "system-node-critical".to_owned(),
                 termination_grace_period_seconds: 60,
-                ..Pod::default()
+                ..Common::default()
             },
         }
     }
