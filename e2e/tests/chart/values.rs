@@ -41,13 +41,10 @@ const CHANGES: &[(&str, &str)] = &[
         "metrics.serviceMonitor.labels.a",
         "b,metrics.serviceMonitor.render=always",
     ),
-<<<<<<< HEAD
-=======
     (
         "metrics.serviceMonitor.tlsConfig.serverName",
         "a,metrics.serviceMonitor.render=always",
     ),
->>>>>>> a0c16996253965cafb0f6a514b2ec8bc336b8430
     ("metrics.prometheusRule.render", "always"),
     (
         "metrics.prometheusRule.labels.a",
