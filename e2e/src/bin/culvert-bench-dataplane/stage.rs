@@ -150,7 +150,8 @@ impl Stage {
         for turn in 0..TURNS {
             // Who goes first changes: what a turn leaves behind is no part of the difference.
             let mut order = [Rules::None, Rules::Translation, Rules::Table];
-            order.rotate_left(turn % order.len());
+            let first = turn % order.len();
+            order.rotate_left(first);
             for rules in order {
                 self.apply(&deletions()).await?;
                 match rules {
