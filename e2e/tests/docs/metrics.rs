@@ -71,14 +71,16 @@ impl Asked {
                 asked
                     .grouped
                     .extend(list.split(',').map(|label| label.trim().to_owned()));
-                rest = &after[list.len()..];
+                rest = after.split_once(')').map_or("", |(_, rest)| rest);
             } else if word.starts_with("culvert_") {
                 let matchers = if after.starts_with('{') {
                     inside(after, '{', '}')
                 } else {
                     ""
                 };
-                rest = &after[matchers.len()..];
+                if after.starts_with('{') {
+                    rest = after.split_once('}').map_or("", |(_, rest)| rest);
+                }
                 let matchers = matchers.split(',').filter_map(|matcher| {
                     let (label, value) = matcher.split_once(['=', '!'])?;
                     let values = value.trim_start_matches(['~', '=']).trim_matches('"');

@@ -19,18 +19,17 @@ pub fn pages() -> Result<BTreeMap<String, String>> {
         let page = page(&definition).with_context(|| format!("failed to describe {kind}"))?;
         let names = &definition["spec"]["names"];
         let short = list(&names["shortNames"]).join("`, `");
-        let scope = text(&definition["spec"]["scope"]);
         let what = text(&version(&definition)?["schema"]["openAPIV3Schema"]["description"]);
         writeln!(
             rows,
             "| [{kind}]({name}) | `{short}` | {} | {} |",
-            scope.to_lowercase(),
+            scope(&definition),
             cell(what)
         )?;
         pages.insert(name, page);
     }
     let index = format!(
-        "{HEADER}# Reference\n\nThe kinds of `culvert.dev/v1alpha1`, field by field, as `kubectl explain` has them.\n\n| Kind | Short | Scope | What it is |\n|---|---|---|---|\n{rows}"
+        "{HEADER}# Reference\n\nThe kinds of `culvert.dev/v1alpha1`, field by field, as `kubectl explain` has them.\n\n| Kind | Short | Where | What it is |\n|---|---|---|---|\n{rows}"
     );
     pages.insert("README.md".to_owned(), index);
     Ok(pages)
@@ -47,7 +46,7 @@ fn page(definition: &Value) -> Result<String> {
         text(&names["plural"]),
         text(&definition["spec"]["group"]),
         list(&names["shortNames"]).join("`, `"),
-        text(&definition["spec"]["scope"]).to_lowercase(),
+        scope(definition),
     );
     for part in ["spec", "status"] {
         let part_schema = &schema["properties"][part];
@@ -86,6 +85,15 @@ fn page(definition: &Value) -> Result<String> {
         }
     }
     Ok(page)
+}
+
+/// Where its objects are.
+fn scope(definition: &Value) -> &'static str {
+    if definition["spec"]["scope"] == "Namespaced" {
+        "in a namespace"
+    } else {
+        "in the cluster"
+    }
 }
 
 /// The one version there is.
