@@ -27,6 +27,7 @@ pub mod chart;
 pub mod client;
 pub mod cluster;
 pub mod control_plane;
+pub mod documents;
 pub mod figure;
 pub mod kubeconfig;
 pub mod laptop;

@@ -8,8 +8,8 @@ use std::{env, path::PathBuf};
 use crate::{
     cache::Entry,
     recipes::{
-        CARGO_AUDITABLE, CARGO_DENY, CONTAINERD, ETCD, HELM, KERNEL, KUBERNETES, KUBERNETES_NODE, RUNC,
-        Recipe, WIREGUARD_GO,
+        ACTIONLINT, CARGO_AUDITABLE, CARGO_DENY, CONTAINERD, ETCD, HELM, KERNEL, KUBERNETES, KUBERNETES_NODE,
+        MDBOOK, PROMETHEUS, RUNC, Recipe, VERDICT, WIREGUARD_GO,
     },
 };
 
@@ -84,6 +84,21 @@ pub enum Tool {
 
     /// What builds programs that say which crates they were made of.
     CargoAuditable,
+
+    /// What makes the site of the documentation.
+    MdBook,
+
+    /// What tests alerts.
+    Promtool,
+
+    /// What scrapes, and evaluates the dashboard.
+    Prometheus,
+
+    /// The reader of hosted workflows.
+    Actionlint,
+
+    /// What kstatus and Argo CD say of an object.
+    Verdict,
 }
 
 impl Tool {
@@ -107,6 +122,11 @@ impl Tool {
             Self::WireguardGo => ("wireguard-go", "wireguard-go"),
             Self::CargoDeny => ("cargo-deny", "bin/cargo-deny"),
             Self::CargoAuditable => ("cargo-auditable", "bin/cargo-auditable"),
+            Self::MdBook => ("mdbook", "bin/mdbook"),
+            Self::Promtool => ("promtool", "promtool"),
+            Self::Prometheus => ("prometheus", "prometheus"),
+            Self::Actionlint => ("actionlint", "actionlint"),
+            Self::Verdict => ("verdict", "verdict"),
         }
     }
 
@@ -124,6 +144,10 @@ impl Tool {
             Self::WireguardGo => &WIREGUARD_GO,
             Self::CargoDeny => &CARGO_DENY,
             Self::CargoAuditable => &CARGO_AUDITABLE,
+            Self::MdBook => &MDBOOK,
+            Self::Promtool | Self::Prometheus => &PROMETHEUS,
+            Self::Actionlint => &ACTIONLINT,
+            Self::Verdict => &VERDICT,
         }
     }
 

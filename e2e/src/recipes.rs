@@ -111,3 +111,43 @@ pub const CARGO_AUDITABLE: Recipe = Recipe {
     version: "0.7.7",
     files: &[],
 };
+
+/// mdbook, which makes the site of the documentation.
+pub const MDBOOK: Recipe = Recipe {
+    family: "mdbook",
+    version: "0.5.4",
+    files: &[],
+};
+
+/// Prometheus and promtool, which hold alerts and dashboard, from the Go module github.com/prometheus/prometheus.
+pub const PROMETHEUS: Recipe = Recipe {
+    family: "prometheus",
+    version: "prometheus promtool, trimpath, without service discovery",
+    files: &[
+        ("go.mod", include_str!("../programs/prometheus/go.mod")),
+        ("go.sum", include_str!("../programs/prometheus/go.sum")),
+        ("tools.go", include_str!("../programs/prometheus/tools.go")),
+    ],
+};
+
+/// actionlint, which reads the hosted workflows, from the Go module github.com/rhysd/actionlint.
+pub const ACTIONLINT: Recipe = Recipe {
+    family: "actionlint",
+    version: "actionlint, trimpath",
+    files: &[
+        ("go.mod", include_str!("../programs/actionlint/go.mod")),
+        ("go.sum", include_str!("../programs/actionlint/go.sum")),
+        ("tools.go", include_str!("../programs/actionlint/tools.go")),
+    ],
+};
+
+/// verdict, which says what kstatus and Argo CD's Lua make of an object: a program of our own over their libraries.
+pub const VERDICT: Recipe = Recipe {
+    family: "verdict",
+    version: "verdict, trimpath",
+    files: &[
+        ("go.mod", include_str!("../programs/verdict/go.mod")),
+        ("go.sum", include_str!("../programs/verdict/go.sum")),
+        ("main.go", include_str!("../programs/verdict/main.go")),
+    ],
+};

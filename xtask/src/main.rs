@@ -9,6 +9,8 @@
 //! cargo xtask image            writes the container images as archives, into the target folder's `images`
 //! cargo xtask crds [--check]   writes, or compares, the generated custom resource definitions
 //! cargo xtask chart [--check]  writes, or compares, what of the chart is generated
+//! cargo xtask dashboard        draws the dashboard's picture, from numbers that were scraped
+//! cargo xtask docs [--check]   writes, or compares, the generated reference; `--site FOLDER` builds the site
 //! ```
 //!
 //! A chore that fails exits with 1 and says what to do; nothing is left running or half-built.
@@ -16,7 +18,9 @@
 mod bench;
 mod chart;
 mod crds;
+mod dashboard;
 mod demo;
+mod docs;
 mod image;
 mod run;
 mod setup;
@@ -64,6 +68,12 @@ enum Chore {
 
     /// Write what of the chart is generated: values, their schema, definitions, rules of roles.
     Chart(chart::Arguments),
+
+    /// Draw the dashboard's picture.
+    Dashboard,
+
+    /// Write the reference, and build the site.
+    Docs(docs::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +86,8 @@ fn main() -> ExitCode {
         Chore::Image(arguments) => image::main(&arguments),
         Chore::Crds(arguments) => crds::main(&arguments),
         Chore::Chart(arguments) => chart::main(&arguments),
+        Chore::Dashboard => dashboard::main(),
+        Chore::Docs(arguments) => docs::main(&arguments),
     };
     match done {
         Ok(code) => code,

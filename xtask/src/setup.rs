@@ -56,6 +56,12 @@ pub enum Need {
 
     /// What writes into programs which crates they were made of.
     CargoAuditable,
+
+    /// What makes the site of the documentation.
+    MdBook,
+
+    /// What reads alerts, workflows and objects as others do.
+    Readers,
 }
 
 /// One thing to build.
@@ -116,6 +122,26 @@ const CARGO_AUDITABLE: Step = Step {
     usual: "1 min",
     build: crates::build,
 };
+const MDBOOK: Step = Step {
+    recipe: &recipes::MDBOOK,
+    usual: "2 min",
+    build: crates::mdbook,
+};
+const PROMETHEUS: Step = Step {
+    recipe: &recipes::PROMETHEUS,
+    usual: "4 min",
+    build: go::prometheus,
+};
+const ACTIONLINT: Step = Step {
+    recipe: &recipes::ACTIONLINT,
+    usual: "10 s",
+    build: go::actionlint,
+};
+const VERDICT: Step = Step {
+    recipe: &recipes::VERDICT,
+    usual: "20 s",
+    build: go::verdict,
+};
 
 /// Where a step works.
 struct Site<'a> {
@@ -166,6 +192,8 @@ pub fn main(_: &Arguments) -> Result<ExitCode> {
         Need::Machine,
         Need::UserspaceWireGuard,
         Need::CargoDeny,
+        Need::MdBook,
+        Need::Readers,
     ])?;
     println!("everything that the suites need is there");
     Ok(ExitCode::SUCCESS)
@@ -208,6 +236,12 @@ fn missing(needs: &[Need], needs_kernel: bool) -> Result<[Vec<Step>; 2]> {
     }
     if needs.contains(&Need::CargoAuditable) {
         lanes[0].push(CARGO_AUDITABLE);
+    }
+    if needs.contains(&Need::MdBook) {
+        lanes[0].push(MDBOOK);
+    }
+    if needs.contains(&Need::Readers) {
+        lanes[1].extend([VERDICT, ACTIONLINT, PROMETHEUS]);
     }
     if needs.contains(&Need::UserspaceWireGuard) {
         lanes[1].push(WIREGUARD_GO);

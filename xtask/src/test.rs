@@ -8,6 +8,7 @@
 mod api;
 pub mod artifact;
 mod cluster;
+mod docs;
 mod isolated;
 pub mod kernel;
 mod lint;
@@ -29,6 +30,8 @@ enum Suite {
     Lint,
     /// Tests without privilege or network.
     Unit,
+    /// Pages, alerts and GitOps, as those who read them do.
+    Docs,
     /// Against a real kube-apiserver.
     Api,
     /// Against a kernel's WireGuard.
@@ -39,9 +42,10 @@ enum Suite {
     Cluster,
 }
 
-const ALL: [Suite; 6] = [
+const ALL: [Suite; 7] = [
     Suite::Lint,
     Suite::Unit,
+    Suite::Docs,
     Suite::Api,
     Suite::Kernel,
     Suite::System,
@@ -67,6 +71,7 @@ impl Suite {
         match self {
             Self::Lint => "lint",
             Self::Unit => "unit",
+            Self::Docs => "docs",
             Self::Api => "api",
             Self::Kernel => "kernel",
             Self::System => "system",
@@ -76,8 +81,9 @@ impl Suite {
 
     fn needs(self) -> &'static [Need] {
         match self {
-            Self::Lint => &[Need::CargoDeny, Need::Charts],
+            Self::Lint => &[Need::CargoDeny, Need::Charts, Need::Readers],
             Self::Unit => &[],
+            Self::Docs => &[Need::Readers, Need::MdBook],
             Self::Api => &[Need::ControlPlane, Need::Charts],
             Self::Kernel => &[Need::Machine, Need::UserspaceWireGuard],
             Self::System => &[Need::ControlPlane, Need::Machine, Need::UserspaceWireGuard],
@@ -96,6 +102,7 @@ impl Suite {
         match self {
             Self::Lint => lint::run(),
             Self::Unit => unit::run(filter),
+            Self::Docs => docs::run(filter),
             Self::Api => api::run(filter),
             Self::Kernel => kernel::run(filter),
             Self::System => system::run(filter, real_time),

@@ -13,6 +13,7 @@ mod churn;
 mod claim;
 mod crash;
 mod crowd;
+mod documents;
 mod fixture;
 mod fleet;
 mod harness;

@@ -3,6 +3,7 @@
 
 mod apis;
 mod definitions;
+mod examples;
 mod golden;
 mod images;
 mod pods;

@@ -91,6 +91,35 @@ pub fn wireguard_go(site: &Site<'_>) -> Result<()> {
     build_with(go, site, "-s -w", "wireguard-go", "golang.zx2c4.com/wireguard")
 }
 
+/// Prometheus and promtool. They are asked of files and fixed addresses, so what finds clouds' machines is left out.
+pub fn prometheus(site: &Site<'_>) -> Result<()> {
+    site.unpack()?;
+    for program in ["promtool", "prometheus"] {
+        let mut go = go(site)?;
+        go.env("GOFLAGS", "-tags=remove_all_sd");
+        let package = format!("github.com/prometheus/prometheus/cmd/{program}");
+        build_with(go, site, "-s -w", program, &package)?;
+    }
+    Ok(())
+}
+
+/// actionlint.
+pub fn actionlint(site: &Site<'_>) -> Result<()> {
+    site.unpack()?;
+    build(
+        site,
+        "-s -w",
+        "actionlint",
+        "github.com/rhysd/actionlint/cmd/actionlint",
+    )
+}
+
+/// verdict, whose source is the recipe's.
+pub fn verdict(site: &Site<'_>) -> Result<()> {
+    site.unpack()?;
+    build(site, "-s -w", "verdict", ".")
+}
+
 fn build(site: &Site<'_>, flags: &str, program: &str, package: &str) -> Result<()> {
     build_with(go(site)?, site, flags, program, package)
 }

@@ -47,6 +47,11 @@ fn checks() -> Result<Vec<(&'static str, Command)>> {
         .arg(artifact::target()?)
         .args(["--", "-D", "warnings"])
         .env("CUSTOM_LIBFUZZER_PATH", "/none/libfuzzer.a");
+    let mut workflows = Command::new(Tool::Actionlint.find()?);
+    // Without shellcheck and pyflakes, which not every machine has.
+    workflows
+        .args(["-shellcheck=", "-pyflakes="])
+        .current_dir(crate::checkout()?);
     Ok(vec![
         ("format", cargo(&["fmt", "--all", "--check"])?),
         (
@@ -73,5 +78,10 @@ fn checks() -> Result<Vec<(&'static str, Command)>> {
             cargo(&["run", "--quiet", "--package", "xtask", "--", "chart", "--check"])?,
         ),
         ("chart, as Helm renders it", chart),
+        (
+            "reference",
+            cargo(&["run", "--quiet", "--package", "xtask", "--", "docs", "--check"])?,
+        ),
+        ("workflows", workflows),
     ])
 }

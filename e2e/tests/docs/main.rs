@@ -1,0 +1,6 @@
+//! Pages, alerts, dashboard and GitOps: what others than a compiler read, read as they do. `cargo xtask test docs`.
+
+mod alerts;
+mod gitops;
+mod metrics;
+mod pages;

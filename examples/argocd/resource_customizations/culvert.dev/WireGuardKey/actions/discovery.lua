@@ -1,0 +1,5 @@
+local suspended = obj.spec.suspend == true
+return {
+  ["new-address"] = { disabled = suspended },
+  ["revoke"] = { disabled = suspended },
+}
