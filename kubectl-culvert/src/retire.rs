@@ -156,7 +156,7 @@ mod tests {
         }))
         .unwrap();
         assert!(has_rival(Some(&held)));
-        let taken = super::taken(Some(held), first);
+        let taken = taken(Some(held), first);
         assert_eq!(taken.metadata.resource_version.as_deref(), Some("7"));
         let spec = taken.spec.clone().unwrap();
         assert_eq!(spec.holder_identity.as_deref(), Some(HOLDER));
