@@ -65,10 +65,13 @@ impl Node {
 
     /// A program to be run on the node.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let holder = format!("/proc/{}", self.mounts.pid());
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net={}", self.namespace.path().display()))
-            .arg(format!("--mount=/proc/{}/ns/mnt", self.mounts.pid()))
+            .arg(format!("--mount={holder}/ns/mnt"))
+            // A test machine's root is not that of its mounts, and whoever enters them gets theirs.
+            .arg(format!("--root={holder}/root"))
             .arg("--")
             .arg(program);
         command
