@@ -96,7 +96,7 @@ fn rights_of_the_hook_exist_while_it_runs() -> Result<()> {
         }
     }
     ensure!(
-        crate::objects(&["--set", "uninstall.enabled=false"])?
+        objects(&["--set", "uninstall.enabled=false"])?
             .iter()
             .all(|object| object["metadata"]["name"] != "culvert-uninstall")
     );
