@@ -90,10 +90,7 @@ impl Cluster {
 
     async fn join(&mut self, number: u8, folder: &Path, images: &Path) -> Result<()> {
         let mut node = Node::new(number, folder, &self.logs)?;
-        node.start(&self.plane).await?;
-        for archive in archives(images)? {
-            node.import(&archive)?;
-        }
+        node.start(&self.plane, &archives(images)?).await?;
         self.nodes.push(node);
         Ok(())
     }

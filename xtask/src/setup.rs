@@ -209,12 +209,17 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
             .flatten()
             .any(|step| step.recipe.family == recipe.family)
     };
-    apt::ensure(&apt::Wanted {
-        machine: needs.contains(&Need::Machine),
-        cluster: needs.contains(&Need::Cluster),
-        builds_kernel: builds(&recipes::KERNEL),
-        builds_runc: builds(&recipes::RUNC),
-    })?;
+    let uses = [
+        (needs.contains(&Need::Machine), apt::Use::Networks),
+        (needs.contains(&Need::Cluster), apt::Use::Containers),
+        (builds(&recipes::KERNEL), apt::Use::Kernel),
+        (builds(&recipes::RUNC), apt::Use::Runc),
+    ];
+    let uses: Vec<apt::Use> = uses
+        .into_iter()
+        .filter_map(|(is_needed, one)| is_needed.then_some(one))
+        .collect();
+    apt::ensure(&uses)?;
     if lanes.iter().all(Vec::is_empty) {
         return Ok(());
     }

@@ -65,10 +65,13 @@ impl Node {
 
     /// A program to be run on the node.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let holder = format!("/proc/{}", self.mounts.pid());
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net={}", self.namespace.path().display()))
-            .arg(format!("--mount=/proc/{}/ns/mnt", self.mounts.pid()))
+            .arg(format!("--mount={holder}/ns/mnt"))
+            // A test machine's root is not that of its mounts, and whoever enters them gets theirs.
+            .arg(format!("--root={holder}/root"))
             .arg("--")
             .arg(program);
         command
@@ -79,8 +82,8 @@ impl Node {
         netns::run(self.command(words[0]).args(&words[1..]))
     }
 
-    /// Starts containerd, kubelet and kube-proxy.
-    pub async fn start(&mut self, plane: &ControlPlane) -> Result<()> {
+    /// Starts containerd, brings it images, and starts kubelet and kube-proxy.
+    pub(super) async fn start(&mut self, plane: &ControlPlane, images: &[PathBuf]) -> Result<()> {
         let write = |name: &str, text: String| -> Result<PathBuf> {
             let path = self.folder.join(name);
             fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
@@ -110,6 +113,12 @@ impl Node {
         .await
         .with_context(|| self.tails())?;
 
+        // Before kubelet looks at the file systems: it takes a mount of an import for that of the images, and gives up when it
+        // is gone.
+        for archive in images {
+            self.import(archive)?;
+        }
+
         let mut kubelet = self.command(Tool::Kubelet.find()?);
         kubelet
             .arg(format!("--config={}", kubelet_config.display()))
@@ -130,7 +139,7 @@ impl Node {
     }
 
     /// Brings an image.
-    pub(super) fn import(&self, archive: &Path) -> Result<()> {
+    fn import(&self, archive: &Path) -> Result<()> {
         let mut ctr = self.command(Tool::Ctr.find()?);
         ctr.arg("--address").arg(self.folder.join("containerd.sock"));
         ctr.args(["--namespace", "k8s.io", "images", "import"])

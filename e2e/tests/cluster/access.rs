@@ -1,6 +1,6 @@
 //! Who may do what on a cluster on which Culvert was installed, and who may not.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, process::Output};
 
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::{
@@ -105,27 +105,22 @@ async fn agent_of(world: &World, node: &str) -> Result<Tools> {
 
 /// Tries to write a node's status, without doing it; gives why it may not.
 async fn report(agent: &Tools, name: &str) -> Result<Option<String>> {
-    let patch = json!({ "status": { "drained": true } }).to_string();
-    let words = [
-        "patch",
-        "gatewaynode",
-        name,
-        "--subresource=status",
-        "--type=merge",
-        "--dry-run=server",
-        "-p",
-        &patch,
-    ];
-    refused(agent, &words).await
+    let path = format!("/apis/culvert.dev/v1alpha1/gatewaynodes/{name}");
+    let mut node = agent.get(&path).await?;
+    node["status"]["drained"] = json!(true);
+    let words = ["replace", "--subresource=status", "--dry-run=server", "-f", "-"];
+    let output = agent.kubectl_output(&words, Some(&node.to_string())).await?;
+    Ok(refusal(&output))
 }
 
 /// Runs kubectl, and gives what it says when it is refused.
 async fn refused(tools: &Tools, words: &[&str]) -> Result<Option<String>> {
-    let output = tools.kubectl_output(words, None).await?;
-    if output.status.success() {
-        return Ok(None);
-    }
-    Ok(Some(String::from_utf8_lossy(&output.stderr).into_owned()))
+    Ok(refusal(&tools.kubectl_output(words, None).await?))
+}
+
+/// What a program that was refused says.
+fn refusal(output: &Output) -> Option<String> {
+    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 /// A user has the keys of his namespace and sees no other's.

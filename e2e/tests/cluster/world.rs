@@ -238,13 +238,13 @@ impl World {
         ] {
             match tools.kubectl(words).await {
                 Ok(printed) => text.push_str(&last(&printed, 25)),
-                Err(error) => text.push_str(&format!("{error:#}\n")),
+                Err(error) => text.push_str(&(format!("{error:#}") + "\n")),
             }
         }
         for node in self.nodes() {
             for pod in ["culvert-operator", "culvert-agent", "culvert-uninstall"] {
-                let said = node.pod_logs(pod).unwrap_or_default();
-                text.push_str(&format!("{pod} on {}:\n{}", node.name, last(&said, 12)));
+                let said = last(&node.pod_logs(pod).unwrap_or_default(), 12);
+                text += &[pod, " on ", &node.name, ":\n", &said].concat();
             }
         }
         text

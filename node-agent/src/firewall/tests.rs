@@ -68,6 +68,28 @@ fn tables_are_replaced_whole() {
     assert!(script.contains("table arp culvert-0a {"));
 }
 
+/// nft looks other names up in /etc/protocols, which an image does not have.
+#[test]
+fn protocols_are_named_by_words_of_nfts_own() {
+    const OWN: [&str; 4] = ["tcp", "udp", "icmp", "icmpv6"];
+    let script = script(&BOTH, Egress::default(), ANY);
+    let mut seen = 0;
+    for key in ["l4proto ", "ip protocol ", "nexthdr "] {
+        for (_, rest) in script.lines().filter_map(|line| line.split_once(key)) {
+            let named = rest.trim_start_matches("!= ");
+            let named = match named.strip_prefix("{ ") {
+                Some(set) => set.split(" }").next().unwrap().split(", ").collect(),
+                None => vec![named.split(' ').next().unwrap()],
+            };
+            for name in named {
+                assert!(OWN.contains(&name), "{name}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 0);
+}
+
 #[test]
 fn nothing_is_dropped_that_is_not_known() {
     let script = script(&BOTH, Egress::default(), ANY);

@@ -78,27 +78,31 @@ const KERNEL: [Package; 9] = [
 ];
 
 /// What packages are needed for.
-pub struct Wanted {
+#[derive(Clone, Copy)]
+pub enum Use {
     /// Networks are set up.
-    pub machine: bool,
+    Networks,
     /// Containers are run.
-    pub cluster: bool,
-    pub builds_kernel: bool,
-    pub builds_runc: bool,
+    Containers,
+    /// The test kernel is built.
+    Kernel,
+    /// runc is built.
+    Runc,
 }
 
 /// Installs what is missing of the packages that are needed.
-pub fn ensure(wanted: &Wanted) -> Result<()> {
-    let lists: [(bool, &[Package]); 4] = [
-        (wanted.machine, &NETWORK),
-        (wanted.cluster, &CLUSTER),
-        (wanted.builds_kernel, &KERNEL),
-        (wanted.builds_runc, &RUNC),
-    ];
-    let mut missing: Vec<&str> = lists
+pub fn ensure(uses: &[Use]) -> Result<()> {
+    let list = |one: &Use| -> &[Package] {
+        match one {
+            Use::Networks => &NETWORK,
+            Use::Containers => &CLUSTER,
+            Use::Kernel => &KERNEL,
+            Use::Runc => &RUNC,
+        }
+    };
+    let mut missing: Vec<&str> = uses
         .iter()
-        .filter(|(is_wanted, _)| *is_wanted)
-        .flat_map(|(_, packages)| packages.iter())
+        .flat_map(list)
         .filter(|package| !package.is_there())
         .map(|package| package.name)
         .collect();
