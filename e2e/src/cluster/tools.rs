@@ -56,12 +56,12 @@ impl Tools {
 
     /// kubectl, for calls that must succeed: what it printed.
     pub async fn kubectl(&self, words: &[&str]) -> Result<String> {
-        text(self.kubectl_output(words, None).await?, "kubectl", words)
+        text(&self.kubectl_output(words, None).await?, "kubectl", words)
     }
 
     /// As [`Tools::kubectl`], with an input.
     pub async fn kubectl_with(&self, words: &[&str], input: &str) -> Result<String> {
-        text(self.kubectl_output(words, Some(input)).await?, "kubectl", words)
+        text(&self.kubectl_output(words, Some(input)).await?, "kubectl", words)
     }
 
     /// kubectl, whatever becomes of it.
@@ -90,7 +90,7 @@ impl Tools {
 
     /// Helm, for calls that must succeed: what it printed.
     pub async fn helm(&self, words: &[&str]) -> Result<String> {
-        text(self.helm_output(words).await?, "helm", words)
+        text(&self.helm_output(words).await?, "helm", words)
     }
 
     /// Helm, whatever becomes of it.
@@ -100,7 +100,7 @@ impl Tools {
 
     /// `kubectl culvert`, for calls that must succeed: what it printed.
     pub async fn plugin(&self, words: &[&str]) -> Result<String> {
-        text(self.plugin_output(words).await?, "kubectl culvert", words)
+        text(&self.plugin_output(words).await?, "kubectl culvert", words)
     }
 
     /// `kubectl culvert`, whatever becomes of it.
@@ -134,7 +134,7 @@ impl Tools {
     }
 }
 
-fn text(output: Output, program: &str, words: &[&str]) -> Result<String> {
+fn text(output: &Output, program: &str, words: &[&str]) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
