@@ -30,7 +30,7 @@ enum Suite {
     Lint,
     /// Tests without privilege or network.
     Unit,
-    /// Pages, alerts and GitOps, as those who read them do.
+    /// Pages, alerts and examples, as those who read them do.
     Docs,
     /// Against a real kube-apiserver.
     Api,

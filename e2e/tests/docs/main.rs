@@ -1,4 +1,4 @@
-//! Pages, alerts, dashboard and GitOps: what others than a compiler read, read as they do. `cargo xtask test docs`.
+//! Pages, alerts, dashboard and examples: what others than a compiler read, read as they do. `cargo xtask test docs`.
 
 mod alerts;
 mod gitops;

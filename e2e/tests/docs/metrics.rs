@@ -47,11 +47,14 @@ fn exported() -> Result<BTreeMap<String, Labels>> {
     Ok(metrics)
 }
 
+/// A label, and the values that it may have.
+type Matcher = (String, Vec<String>);
+
 /// What an expression asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Asked {
-    /// Metrics, each with its matchers: a label and the values that it may have.
-    metrics: Vec<(String, Vec<(String, Vec<String>)>)>,
+    /// Metrics, each with its matchers.
+    metrics: Vec<(String, Vec<Matcher>)>,
     /// Labels that it groups by.
     grouped: Vec<String>,
 }

@@ -67,12 +67,11 @@ fn lead_out(page: &str, place: &Path) -> Result<String> {
         let end = link.find(')').context("a link without an end")?;
         out.push_str(before);
         let target = flat(&place.join(&link[..end]))?;
-        match target.strip_prefix("docs") {
-            Ok(_) => out.push_str(&link[..end]),
-            Err(_) => {
-                out.push_str(REPOSITORY);
-                out.push_str(&target.to_string_lossy());
-            }
+        if target.starts_with("docs") {
+            out.push_str(&link[..end]);
+        } else {
+            out.push_str(REPOSITORY);
+            out.push_str(&target.to_string_lossy());
         }
         rest = &link[end..];
     }

@@ -13,6 +13,7 @@ const INTERVAL: u64 = 10;
 
 pub struct Prometheus {
     program: Program,
+    server: String,
     _folder: Scratch,
 }
 
@@ -43,10 +44,11 @@ impl Prometheus {
         let program = Program::start("prometheus", &command, logs)?;
         let prometheus = Self {
             program,
+            server: format!("http://{ADDRESS}"),
             _folder: folder,
         };
         wait::until("both programs to be scraped", Duration::from_mins(2), || async {
-            let up = query(&["instant", "-o", "json", &server(), "sum(up)"])?;
+            let up = query(&["instant", "-o", "json", &prometheus.server, "sum(up)"])?;
             ensure!(up[0]["value"][1] == "2", "sum(up) is {up}");
             Ok(Some(()))
         })
@@ -56,7 +58,7 @@ impl Prometheus {
 
     /// Its clock.
     pub fn now(&self) -> Result<f64> {
-        let found = query(&["instant", "-o", "json", &server(), "time()"])?;
+        let found = query(&["instant", "-o", "json", &self.server, "time()"])?;
         // A number alone is `[time, "number"]`.
         let now = found[0].as_f64().or_else(|| found[0]["value"][0].as_f64());
         now.with_context(|| format!("Prometheus {} says no time: {found}", self.program.pid()))
@@ -66,8 +68,17 @@ impl Prometheus {
     pub fn range(&self, expression: &str, from: f64, to: f64) -> Result<Vec<Series>> {
         let (start, end) = (format!("--start={from:.0}"), format!("--end={to:.0}"));
         let step = format!("--step={INTERVAL}s");
-        let found = query(&["range", "-o", "json", &start, &end, &step, &server(), expression])
-            .with_context(|| format!("failed to evaluate {expression}"))?;
+        let found = query(&[
+            "range",
+            "-o",
+            "json",
+            &start,
+            &end,
+            &step,
+            &self.server,
+            expression,
+        ])
+        .with_context(|| format!("failed to evaluate {expression}"))?;
         found.as_array().into_iter().flatten().map(series).collect()
     }
 
@@ -76,10 +87,6 @@ impl Prometheus {
         ensure!(status == 0, "Prometheus ended with status {status}");
         Ok(())
     }
-}
-
-fn server() -> String {
-    format!("http://{ADDRESS}")
 }
 
 fn query(words: &[&str]) -> Result<Value> {

@@ -33,8 +33,8 @@ pub async fn play(bed: &Bed) -> Result<()> {
             client.ping(5)?;
         }
         if minute == 2 {
-            // Somebody on the node takes the interface down.
-            bed.gateway.ip(&["link", "set", INTERFACE, "down"])?;
+            // Somebody on the node changes the interface.
+            bed.gateway.ip(&["link", "set", INTERFACE, "mtu", "1400"])?;
         }
         wait::pass(Duration::from_mins(1)).await;
     }
