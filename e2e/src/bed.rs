@@ -131,6 +131,10 @@ impl Bed {
         gateway.address("br0", &format!("{GATEWAY}/{OUTSIDE}"))?;
 
         let mut options = Options::in_machine(&[OPERATOR_SIDE.parse()?]);
+        // Nobody here is to wait for another, and it is a fifth of what the start costs.
+        options
+            .flags
+            .push("--enable-priority-and-fairness=false".to_owned());
         change(&mut options);
         let plane = ControlPlane::start_with(options).await?;
         let folder = Scratch::new("culvert-bed-")?;
