@@ -61,6 +61,9 @@ fn checks() -> Result<Vec<(&'static str, Command)>> {
         ),
         ("fuzz targets", fuzz),
         ("deny", deny),
-        ("crds", cargo(&["xtask", "crds", "--check"])?),
+        (
+            "crds",
+            cargo(&["run", "--quiet", "--package", "xtask", "--", "crds", "--check"])?,
+        ),
     ])
 }
