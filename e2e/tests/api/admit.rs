@@ -27,8 +27,6 @@ async fn plane() -> Result<&'static ControlPlane> {
 
 /// Gives an apiserver the definitions and policies, in one go, and waits until all of them are in force.
 async fn define(plane: &ControlPlane) -> Result<()> {
-    // By the very command of the documentation; the wait for the kinds is as everywhere.
-    plane.kubectl_text(&["apply", "-f", &definitions()], None).await?;
     plane.define(&definitions()).await?;
     // The apiserver takes up policies and bindings in the order in which they were stored, and this one is the last.
     wait::until("the policies to be in force", SOON, || async {
