@@ -27,14 +27,18 @@ use anyhow::{Context, Result, ensure};
 use culvert_crds::{GatewayNode, WireGuardKey, gateway_node::GatewayNodeStatus, key::WireGuardKeyStatus};
 use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
-    Api,
+    Api, Resource,
     api::{Patch, PatchParams, PostParams},
 };
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    ControlPlane, Namespace, Program, Scratch, control_plane::Options, leaks, netns, tunnel::Peer, wait,
+    ControlPlane, Namespace, Program, Scratch,
+    control_plane::{self, Options},
+    leaks, netns,
+    tunnel::Peer,
+    wait,
 };
 use programs::Extras;
 
@@ -95,7 +99,8 @@ impl Bed {
     /// Applies the example's pool and gateway, starts both programs and waits until the gateway serves.
     pub async fn serve_examples(&mut self) -> Result<()> {
         for file in ["pool.yaml", "gateway.yaml"] {
-            self.kubectl(&["apply", "-f", &example(file)]).await?;
+            let text = fs::read_to_string(example(file)).with_context(|| format!("failed to read {file}"))?;
+            self.apply(&text).await?;
         }
         self.start_operator()?;
         self.start_agent()?;
@@ -126,6 +131,10 @@ impl Bed {
         gateway.address("br0", &format!("{GATEWAY}/{OUTSIDE}"))?;
 
         let mut options = Options::in_machine(&[OPERATOR_SIDE.parse()?]);
+        // Nobody here is to wait for another, and it is a fifth of what the start costs.
+        options
+            .flags
+            .push("--enable-priority-and-fairness=false".to_owned());
         change(&mut options);
         let plane = ControlPlane::start_with(options).await?;
         let folder = Scratch::new("culvert-bed-")?;
@@ -161,12 +170,8 @@ impl Bed {
             { "type": "ExternalIP", "address": GATEWAY.to_string() },
             { "type": "InternalIP", "address": AGENT_SIDE },
         ]);
-        let patch = Patch::Merge(json!({ "status": { "addresses": addresses } }));
-        nodes
-            .patch_status(NODE, &PatchParams::default(), &patch)
-            .await
-            .context("failed to give the node addresses")?;
-        Ok(())
+        let patch = json!({ "status": { "addresses": addresses } });
+        self.patch_status::<Node>(NODE, &patch).await
     }
 
     /// The agent's present session and how far it has got in it; empty before it has said anything.
@@ -222,6 +227,31 @@ impl Bed {
         })
         .await
         .with_context(|| self.tails())
+    }
+
+    /// Applies objects in YAML or JSON, without kubectl.
+    pub async fn apply(&self, text: &str) -> Result<()> {
+        control_plane::apply(&self.client, text).await
+    }
+
+    /// Changes an object of the cluster by a merge patch, without kubectl.
+    pub async fn patch<K: Global>(&self, name: &str, patch: &Value) -> Result<()> {
+        let objects: Api<K> = Api::all(self.client.clone());
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let changed = objects.patch(name, &parameters, &patch).await;
+        changed
+            .with_context(|| format!("failed to change {name}"))
+            .map(drop)
+    }
+
+    /// The same of its status.
+    pub async fn patch_status<K: Global>(&self, name: &str, patch: &Value) -> Result<()> {
+        let objects: Api<K> = Api::all(self.client.clone());
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let changed = objects.patch_status(name, &parameters, &patch).await;
+        changed
+            .with_context(|| format!("failed to change the status of {name}"))
+            .map(drop)
     }
 
     /// Runs kubectl with all rights and gives what it printed.
@@ -331,6 +361,11 @@ impl Bed {
         Ok(())
     }
 }
+
+/// A kind without namespaces, as the API's client wants it.
+pub trait Global: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug {}
+
+impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug> Global for K {}
 
 async fn read<K: Clone + DeserializeOwned + Debug>(objects: &Api<K>, name: &str) -> Result<K> {
     let object = objects.get(name).await;

@@ -211,45 +211,26 @@ impl Client {
 
     /// Applies the public key, waits until it is Ready and reads the addresses.
     pub async fn register(&mut self, bed: &Bed) -> Result<()> {
-        bed.kubectl_with(&["apply", "-f", "-"], Some(&self.manifest()))
-            .await?;
+        bed.apply(&self.manifest()).await?;
         bed.key_ready(&self.name).await?;
         self.read_addresses(bed).await
     }
 
-    /// Registers several clients with one call each.
+    /// Registers several clients.
     pub async fn register_all(bed: &Bed, clients: &mut [Self]) -> Result<()> {
         let manifests: Vec<_> = clients.iter().map(Self::manifest).collect();
-        bed.kubectl_with(&["apply", "-f", "-"], Some(&manifests.join("\n---\n")))
-            .await?;
-        bed.kubectl(&[
-            "wait",
-            "--for=condition=Ready",
-            "--timeout=60s",
-            "wireguardkeys",
-            "--all",
-        ])
-        .await?;
-        let lines = "-o=jsonpath={range .items[*]}{.metadata.name} {.status.addresses[*]}{'\\n'}{end}";
-        let text = bed.kubectl(&["get", "wireguardkeys", lines]).await?;
+        bed.apply(&manifests.join("\n---\n")).await?;
         for client in clients {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix(&format!("{} ", client.name)));
-            let line = line.with_context(|| format!("{} is not listed", client.name))?;
-            client.take_addresses(bed, line.split_whitespace())?;
+            bed.key_ready(&client.name).await?;
+            client.read_addresses(bed).await?;
         }
         Ok(())
     }
 
     /// Reads the published addresses.
     pub async fn read_addresses(&mut self, bed: &Bed) -> Result<()> {
-        let addresses = bed.key(&self.name).await?.addresses;
-        self.take_addresses(bed, addresses.iter().map(String::as_str))
-    }
-
-    fn take_addresses<'a>(&mut self, bed: &Bed, words: impl Iterator<Item = &'a str>) -> Result<()> {
-        self.addresses = words.map(str::parse).collect::<Result<_, _>>()?;
+        let words = bed.key(&self.name).await?.addresses;
+        self.addresses = words.iter().map(|word| word.parse()).collect::<Result<_, _>>()?;
         ensure!(
             self.addresses.len() == 2,
             "wanted an address of each family, got {:?}",

@@ -7,6 +7,7 @@
 //! [`ControlPlane::shared`] is one for all tests of a process: starting takes seconds. A test that breaks the API
 //! starts its own.
 
+mod apply;
 mod flags;
 mod history;
 
@@ -23,6 +24,7 @@ use anyhow::{Context, Result, ensure};
 use kube::Client;
 use tokio::sync::OnceCell;
 
+pub use apply::apply;
 pub use history::Snapshot;
 
 use crate::{
@@ -265,20 +267,6 @@ impl ControlPlane {
             said.trim_end()
         );
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Applies a file or folder with definitions, and waits until their kinds are served.
-    pub async fn define(&self, files: &str) -> Result<()> {
-        self.kubectl_text(&["apply", "-f", files], None).await?;
-        // Policies in the same folder have no such condition: so it is asked of all definitions, not of the files.
-        let established = [
-            "wait",
-            "--for=condition=Established",
-            "--timeout=60s",
-            "crd",
-            "--all",
-        ];
-        self.kubectl_text(&established, None).await.map(drop)
     }
 
     /// Runs kubectl with the given kubeconfig.

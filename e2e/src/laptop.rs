@@ -8,6 +8,7 @@
 //! ```
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -78,8 +79,9 @@ impl Laptop {
         netns::run(Command::new("ip").args(["link", "set", "home0", "up"]))?;
         namespace.address("eth1", "203.0.114.2/24")?;
         namespace.ip(&["route", "add", "default", "via", "203.0.114.1"])?;
-        let words = ["apply", "-f", &example("roles.yaml"), "-f", "-"];
-        bed.kubectl_with(&words, Some(&grants().to_string())).await?;
+        let roles = fs::read_to_string(example("roles.yaml")).context("failed to read the roles")?;
+        bed.apply(&roles).await?;
+        bed.apply(&grants().to_string()).await?;
         let user = bed.plane.kubeconfig_for(USER, None)?;
         Ok(Self {
             namespace,

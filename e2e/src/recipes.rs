@@ -91,11 +91,15 @@ pub const WIREGUARD_GO: Recipe = Recipe {
     ],
 };
 
-/// The test kernel: Linux as a User-Mode Linux program with WireGuard built in, from Debian's source package.
+/// The test kernel: Linux as a User-Mode Linux program with WireGuard built in, from Debian's source package, with
+/// clocks that cost no system call while time travels.
 pub const KERNEL: Recipe = Recipe {
     family: "kernel",
     version: "linux-source-6.12",
-    files: &[("config", include_str!("../kernel/config"))],
+    files: &[
+        ("config", include_str!("../kernel/config")),
+        ("uml.patch", include_str!("../kernel/uml.patch")),
+    ],
 };
 
 /// cargo-deny, which checks licences and sources.

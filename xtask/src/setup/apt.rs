@@ -59,7 +59,7 @@ const RUNC: [Package; 3] = [
 ];
 
 /// To build the test kernel.
-const KERNEL: [Package; 9] = [
+const KERNEL: [Package; 10] = [
     Package {
         name: "linux-source-6.12",
         shown_by: Sign::File(super::kernel::SOURCE),
@@ -74,6 +74,7 @@ const KERNEL: [Package; 9] = [
     program("gcc", "gcc"),
     program("make", "make"),
     program("xz-utils", "xz"),
+    program("patch", "patch"),
     program("binutils", "strip"),
 ];
 

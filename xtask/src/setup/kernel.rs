@@ -10,6 +10,9 @@ use super::Site;
 /// Where the package `linux-source-6.12` puts it.
 pub const SOURCE: &str = "/usr/src/linux-source-6.12.tar.xz";
 
+/// The recipe's file with what we change of it.
+const PATCH: &str = "uml.patch";
+
 pub fn build(site: &Site<'_>) -> Result<()> {
     let options = options(site)?;
     let mut unpack = Command::new("tar");
@@ -17,6 +20,12 @@ pub fn build(site: &Site<'_>) -> Result<()> {
         .args(["xf", SOURCE, "--strip-components=1", "-C"])
         .arg(&site.work);
     site.run(&unpack)?;
+    site.unpack()?;
+    let mut change = Command::new("patch");
+    change
+        .args(["-p1", "--forward", "-i", PATCH])
+        .current_dir(&site.work);
+    site.run(&change)?;
     site.run(make(site).arg("defconfig"))?;
     let mut configure = Command::new("scripts/config");
     for (name, is_on) in &options {

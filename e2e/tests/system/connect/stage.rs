@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use culvert_crds::{WireGuardKey, key::WireGuardKeyStatus};
+use culvert_crds::{IPPool, WireGuardKey, key::WireGuardKeyStatus};
 pub use culvert_e2e::laptop::{Laptop, NAME, tunnels};
 use culvert_e2e::{
     Bed, Namespace, Program, bed::SOON, laptop::APISERVER, leaks::Canary, netns, process, wait,
@@ -131,10 +131,8 @@ pub async fn keys(bed: &Bed) -> Result<Vec<String>> {
 /// Makes the pool's overlap short.
 pub async fn short_overlap(bed: &Bed) -> Result<()> {
     let overlap = format!("{}s", OVERLAP.as_secs());
-    let patch = json!({ "spec": { "keyPolicy": { "overlap": overlap } } }).to_string();
-    bed.kubectl(&["patch", "ippools/default", "--type=merge", "-p", &patch])
-        .await
-        .map(drop)
+    let patch = json!({ "spec": { "keyPolicy": { "overlap": overlap } } });
+    bed.patch::<IPPool>("default", &patch).await
 }
 
 /// A gateway that serves, with a short overlap, and a laptop.

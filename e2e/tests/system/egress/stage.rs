@@ -15,6 +15,7 @@ use culvert_e2e::{
     },
     wait,
 };
+use k8s_openapi::api::core::v1::Node;
 use serde_json::json;
 
 use super::flushed::tables;
@@ -284,21 +285,12 @@ pub async fn know_cluster(bed: &Bed) -> Result<()> {
             "spec": { "cidrs": SERVICES },
         },
     ]});
-    bed.kubectl_with(&["create", "-f", "-"], Some(&objects.to_string()))
-        .await?;
+    bed.apply(&objects.to_string()).await?;
     // The control plane's machine is a node like any other; the address that it advertises is another.
     let addresses = [OTHER_NODE[0], OTHER_NODE[1], "192.0.2.1"];
     let addresses = addresses.map(|address| json!({ "type": "InternalIP", "address": address }));
-    let patch = json!({ "status": { "addresses": addresses } }).to_string();
-    let words = [
-        "patch",
-        "node/elsewhere",
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        &patch,
-    ];
-    bed.kubectl(&words).await?;
+    let patch = json!({ "status": { "addresses": addresses } });
+    bed.patch_status::<Node>("elsewhere", &patch).await?;
     wait::until("the table to know the cluster", SOON, || async {
         let table = tables(&bed.gateway)?;
         let known = [PODS, SERVICES].concat();
