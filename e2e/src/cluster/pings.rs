@@ -158,6 +158,6 @@ mod tests {
     #[test]
     fn nothing_is_no_report() {
         let output = "PING 10.64.0.1 (10.64.0.1) 56(84) bytes of data.\n";
-        assert_eq!(report(&super::numbers(output), Duration::from_millis(10)), None);
+        assert_eq!(report(&numbers(output), Duration::from_millis(10)), None);
     }
 }
