@@ -156,22 +156,22 @@ mod tests {
         }))
         .unwrap();
         assert!(has_rival(Some(&held)));
-        let taken = taken(Some(held), first);
-        assert_eq!(taken.metadata.resource_version.as_deref(), Some("7"));
-        let spec = taken.spec.clone().unwrap();
+        let ours = taken(Some(held), first);
+        assert_eq!(ours.metadata.resource_version.as_deref(), Some("7"));
+        let spec = ours.spec.clone().unwrap();
         assert_eq!(spec.holder_identity.as_deref(), Some(HOLDER));
         assert_eq!(
             (spec.lease_transitions, spec.lease_duration_seconds),
             (Some(4), Some(30))
         );
-        assert!(!has_rival(Some(&taken)));
+        assert!(!has_rival(Some(&ours)));
 
-        let renewed = super::taken(Some(taken), later).spec.unwrap();
+        let renewed = taken(Some(ours), later).spec.unwrap();
         assert_eq!(renewed.lease_transitions, Some(4));
         assert_eq!(renewed.acquire_time.map(|time| time.0), Some(first));
         assert_eq!(renewed.renew_time.map(|time| time.0), Some(later));
 
         assert!(!has_rival(None));
-        assert_eq!(super::taken(None, first).spec.unwrap().lease_transitions, Some(0));
+        assert_eq!(taken(None, first).spec.unwrap().lease_transitions, Some(0));
     }
 }
