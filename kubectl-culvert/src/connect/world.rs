@@ -53,6 +53,7 @@ pub struct Tunnel {
 
 /// A gateway, as a tunnel has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is seen by itself")]
 pub struct Peer {
     /// The gateway.
     pub key: PublicKey,
