@@ -69,19 +69,13 @@ fn checks() -> Result<Vec<(&'static str, Command)>> {
         ),
         ("fuzz targets", fuzz),
         ("deny", deny),
-        (
-            "crds",
-            cargo(&["run", "--quiet", "--package", "xtask", "--", "crds", "--check"])?,
-        ),
+        ("crds", cargo(&["xtask", "crds", "--check"])?),
         (
             "chart, as it is generated",
-            cargo(&["run", "--quiet", "--package", "xtask", "--", "chart", "--check"])?,
+            cargo(&["xtask", "chart", "--check"])?,
         ),
         ("chart, as Helm renders it", chart),
-        (
-            "reference",
-            cargo(&["run", "--quiet", "--package", "xtask", "--", "docs", "--check"])?,
-        ),
+        ("reference", cargo(&["xtask", "docs", "--check"])?),
         ("workflows", workflows),
     ])
 }
