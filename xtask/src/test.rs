@@ -83,7 +83,7 @@ impl Suite {
         match self {
             Self::Lint => &[Need::CargoDeny, Need::Charts, Need::Readers],
             Self::Unit => &[],
-            Self::Docs => &[Need::Readers, Need::MdBook],
+            Self::Docs => &[Need::Readers],
             Self::Api => &[Need::ControlPlane, Need::Charts],
             Self::Kernel => &[Need::Machine, Need::UserspaceWireGuard],
             Self::System => &[Need::ControlPlane, Need::Machine, Need::UserspaceWireGuard],
