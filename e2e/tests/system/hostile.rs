@@ -18,11 +18,14 @@ use watch::Hostile;
 /// What a theme makes of the parties.
 type Theme = fn(&Who) -> Result<Vec<Case>>;
 
+/// The theme whose packets the kernel keeps for a while.
+const FRAGMENTS: &str = "fragments";
+
 /// Every case, by theme. A session lasts for as long as one takes.
 const THEMES: [(&str, Theme); 6] = [
     ("sources", cases::sources),
     ("destinations", cases::destinations),
-    ("fragments", cases::fragments),
+    (FRAGMENTS, cases::fragments),
     ("headers", cases::headers),
     ("control messages", cases::control),
     ("broken packets", cases::broken),
@@ -43,6 +46,16 @@ async fn hostile_packets_get_nowhere_and_are_not_answered() -> Result<()> {
             if !became.is_empty() {
                 wrong.push(format!("{theme}: {}: {}", case.name, became.join("; ")));
             }
+        }
+        if theme == FRAGMENTS {
+            let (v4, v6) = hostile.who.gateway;
+            let told = [
+                format!("came back from {v4}: ICMP 11/1"),
+                format!("came back from {v6}: ICMP 3/1"),
+            ];
+            let mut late = hostile.given_up().await?;
+            late.retain(|what| !told.contains(what));
+            wrong.extend(late.into_iter().map(|what| format!("{theme}, later: {what}")));
         }
     }
     ensure!(
@@ -76,6 +89,9 @@ async fn hostile_packets_get_nowhere_and_are_not_answered() -> Result<()> {
             if passes != case.bare {
                 wrong.push(format!("{theme}: {}: {}", case.name, became.join("; ")));
             }
+        }
+        if theme == FRAGMENTS {
+            hostile.given_up().await?;
         }
     }
     ensure!(

@@ -18,6 +18,9 @@ use super::{
 };
 use crate::egress::stage::{answering, surrounded};
 
+/// Longer than the kernel waits for the rest of a packet: 30 s, IPv6 60 s (`net.ipv4.ipfrag_time`, `net.ipv6.ip6frag_time`).
+const REASSEMBLY: Duration = Duration::from_secs(61);
+
 /// For a packet to get wherever it gets.
 const MOMENT: Duration = Duration::from_millis(200);
 
@@ -94,6 +97,13 @@ impl Hostile {
         }
         wait::pass(MOMENT).await;
         self.seen().with_context(|| case.name.clone())
+    }
+
+    /// Waits until the kernel has given up what never came whole, and gives what became of that: it tells whoever sent it,
+    /// and another case is not to be blamed.
+    pub async fn given_up(&mut self) -> Result<Vec<String>> {
+        wait::pass(REASSEMBLY).await;
+        self.seen()
     }
 
     fn seen(&mut self) -> Result<Vec<String>> {
