@@ -65,17 +65,24 @@ impl Tunnel {
             bail!("no initiation was made");
         };
         self.socket.send(initiation)?;
-        let length = self
-            .socket
-            .recv(&mut self.buffer)
-            .context("the gateway does not answer")?;
-        let answer = self
-            .noise
-            .decapsulate(None, &self.buffer[..length], &mut self.sent);
-        let TunnResult::WriteToNetwork(empty) = answer else {
-            bail!("the gateway's answer is no response: {answer:?}");
-        };
-        self.socket.send(empty)?;
+        loop {
+            let length = self
+                .socket
+                .recv(&mut self.buffer)
+                .context("the gateway does not answer")?;
+            let answer = self
+                .noise
+                .decapsulate(None, &self.buffer[..length], &mut self.sent);
+            match answer {
+                TunnResult::WriteToNetwork(empty) => {
+                    self.socket.send(empty)?;
+                    break;
+                }
+                // The session before was kept alive.
+                TunnResult::Done => {}
+                answer => bail!("the gateway's answer is no response: {answer:?}"),
+            }
+        }
         self.socket.set_nonblocking(true)?;
         Ok(())
     }
