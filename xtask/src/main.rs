@@ -21,6 +21,7 @@ mod crds;
 mod dashboard;
 mod demo;
 mod docs;
+mod generated;
 mod image;
 mod run;
 mod setup;
