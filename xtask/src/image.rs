@@ -85,18 +85,17 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
 /// Builds the programs and writes both images into a folder, as they are shipped with a bill of materials beside each.
 pub fn write(profile: Profile, out: &Path) -> Result<Vec<Written>> {
     fs::create_dir_all(out).with_context(|| format!("failed to create {}", out.display()))?;
-    let programs = Programs::build(profile, out)?;
+    let programs = Programs::build(profile)?;
     let mut written = Vec::new();
     for image in [operator(&programs)?, agent(&programs)?] {
         let one = image.write(out)?;
         if profile == Profile::Release {
             let path = out.join(format!("{}.spdx.json", image.name));
-            let bill = bill::of(&image, &programs, &one.digest)?;
+            let bill = bill::of(&image, &one.digest)?;
             fs::write(&path, bill).with_context(|| format!("failed to write {}", path.display()))?;
         }
         written.push(one);
     }
-    programs.clean()?;
     Ok(written)
 }
 
@@ -110,8 +109,8 @@ pub fn write_pause(program: &Path, out: &Path) -> Result<Written> {
         entrypoint: "/culvert-pause",
         user: NOBODY,
         tree,
-        programs: &[],
-        has_wireguard_go: false,
+        of_crates: Vec::new(),
+        of_modules: Vec::new(),
     };
     image.write(out)
 }
@@ -127,8 +126,8 @@ fn operator(programs: &Programs) -> Result<Image> {
         entrypoint: "/culvert-operator",
         user: NOBODY,
         tree,
-        programs: &["culvert-operator", "kubectl-culvert"],
-        has_wireguard_go: false,
+        of_crates: vec![programs.operator.clone(), programs.plugin.clone()],
+        of_modules: Vec::new(),
     })
 }
 
@@ -149,7 +148,7 @@ fn agent(programs: &Programs) -> Result<Image> {
         // The kernel asks who writes to a network's settings; the agent gives up every right of root's but one.
         user: "0:0",
         tree,
-        programs: &["culvert-node-agent"],
-        has_wireguard_go: true,
+        of_crates: vec![programs.agent.clone()],
+        of_modules: vec![programs.wireguard_go.clone()],
     })
 }

@@ -1,7 +1,10 @@
 //! An image's archive: blobs named by their digests, and an index that says which is what
 //! (github.com/opencontainers/image-spec: image-layout.md, manifest.md, config.md).
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -18,9 +21,9 @@ pub struct Image {
     pub entrypoint: &'static str,
     pub user: &'static str,
     pub tree: Tree,
-    /// Our programs in it.
-    pub programs: &'static [&'static str],
-    pub has_wireguard_go: bool,
+    /// The programs in it that are made of crates, and those that are made of Go's modules.
+    pub of_crates: Vec<PathBuf>,
+    pub of_modules: Vec<PathBuf>,
 }
 
 /// The version of everything here.

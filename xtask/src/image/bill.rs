@@ -6,10 +6,7 @@ use std::{collections::BTreeSet, path::Path, process::Command};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{
-    archive::{Image, VERSION},
-    programs::Programs,
-};
+use super::archive::{Image, VERSION};
 use crate::run;
 
 /// Something that was made by others, by its package URL (github.com/package-url/purl-spec).
@@ -21,21 +18,19 @@ struct Part {
 }
 
 /// The bill of an image with this digest.
-pub fn of(image: &Image, programs: &Programs, digest: &str) -> Result<Vec<u8>> {
+pub fn of(image: &Image, digest: &str) -> Result<Vec<u8>> {
     let mut parts: BTreeSet<Part> = image
         .tree
         .packages
         .iter()
         .map(|(name, version)| part("deb/debian", name, version))
         .collect();
-    for name in image.programs {
-        let program = programs
-            .ours(name)
-            .with_context(|| format!("no program {name}"))?;
-        parts.extend(crates(program).with_context(|| format!("{name} does not say what it was made of"))?);
+    for program in &image.of_crates {
+        let of = crates(program);
+        parts.extend(of.with_context(|| format!("{} does not say what it was made of", program.display()))?);
     }
-    if image.has_wireguard_go {
-        parts.extend(modules(&programs.wireguard_go)?);
+    for program in &image.of_modules {
+        parts.extend(modules(program)?);
     }
     serde_json::to_vec_pretty(&document(image, digest, &parts)).context("a bill is no JSON")
 }

@@ -1,13 +1,9 @@
 //! The programs that go into images.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
-use culvert_e2e::programs::Tool;
+use culvert_e2e::{Scratch, programs::Tool};
 
 use super::Profile;
 use crate::{
@@ -23,14 +19,14 @@ pub struct Programs {
     pub plugin: PathBuf,
     pub wireguard_go: PathBuf,
     pub nft: PathBuf,
-    /// Copies that are not needed afterwards.
-    copies: Option<PathBuf>,
+    /// Where copies are that are not needed afterwards.
+    _copies: Option<Scratch>,
 }
 
 impl Programs {
-    /// Builds ours, and finds the others. Copies without debug information lie in the folder until [`Programs::clean`].
-    pub fn build(profile: Profile, folder: &Path) -> Result<Self> {
-        setup::ensure(&[Need::UserspaceWireGuard, Need::CargoAuditable])?;
+    /// Builds ours, and finds the others. The tests' are copies without debug information, which go when this does.
+    pub fn build(profile: Profile) -> Result<Self> {
+        setup::ensure(&[Need::UserspaceWireGuard])?;
         let wireguard_go = Tool::WireguardGo.find()?;
         let nft = PathBuf::from("/usr/sbin/nft");
         ensure!(
@@ -40,6 +36,7 @@ impl Programs {
         );
         match profile {
             Profile::Release => {
+                setup::ensure(&[Need::CargoAuditable])?;
                 let built = artifact::released_static()?;
                 Ok(Self {
                     operator: built.operator.executable,
@@ -47,16 +44,16 @@ impl Programs {
                     plugin: built.plugin.executable,
                     wireguard_go,
                     nft,
-                    copies: None,
+                    _copies: None,
                 })
             }
             Profile::Dev => {
-                let copies = folder.join("programs");
-                fs::create_dir_all(&copies)
-                    .with_context(|| format!("failed to create {}", copies.display()))?;
+                let copies = Scratch::new("culvert-image-")?;
                 let mut stripped = Vec::new();
                 for (_, program) in artifact::programs()? {
-                    let copy = copies.join(program.file_name().context("a program has a name")?);
+                    let copy = copies
+                        .path()
+                        .join(program.file_name().context("a program has a name")?);
                     run::output(
                         Command::new("strip")
                             .arg("--strip-debug")
@@ -73,29 +70,9 @@ impl Programs {
                     plugin,
                     wireguard_go,
                     nft,
-                    copies: Some(copies),
+                    _copies: Some(copies),
                 })
             }
-        }
-    }
-
-    /// One of ours, by its name.
-    pub fn ours(&self, name: &str) -> Option<&Path> {
-        match name {
-            "culvert-operator" => Some(&self.operator),
-            "culvert-node-agent" => Some(&self.agent),
-            "kubectl-culvert" => Some(&self.plugin),
-            _ => None,
-        }
-    }
-
-    /// Removes the copies.
-    pub fn clean(&self) -> Result<()> {
-        match &self.copies {
-            Some(copies) => {
-                fs::remove_dir_all(copies).with_context(|| format!("failed to remove {}", copies.display()))
-            }
-            None => Ok(()),
         }
     }
 }
