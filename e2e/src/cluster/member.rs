@@ -53,37 +53,32 @@ impl Member {
 
     /// Sets the tunnel up, as a configuration for wg-quick says.
     pub async fn connect(&mut self, configuration: &Path, kernel: bool) -> Result<()> {
-        let text = fs::read_to_string(configuration)
-            .with_context(|| format!("failed to read {}", configuration.display()))?;
+        let text = text(configuration)?;
         if kernel {
             self.namespace
                 .ip(&["link", "add", &self.link, "type", "wireguard"])?;
         } else {
             self.start_program().await?;
         }
-        self.apply(&text)?;
         let mtu = value(&text, "MTU").unwrap_or("1420");
         self.namespace.ip(&["link", "set", &self.link, "mtu", mtu])?;
-        for address in list(&text, "Address") {
-            self.namespace.address(&self.link, address)?;
-        }
-        for range in list(&text, "AllowedIPs") {
-            self.namespace
-                .ip(&["route", "replace", range, "dev", &self.link])?;
-        }
-        Ok(())
+        self.take(&text)
     }
 
     /// Takes another configuration, as a rotation has written it, in place of the one it has.
     pub fn rotate(&self, configuration: &Path) -> Result<()> {
-        let text = fs::read_to_string(configuration)
-            .with_context(|| format!("failed to read {}", configuration.display()))?;
+        let text = text(configuration)?;
         self.namespace.ip(&["addr", "flush", "dev", &self.link])?;
-        self.apply(&text)?;
-        for address in list(&text, "Address") {
+        self.take(&text)
+    }
+
+    /// Has the peer, the addresses and the routes of a configuration.
+    fn take(&self, text: &str) -> Result<()> {
+        self.apply(text)?;
+        for address in list(text, "Address") {
             self.namespace.address(&self.link, address)?;
         }
-        for range in list(&text, "AllowedIPs") {
+        for range in list(text, "AllowedIPs") {
             self.namespace
                 .ip(&["route", "replace", range, "dev", &self.link])?;
         }
@@ -158,6 +153,10 @@ impl Member {
         let name = format!("ping-{}-{}", target, self.pings.fetch_add(1, Ordering::Relaxed));
         Pings::start(&name, &self.namespace, target, interval, &self.folder)
     }
+}
+
+fn text(configuration: &Path) -> Result<String> {
+    fs::read_to_string(configuration).with_context(|| format!("failed to read {}", configuration.display()))
 }
 
 /// The value of a configuration's line.
