@@ -36,6 +36,7 @@ use serde_json::{Value, json};
 use crate::{
     ControlPlane, Namespace, Program, Scratch,
     control_plane::{self, Options},
+    documents::{self, checkout},
     leaks, netns,
     tunnel::Peer,
     wait,
@@ -99,8 +100,7 @@ impl Bed {
     /// Applies the example's pool and gateway, starts both programs and waits until the gateway serves.
     pub async fn serve_examples(&mut self) -> Result<()> {
         for file in ["pool.yaml", "gateway.yaml"] {
-            let text = fs::read_to_string(example(file)).with_context(|| format!("failed to read {file}"))?;
-            self.apply(&text).await?;
+            self.apply_example(file).await?;
         }
         self.start_operator()?;
         self.start_agent()?;
@@ -227,6 +227,11 @@ impl Bed {
         })
         .await
         .with_context(|| self.tails())
+    }
+
+    /// Applies an example, without kubectl.
+    pub async fn apply_example(&self, file: &str) -> Result<()> {
+        self.apply(&documents::read(Path::new(&example(file)))?).await
     }
 
     /// Applies objects in YAML or JSON, without kubectl.
@@ -380,11 +385,6 @@ pub fn example(file: &str) -> String {
 /// The folder of the generated definitions.
 pub fn definitions() -> String {
     checkout().join("crds/yaml").display().to_string()
-}
-
-fn checkout() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
 }
 
 /// The outer address number `n`: 198.51.100.n, and those that follow.

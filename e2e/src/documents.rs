@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 /// The checkout's folder.
 pub fn checkout() -> &'static Path {
@@ -126,6 +127,15 @@ pub fn parts(text: &str) -> Vec<String> {
             .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
     };
     parts.into_iter().filter(says_something).collect()
+}
+
+/// The objects of a YAML text.
+pub fn objects(text: &str) -> Result<Vec<Value>> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).context("this is no YAML")?;
+    Ok(documents
+        .into_iter()
+        .filter(|document| !document.is_null())
+        .collect())
 }
 
 #[cfg(test)]

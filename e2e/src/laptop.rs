@@ -8,7 +8,6 @@
 //! ```
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Bed, Namespace, Program, Scratch,
-    bed::{OUTSIDE, SOON, example, outer},
+    bed::{OUTSIDE, SOON, outer},
     client::GATEWAY_INSIDE,
     netns,
     process::{self, Signal},
@@ -79,8 +78,7 @@ impl Laptop {
         netns::run(Command::new("ip").args(["link", "set", "home0", "up"]))?;
         namespace.address("eth1", "203.0.114.2/24")?;
         namespace.ip(&["route", "add", "default", "via", "203.0.114.1"])?;
-        let roles = fs::read_to_string(example("roles.yaml")).context("failed to read the roles")?;
-        bed.apply(&roles).await?;
+        bed.apply_example("roles.yaml").await?;
         bed.apply(&grants().to_string()).await?;
         let user = bed.plane.kubeconfig_for(USER, None)?;
         Ok(Self {

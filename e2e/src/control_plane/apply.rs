@@ -12,7 +12,7 @@ use kube::{Client, Error};
 use serde_json::Value;
 
 use super::{ControlPlane, READY_WITHIN};
-use crate::wait;
+use crate::{documents, wait};
 
 /// Under which name the fields of these objects are held.
 const MANAGER: &str = "culvert-e2e";
@@ -75,10 +75,8 @@ impl ControlPlane {
 
 /// The text of a file, or of every file of a folder in the order of their names.
 fn read(path: &Path) -> Result<String> {
-    let text =
-        |path: &Path| fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()));
     if path.is_file() {
-        return text(path);
+        return documents::read(path);
     }
     let entries = fs::read_dir(path).with_context(|| format!("failed to list {}", path.display()))?;
     let mut files = entries
@@ -87,18 +85,19 @@ fn read(path: &Path) -> Result<String> {
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     ensure!(!files.is_empty(), "{} has no file of YAML", path.display());
-    let texts = files.iter().map(|file| text(file)).collect::<Result<Vec<_>>>()?;
+    let texts = files
+        .iter()
+        .map(|file| documents::read(file))
+        .collect::<Result<Vec<_>>>()?;
     Ok(texts.join("\n---\n"))
 }
 
 /// The objects of a text; those of a list are taken out of it.
 fn objects(text: &str) -> Result<Vec<Value>> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).context("this is no YAML")?;
     let mut objects = Vec::new();
-    for document in documents {
+    for document in documents::objects(text)? {
         match document["items"].as_array() {
             Some(items) if document["kind"] == "List" => objects.extend(items.iter().cloned()),
-            _ if document.is_null() => {}
             _ => objects.push(document),
         }
     }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use culvert_e2e::{
     ControlPlane,
     chart::{NAMESPACE, render},
+    documents,
 };
 use serde_json::{Value, json};
 
@@ -14,11 +15,6 @@ use serde_json::{Value, json};
 const MANAGER: [&str; 2] = ["--server-side", "--field-manager=helm"];
 
 const AGENTS: &str = "culvert-agents";
-
-pub fn read(text: &str) -> Result<Vec<Value>> {
-    let objects: Vec<Value> = serde_saphyr::from_multiple(text)?;
-    Ok(objects.into_iter().filter(|object| !object.is_null()).collect())
-}
 
 /// Objects as one text for kubectl.
 pub fn list(objects: &[Value]) -> String {
@@ -116,7 +112,7 @@ async fn chart_passes_pod_security() -> Result<()> {
         "--set",
         "agent.namespace=culvert-agents,agent.createNamespace=true",
     ])?;
-    let objects = read(&text)?;
+    let objects = documents::objects(&text)?;
     let mode = |mode: &str| format!("pod-security.kubernetes.io/{mode}=restricted");
     let label = ["label", "namespace", NAMESPACE, &mode("warn"), &mode("enforce")];
     plane.kubectl_text(&label, None).await?;

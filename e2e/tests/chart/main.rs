@@ -14,18 +14,12 @@ mod wrong;
 
 use anyhow::{Context, Result};
 use culvert_e2e::chart;
+use culvert_e2e::documents::objects as read;
 use serde_json::Value;
 
 /// What it renders to, as objects.
 pub fn objects(flags: &[&str]) -> Result<Vec<Value>> {
     read(&chart::render(flags)?)
-}
-
-/// YAML as objects.
-pub fn read(text: &str) -> Result<Vec<Value>> {
-    let objects: Vec<Value> =
-        serde_saphyr::from_multiple(text).context("failed to read what was rendered")?;
-    Ok(objects.into_iter().filter(|object| !object.is_null()).collect())
 }
 
 /// The object of this kind and name.

@@ -1,7 +1,7 @@
 //! `install retire`, with the rights of the chart's hook and no more, beside an operator that lives.
 
 use anyhow::{Context, Result, ensure};
-use culvert_e2e::{chart, wait};
+use culvert_e2e::{chart, documents, wait};
 use serde_json::{Value, json};
 
 use super::{NODE, Site, run};
@@ -14,7 +14,7 @@ const ELECTED: [&str; 3] = ["--leader-elect", "--lease-namespace", NAMESPACE];
 
 /// The hook's account and its roles, as the chart has them.
 fn rights() -> Result<String> {
-    let mut found = objects::read(&chart::render(&[])?)?;
+    let mut found = documents::objects(&chart::render(&[])?)?;
     found.retain(|object| object["metadata"]["name"] == "culvert-uninstall" && object["kind"] != "Job");
     ensure!(found.len() == 5, "{found:?}");
     Ok(objects::list(&found))
