@@ -97,7 +97,7 @@ pub struct State {
 }
 
 /// How one comes in.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Door {
     /// In plain, for probes.
     Open { with_metrics: bool },

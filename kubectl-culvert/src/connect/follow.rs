@@ -160,12 +160,17 @@ async fn follow_gateways(cluster: Cluster, pool: String, seen: watch::Sender<Gat
         }
         let before = seen.borrow().known.clone();
         let known = settings.known(&nodes, &before).await;
-        seen.send_if_modified(|seen| {
-            let differs = *seen != known;
-            *seen = known;
-            differs
-        });
+        leave(&seen, known);
     }
+}
+
+/// Leaves what is known, and wakes those who wait for it when it is something else than before.
+fn leave(seen: &watch::Sender<Gateways>, known: Gateways) {
+    seen.send_if_modified(|seen| {
+        let differs = *seen != known;
+        *seen = known;
+        differs
+    });
 }
 
 async fn next(
@@ -244,11 +249,7 @@ async fn look_up_again(seen: &watch::Sender<Gateways>) {
             known.address = Some(address);
         }
     }
-    seen.send_if_modified(|seen| {
-        let differs = *seen != gateways;
-        *seen = gateways;
-        differs
-    });
+    leave(seen, gateways);
 }
 
 async fn resolve(endpoint: &str) -> Option<SocketAddr> {

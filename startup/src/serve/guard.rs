@@ -36,27 +36,17 @@ pub enum Verdict {
 }
 
 /// The one who asks the apiserver.
-#[derive(Debug)]
 pub struct Guard {
-    asked: Asked,
+    client: Client,
     allowed: Mutex<HashMap<[u8; 32], Duration>>,
     places: Semaphore,
-}
-
-/// The client has no `Debug`.
-struct Asked(Client);
-
-impl std::fmt::Debug for Asked {
-    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        to.write_str("Client")
-    }
 }
 
 impl Guard {
     /// Asks by this client.
     pub fn new(client: Client) -> Self {
         Self {
-            asked: Asked(client),
+            client,
             allowed: Mutex::default(),
             places: Semaphore::new(AT_A_TIME),
         }
@@ -87,12 +77,12 @@ impl Guard {
             },
             ..TokenReview::default()
         };
-        let reviews: Api<TokenReview> = Api::all(self.asked.0.clone());
+        let reviews: Api<TokenReview> = Api::all(self.client.clone());
         let status = reviews.create(&PostParams::default(), &review).await?.status;
         let Some(status) = status.filter(|status| status.authenticated == Some(true)) else {
             return Ok(Verdict::Unknown);
         };
-        let reviews: Api<SubjectAccessReview> = Api::all(self.asked.0.clone());
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
         let review = access(status.user.unwrap_or_default());
         let status = reviews.create(&PostParams::default(), &review).await?.status;
         Ok(if status.is_some_and(|status| status.allowed) {
