@@ -192,7 +192,6 @@ pub fn main(_: &Arguments) -> Result<ExitCode> {
         Need::Machine,
         Need::UserspaceWireGuard,
         Need::CargoDeny,
-        Need::MdBook,
         Need::Readers,
     ])?;
     println!("everything that the suites need is there");
