@@ -1,7 +1,9 @@
-//! Which destinations are whose, as ranges that do not overlap.
+//! Which destinations are whose, and where a client may go, as ranges that do not overlap.
 //!
-//! nftables takes no set of ranges that overlap, and gives none up in a transaction; so they are joined here.
+//! nftables takes no set of ranges that overlap, and gives none up in a transaction; so they are joined here, and what several
+//! lists say of an address is settled before a packet asks for it: one search finds its verdict.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -75,6 +77,17 @@ pub(super) struct Ranges {
     pub private: Vec<IpNet>,
 }
 
+/// What becomes of the packets to some addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Judged {
+    /// The first of them.
+    pub first: IpAddr,
+    /// The last.
+    pub last: IpAddr,
+    /// Whether a client reaches them.
+    pub is_open: bool,
+}
+
 impl Ranges {
     /// Those of IPv4 and those of IPv6.
     pub fn of(egress: &Egress) -> [Self; 2] {
@@ -102,6 +115,68 @@ impl Ranges {
             meant: joined(&meant, is_v4),
             private: joined(&private, is_v4),
         })
+    }
+
+    /// Whether the addresses of each range are reached, in order, with the pools of clients closed as well. No two overlap,
+    /// and what none of the lists names is in none: the internet.
+    pub fn judged(&self, pools: &[IpNet]) -> Vec<Judged> {
+        // The first that has an address decides.
+        let lists = [
+            (&self.never[..], false),
+            (pools, false),
+            (&self.named, true),
+            (&self.cluster, false),
+            (&self.allowed, true),
+            (&self.private, false),
+        ];
+        let ranges = || lists.iter().flat_map(|(list, _)| list.iter());
+        // What is said changes where a range begins and after one ends, and nowhere else.
+        let begins = ranges().map(|range| number(range.network()));
+        let ends = ranges().filter_map(|range| number(range.broadcast()).checked_add(1));
+        let places: BTreeSet<u128> = begins.chain(ends).collect();
+        let is_v4 = ranges().next().is_some_and(|range| range.addr().is_ipv4());
+        let last = if is_v4 { u128::from(u32::MAX) } else { u128::MAX };
+        let mut judged: Vec<Judged> = Vec::new();
+        let mut places = places.into_iter().filter(|place| *place <= last).peekable();
+        while let Some(place) = places.next() {
+            let first = address(place, is_v4);
+            let Some((_, is_open)) = lists.iter().find(|(list, _)| holds(list, first)) else {
+                continue;
+            };
+            let end = places.peek().map_or(last, |next| next - 1);
+            match judged.last_mut() {
+                Some(before) if before.is_open == *is_open && number(before.last) + 1 == place => {
+                    before.last = address(end, is_v4);
+                }
+                _ => judged.push(Judged {
+                    first,
+                    last: address(end, is_v4),
+                    is_open: *is_open,
+                }),
+            }
+        }
+        judged
+    }
+}
+
+/// Whether one of the ranges, which are in order and do not overlap, holds the address.
+fn holds(ranges: &[IpNet], address: IpAddr) -> bool {
+    let after = ranges.partition_point(|range| range.network() <= address);
+    after > 0 && ranges[after - 1].contains(&address)
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
+    }
+}
+
+/// The address of this number, which fits its family.
+fn address(number: u128, is_v4: bool) -> IpAddr {
+    match u32::try_from(number) {
+        Ok(number) if is_v4 => IpAddr::from(number.to_be_bytes()),
+        _ => IpAddr::from(number.to_be_bytes()),
     }
 }
 
@@ -136,20 +211,11 @@ fn behind_nat64(range: &IpNet) -> Option<IpNet> {
     IpNet::new(IpAddr::V6(address), 96 + range.prefix_len()).ok()
 }
 
-/// Whether an address may be reached, as the rules judge it: the sets say so in this order.
-#[cfg(test)]
-pub(super) fn may_reach(ranges: &[Ranges; 2], address: IpAddr) -> bool {
-    let ranges = &ranges[usize::from(address.is_ipv6())];
-    let of = |set: &[IpNet]| set.iter().any(|range| range.contains(&address));
-    if of(&ranges.never) {
-        return false;
-    }
-    of(&ranges.named) || (!of(&ranges.cluster) && (of(&ranges.allowed) || !of(&ranges.private)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const POOLS: [&str; 2] = ["10.64.0.0/11", "fd64:cafe:1::/64"];
 
     fn egress(allow: &[&str], deny: &[&str], cluster: &[&str]) -> Egress {
         Egress {
@@ -161,8 +227,13 @@ mod tests {
     }
 
     fn reaches(allow: &[&str], deny: &[&str], cluster: &[&str], address: &str) -> bool {
-        let ranges = Ranges::of(&egress(allow, deny, cluster));
-        may_reach(&ranges, address.parse().unwrap())
+        let address: IpAddr = address.parse().unwrap();
+        let ranges = &Ranges::of(&egress(allow, deny, cluster))[usize::from(address.is_ipv6())];
+        let judged = ranges.judged(&joined(&parse(&POOLS), address.is_ipv4()));
+        let found = judged
+            .iter()
+            .find(|one| (one.first..=one.last).contains(&address));
+        found.is_none_or(|judged| judged.is_open)
     }
 
     #[test]
@@ -245,6 +316,57 @@ mod tests {
             "a node with a public address"
         );
         assert!(reaches(&[], &[], &cluster, "203.0.113.40"));
+    }
+
+    #[test]
+    fn clients_do_not_reach_each_other_whatever_is_allowed() {
+        for (allow, client) in [
+            ("10.0.0.0/8", "10.71.3.9"),
+            ("10.71.3.9/32", "10.71.3.9"),
+            ("fd00::/8", "fd64:cafe:1::9"),
+        ] {
+            assert!(!reaches(&[allow], &[], &[], client), "{allow} {client}");
+        }
+    }
+
+    /// nft refuses a set with two ranges that overlap.
+    #[test]
+    fn what_is_judged_is_in_order_and_overlaps_nowhere() {
+        let allow = [
+            "0.0.0.0/0",
+            "10.96.0.10/32",
+            "192.168.0.0/24",
+            "255.255.255.255/32",
+            "::/0",
+        ];
+        let cluster = [
+            "10.96.0.0/12",
+            "10.244.0.0/16",
+            "192.0.2.4/32",
+            "192.0.2.5/32",
+            "fd00::/48",
+        ];
+        let ranges = Ranges::of(&egress(&allow, &["203.0.113.0/24"], &cluster));
+        for (ranges, is_v4) in ranges.iter().zip([true, false]) {
+            let judged = ranges.judged(&joined(&parse(&POOLS), is_v4));
+            assert!(judged.iter().all(|one| one.first <= one.last), "{judged:#?}");
+            for pair in judged.windows(2) {
+                assert!(pair[0].last < pair[1].first, "{pair:#?}");
+                let is_next = number(pair[0].last) + 1 == number(pair[1].first);
+                assert!(!is_next || pair[0].is_open != pair[1].is_open, "{pair:#?}");
+            }
+            assert!(
+                judged
+                    .iter()
+                    .all(|one| one.first.is_ipv4() == is_v4 && one.last.is_ipv4() == is_v4),
+                "{judged:#?}"
+            );
+            let last: IpAddr = if is_v4 { [255; 4].into() } else { [255; 16].into() };
+            assert_eq!(
+                judged.last().map(|one| (one.last, one.is_open)),
+                Some((last, false))
+            );
+        }
     }
 
     #[test]

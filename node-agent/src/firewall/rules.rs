@@ -8,19 +8,22 @@
 //! ```text
 //!  others ─▶ prerouting -300: WireGuard's port is not tracked, nor the way to a client learnt; nobody else reaches the
 //!            gateway's own address
-//!  tunnel ─▶ prerouting -300 ▶ from_tunnel: source, kind of packet, destination
+//!  tunnel ─▶ prerouting -300 ▶ from_tunnel ▶ one chain a family: source, kind of packet, destination
 //!            prerouting -150: connections end sooner when idle · -110: DNS ▶ resolver
-//!            forward: no client to a client, no service's address to a pod, connections only from clients, so many
-//!            each, MSS
+//!            forward ▶ to_internet, from_internet: no client to a client, no service's address to a pod, connections
+//!            only from clients, so many each, MSS
 //!            postrouting 90: the node's address for the tunnel's, and no error to a client that comes from it
 //! ```
+//!
+//! A rule costs every packet that comes to it, so chains part early, and known connections leave before what is for new
+//! ones. What it comes to: `cargo xtask bench dataplane`.
 
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::ranges::{Ranges, joined};
+use super::ranges::{Judged, Ranges, joined};
 use crate::assignment::{Assignment, gateway_address};
 
 /// After how many idle seconds an established TCP connection is not tracked any more: 2 hours and 4 minutes (RFC 5382),
@@ -29,6 +32,9 @@ const IDLE: u32 = 7_440;
 
 /// How all our tables' names begin; the gateway's uid follows.
 pub const PREFIX: &str = "culvert-";
+
+/// As much as the way allows: nobody tells the other end of a tunnel in between.
+const SEGMENT_SIZE: &str = "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu";
 
 /// How many clients' connections are counted at most, in each family.
 const CLIENTS: u32 = 1 << 20;
@@ -248,38 +254,48 @@ impl Table<'_> {
 
     fn forward(&self, to: &mut String, families: &[Family; 2]) -> fmt::Result {
         let number = self.ifindex;
-        let most = self.assignment.egress.connections;
         writeln!(
             to,
             "chain forward {{ type filter hook forward priority 0; policy accept;"
         )?;
-        writeln!(to, "iif {number} oif {number} drop")?;
-        writeln!(to, "oif {number} ct state != {{ established, related }} drop")?;
-        writeln!(to, "iif {number} ct state invalid drop")?;
-        for family in families.iter().filter(|family| !family.pools.is_empty()) {
-            // A service's address may be one of the internet, and be led to a pod since the first chain.
-            let (ip, open, closed) = (family.ip, set(&family.opened()), set(&family.closed()));
-            writeln!(
-                to,
-                "iif {number} ct status dnat ct original {ip} daddr != {open} {ip} daddr {closed} drop"
-            )?;
-        }
+        writeln!(to, "iif {number} goto to_internet")?;
+        writeln!(to, "oif {number} goto from_internet")?;
+        writeln!(to, "}}")?;
+        self.to_internet(to, families)?;
+        writeln!(to, "chain from_internet {{")?;
+        writeln!(to, "ct state != {{ established, related }} drop")?;
+        writeln!(to, "{SEGMENT_SIZE}")?;
+        writeln!(to, "}}")
+    }
+
+    fn to_internet(&self, to: &mut String, families: &[Family; 2]) -> fmt::Result {
+        let most = self.assignment.egress.connections;
+        writeln!(to, "chain to_internet {{")?;
+        writeln!(to, "oif {} drop", self.ifindex)?;
+        // Of known connections, too: ranges may be closed while they last.
+        writeln!(to, "ct status dnat jump led_elsewhere")?;
         for family in families {
             if family.source == Source::Nothing {
-                writeln!(to, "iif {number} meta nfproto {} drop", family.nfproto)?;
+                writeln!(to, "meta nfproto {} drop", family.nfproto)?;
             }
         }
+        writeln!(
+            to,
+            "ct state vmap {{ established : accept, related : accept, invalid : drop }}"
+        )?;
         for (digit, ip) in [("4", "ip"), ("6", "ip6")] {
             writeln!(
                 to,
-                "iif {number} ct state new add @connections{digit} {{ {ip} saddr ct count over {most} }} drop"
+                "ct state new add @connections{digit} {{ {ip} saddr ct count over {most} }} drop"
             )?;
         }
-        for way in ["iif", "oif"] {
-            writeln!(
-                to,
-                "{way} {number} tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"
-            )?;
+        writeln!(to, "{SEGMENT_SIZE}")?;
+        writeln!(to, "}}")?;
+        // A service's address may be one of the internet, and be led to a pod since the first chain.
+        writeln!(to, "chain led_elsewhere {{")?;
+        for family in families.iter().filter(|family| !family.pools.is_empty()) {
+            let (ip, open, closed) = (family.ip, set(&family.opened()), set(&family.closed()));
+            writeln!(to, "ct original {ip} daddr != {open} {ip} daddr {closed} drop")?;
         }
         writeln!(to, "}}")
     }
@@ -371,6 +387,59 @@ impl Family {
         joined(&all, self.ip == "ip")
     }
 
+    /// What a client of this family sends.
+    fn from_tunnel(&self, to: &mut String, digit: &str) -> fmt::Result {
+        let (ip, own) = (self.ip, set(&self.own));
+        writeln!(to, "chain from_tunnel{digit} {{")?;
+        writeln!(to, "{ip} saddr != {} drop", set(&self.pools))?;
+        writeln!(to, "{ip} saddr {own} drop")?;
+        // Fragments have been put together by now, by whoever tracks connections.
+        if self.ip == "ip" {
+            writeln!(to, "ip hdrlength != 5 drop")?;
+            writeln!(to, "ip protocol != {{ tcp, udp, icmp }} drop")?;
+            writeln!(
+                to,
+                "icmp type != {{ echo-request, destination-unreachable, time-exceeded, parameter-problem }} drop"
+            )?;
+        } else {
+            writeln!(to, "ip6 nexthdr != {{ tcp, udp, icmpv6 }} drop")?;
+            writeln!(
+                to,
+                "icmpv6 type != {{ echo-request, destination-unreachable, packet-too-big, time-exceeded, parameter-problem }} drop"
+            )?;
+        }
+        writeln!(to, "udp dport {{ 67, 68, 546, 547 }} drop")?;
+        writeln!(to, "{ip} daddr {own} goto to_gateway{digit}")?;
+        // The node's own addresses, groups, and what it has no way to.
+        writeln!(to, "fib daddr type != unicast drop")?;
+        writeln!(to, "{ip} daddr vmap {{ {} }}", self.judged().join(", "))?;
+        writeln!(to, "}}")?;
+        writeln!(to, "chain to_gateway{digit} {{")?;
+        writeln!(to, "meta l4proto {{ icmp, icmpv6 }} accept")?;
+        if self.resolver.is_some() {
+            writeln!(to, "udp dport 53 accept")?;
+            writeln!(to, "tcp dport 53 accept")?;
+        }
+        writeln!(to, "drop")?;
+        writeln!(to, "}}")
+    }
+
+    /// Where a client may go and where not, as elements of a map; the rest is the internet.
+    fn judged(&self) -> Vec<String> {
+        let judged = self.destinations.judged(&self.pools);
+        let element = |judged: &Judged| {
+            let verdict = if judged.is_open { "accept" } else { "drop" };
+            let Judged { first, last, .. } = judged;
+            // A range of one address is none to nft.
+            if first == last {
+                format!("{first} : {verdict}")
+            } else {
+                format!("{first}-{last} : {verdict}")
+            }
+        };
+        judged.iter().map(element).collect()
+    }
+
     /// A client's ping.
     fn echo(&self) -> &'static str {
         if self.ip == "ip" {
@@ -448,58 +517,30 @@ fn objects(to: &mut String) -> fmt::Result {
 
 /// What a client sends: whose it is, of which kind, and where it goes to.
 fn from_tunnel(to: &mut String, families: &[Family; 2]) -> fmt::Result {
+    let [v4, v6] = families.each_ref().map(|family| match family.pools[..] {
+        [] => "drop",
+        [..] if family.ip == "ip" => "goto from_tunnel4",
+        [..] => "goto from_tunnel6",
+    });
     writeln!(to, "chain from_tunnel {{")?;
-    for family in families {
-        let (ip, nfproto) = (family.ip, family.nfproto);
-        if family.pools.is_empty() {
-            writeln!(to, "meta nfproto {nfproto} drop")?;
-            continue;
-        }
-        writeln!(to, "{ip} saddr != {} drop", set(&family.pools))?;
-        writeln!(to, "{ip} saddr {} drop", set(&family.own))?;
-    }
-    // Fragments have been put together by now, by whoever tracks connections.
-    writeln!(to, "ip hdrlength != 5 drop")?;
-    writeln!(to, "ip protocol != {{ tcp, udp, icmp }} drop")?;
-    writeln!(to, "ip6 nexthdr != {{ tcp, udp, icmpv6 }} drop")?;
-    writeln!(
-        to,
-        "icmp type != {{ echo-request, destination-unreachable, time-exceeded, parameter-problem }} drop"
-    )?;
-    writeln!(
-        to,
-        "icmpv6 type != {{ echo-request, destination-unreachable, packet-too-big, time-exceeded, parameter-problem }} drop"
-    )?;
-    writeln!(to, "udp dport {{ 67, 68, 546, 547 }} drop")?;
-    for family in families.iter().filter(|family| !family.own.is_empty()) {
-        let (ip, own) = (family.ip, set(&family.own));
-        writeln!(to, "{ip} daddr {own} meta l4proto {{ icmp, icmpv6 }} accept")?;
-        if family.resolver.is_some() {
-            writeln!(to, "{ip} daddr {own} udp dport 53 accept")?;
-            writeln!(to, "{ip} daddr {own} tcp dport 53 accept")?;
+    writeln!(to, "meta nfproto vmap {{ ipv4 : {v4}, ipv6 : {v6} }}")?;
+    writeln!(to, "drop")?;
+    writeln!(to, "}}")?;
+    for (family, digit) in families.iter().zip(["4", "6"]) {
+        if !family.pools.is_empty() {
+            family.from_tunnel(to, digit)?;
         }
     }
-    // The node's own addresses, groups, and what it has no way to.
-    writeln!(to, "fib daddr type != unicast drop")?;
-    for family in families {
-        let ranges = &family.destinations;
-        let lists = [
-            (&ranges.never, "drop"),
-            (&family.pools, "drop"),
-            (&ranges.named, "accept"),
-            (&ranges.cluster, "drop"),
-            (&ranges.allowed, "accept"),
-            (&ranges.private, "drop"),
-        ];
-        for (list, verdict) in lists.into_iter().filter(|(list, _)| !list.is_empty()) {
-            writeln!(to, "{} daddr {} {verdict}", family.ip, set(list))?;
-        }
-    }
-    writeln!(to, "}}")
+    Ok(())
 }
 
-/// A set without a name.
+/// One of these: a set without a name, which one member does not need.
 fn set(members: &[impl fmt::Display]) -> String {
-    let members: Vec<String> = members.iter().map(ToString::to_string).collect();
-    format!("{{ {} }}", members.join(", "))
+    match members {
+        [only] => only.to_string(),
+        members => {
+            let members: Vec<String> = members.iter().map(ToString::to_string).collect();
+            format!("{{ {} }}", members.join(", "))
+        }
+    }
 }
