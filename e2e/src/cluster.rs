@@ -1,7 +1,7 @@
 //! A whole cluster: control plane, controllers, and nodes on which pods really run.
 //!
 //! ```text
-//!  root namespace                          node-1, node-2, …              clients
+//!  root namespace                          gateway-1, gateway-2, …        clients
 //!  etcd, kube-apiserver,                   kubelet, containerd,           plain WireGuard
 //!  controllers, scheduler                  kube-proxy, pods
 //!        192.0.2.1 (nodes0) ────────────── 192.0.2.11, 192.0.2.12, …

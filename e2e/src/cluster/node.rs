@@ -39,7 +39,7 @@ pub struct Node {
 impl Node {
     /// Makes the node number `n`: nothing runs yet.
     pub(super) fn new(number: u8, cluster: &Path, logs: &Path) -> Result<Self> {
-        let name = format!("node-{number}");
+        let name = format!("gateway-{number}");
         let address = Ipv4Addr::new(192, 0, 2, 10 + number);
         let namespace = Namespace::new(&name)?;
         network::connect(&namespace, "nodes0", address, network::ROUTER)?;
@@ -140,11 +140,20 @@ impl Node {
 
     /// Brings an image.
     fn import(&self, archive: &Path) -> Result<()> {
+        netns::run(self.images()?.arg("import").arg(archive)).map(drop)
+    }
+
+    /// Gives an image that is there another name, as if it had come from another registry.
+    pub fn name_image(&self, from: &str, to: &str) -> Result<()> {
+        netns::run(self.images()?.args(["tag", from, to])).map(drop)
+    }
+
+    /// `ctr images`.
+    fn images(&self) -> Result<Command> {
         let mut ctr = self.command(Tool::Ctr.find()?);
         ctr.arg("--address").arg(self.folder.join("containerd.sock"));
-        ctr.args(["--namespace", "k8s.io", "images", "import"])
-            .arg(archive);
-        netns::run(&mut ctr).map(drop)
+        ctr.args(["--namespace", "k8s.io", "images"]);
+        Ok(ctr)
     }
 
     /// Gives pods their network.

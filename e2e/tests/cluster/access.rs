@@ -62,14 +62,14 @@ pub async fn an_agent_writes_for_its_own_node_alone(world: &World) -> Result<()>
     fact(
         "the token of one node's agent writes nothing of another's",
         async {
-            let agent = agent_of(world, "node-1").await?;
-            let mine = report(&agent, "default.node-1").await?;
+            let agent = agent_of(world, "gateway-1").await?;
+            let mine = report(&agent, "default.gateway-1").await?;
             ensure!(
                 mine.is_none(),
                 "its own was refused: {}",
                 mine.unwrap_or_default()
             );
-            let other = report(&agent, "default.node-2").await?;
+            let other = report(&agent, "default.gateway-2").await?;
             let said = other.context("it has written another node's object")?;
             ensure!(said.contains("node"), "it was refused for another reason: {said}");
             Ok(String::new())

@@ -128,13 +128,13 @@ pub async fn a_drained_node_is_clean(world: &World) -> Result<()> {
     fact("a drained node is clean, and serves again when it may", async {
         let tools = world.tools();
         tools
-            .plugin(&["gateway", "drain", "node-2", "--wait", "2m"])
+            .plugin(&["gateway", "drain", "gateway-2", "--wait", "2m"])
             .await?;
-        clean(world, "node-2")?;
+        clean(world, "gateway-2")?;
         world.members[1].reaches_not(INSIDE)?;
         world.members[0].reaches(INSIDE).await?;
         tools
-            .plugin(&["gateway", "drain", "node-2", "--undo", "--wait", "2m"])
+            .plugin(&["gateway", "drain", "gateway-2", "--undo", "--wait", "2m"])
             .await?;
         world.all_serve().await?;
         world.members[1].reaches(INSIDE).await?;
@@ -168,7 +168,7 @@ pub async fn a_killed_node_leaves_the_others_serving(world: &mut World) -> Resul
     fact("a node that is killed leaves the others serving", async {
         let pings = world.members[0].ping_on(INSIDE)?;
         world.cluster_mut()?.nodes[1].kill()?;
-        world.cluster()?.node_ready("node-2", false).await?;
+        world.cluster()?.node_ready("gateway-2", false).await?;
         pings.stop().await?.lost_none()?;
         let tools = world.tools();
         // A key is made all the same: a node that is away does not count.

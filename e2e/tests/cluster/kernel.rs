@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{access, faults, traffic, world::World};
+use crate::{access, faults, traffic, world::World, written};
 
 #[tokio::test]
 async fn tunnels_outlive_what_is_done_to_a_cluster() -> Result<()> {
@@ -33,4 +33,10 @@ async fn programs_keep_to_themselves() -> Result<()> {
     traffic::two_keys_have_tunnels_through_two_gateways(&mut world).await?;
     access::an_agent_writes_for_its_own_node_alone(&world).await?;
     access::metrics_ask_who_it_is_and_tell_of_nobody(&world).await
+}
+
+#[tokio::test]
+async fn the_documentation_is_right() -> Result<()> {
+    let world = World::bare(2).await?;
+    written::the_documentation_is_right(&world).await
 }

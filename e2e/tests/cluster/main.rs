@@ -10,3 +10,4 @@ mod traffic;
 mod uninstall;
 mod userspace;
 mod world;
+mod written;

@@ -26,7 +26,7 @@ const SOME: usize = 200;
 
 /// Two keys, made with the plugin, each with a tunnel through a gateway of its own.
 pub async fn two_keys_have_tunnels_through_two_gateways(world: &mut World) -> Result<()> {
-    for (key, node) in [("laptop", "node-1"), ("phone", "node-2")] {
+    for (key, node) in [("laptop", "gateway-1"), ("phone", "gateway-2")] {
         world.client(key, node).await?;
     }
     fact("two keys have tunnels through two gateways", async {
@@ -168,7 +168,7 @@ pub async fn a_rotation_loses_no_ping(world: &World) -> Result<()> {
             before["spec"]["publicKey"] != after["spec"]["publicKey"],
             "the key is the same"
         );
-        let configuration = world.configuration("laptop", "node-1").await?;
+        let configuration = world.configuration("laptop", "gateway-1").await?;
         member.rotate(&configuration)?;
         member.reaches(INSIDE).await?;
         member.reaches(INTERNET).await?;
