@@ -3,10 +3,10 @@
 //!
 //! The command sees every file of the host at its place. In a test kernel it may write anywhere, and all of it is
 //! gone afterwards but for what is below a shared folder; natively it has its own network, process numbers, `/run`
-//! and `/sys`, and nothing else keeps it from the host's files. Time travels in a test kernel only: there
+//! and `/sys`, and nothing else keeps it from the host's files. Time travels in a test kernel only ([`Time`]): there
 //! `CULVERT_TIME_TRAVEL` is 1, sleeping costs no real time, and neither does processor work cost machine time, so a
 //! bound met there says nothing about load, and a test that keeps the kernel busy without a pause starves it of the
-//! time for its deferred work.
+//! time for its deferred work. It is `sleep` where processor work takes its time.
 //!
 //! Output is streamed line by line, unchanged; kernel messages are kept apart. Nothing outlives the machine, nor the
 //! machine this process. A machine that does not get as far as running the command is an error, never a status.
@@ -44,12 +44,24 @@ enum Kernel {
     Test(PathBuf),
 }
 
+/// How time passes in a machine with a test kernel. A native machine's is the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Time {
+    /// As it does outside.
+    Real,
+    /// Sleeping costs no real time.
+    SkipsSleep,
+    /// Sleeping costs no real time, and processor work no machine time. Threads that wait for each other in a loop, as those
+    /// of some Go programs do, wait for ever: no clock interrupts them.
+    Travels,
+}
+
 /// A machine to run one command in.
 #[derive(Debug, Clone)]
 pub struct Machine {
     kernel: Kernel,
     memory: String,
-    time_travel: bool,
+    time: Time,
     environment: Vec<(OsString, OsString)>,
     shares: Vec<PathBuf>,
     within: Duration,
@@ -91,7 +103,7 @@ impl Machine {
         Self {
             kernel,
             memory: "2G".to_owned(),
-            time_travel: false,
+            time: Time::Real,
             environment: Vec::new(),
             shares: Vec::new(),
             within: Duration::from_mins(10),
@@ -110,10 +122,10 @@ impl Machine {
         self
     }
 
-    /// Has time travel: sleeping costs no real time. A native machine's time cannot.
+    /// Sets how time passes.
     #[must_use]
-    pub fn time_travel(mut self, travel: bool) -> Self {
-        self.time_travel = travel;
+    pub fn time(mut self, time: Time) -> Self {
+        self.time = time;
         self
     }
 
@@ -201,9 +213,11 @@ impl Machine {
     fn boot(&self, kernel: &Path, folder: &Path) -> Command {
         let mut command = Command::new(kernel);
         command.arg(format!("mem={}", self.memory));
-        if self.time_travel {
-            command.arg("time-travel=inf-cpu");
-        }
+        command.args(match self.time {
+            Time::Real => None,
+            Time::SkipsSleep => Some("time-travel"),
+            Time::Travels => Some("time-travel=inf-cpu"),
+        });
         // The second console, standard output here, is the command's; the first has the kernel's messages.
         command.args([
             "rootfstype=hostfs",
@@ -225,15 +239,16 @@ impl Machine {
             let path = folder.join(name);
             fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))
         };
-        let travels = self.time_travel && self.kernel != Kernel::Native;
+        let time = match (&self.kernel, self.time) {
+            (Kernel::Native, _) | (_, Time::Real) => "0",
+            (_, Time::SkipsSleep) => "sleep",
+            (_, Time::Travels) => "1",
+        };
         let mut environment: Vec<(OsString, OsString)> = ["PATH", "HOME"]
             .into_iter()
             .filter_map(|name| Some((name.into(), env::var_os(name)?)))
             .collect();
-        environment.push((
-            "CULVERT_TIME_TRAVEL".into(),
-            if travels { "1" } else { "0" }.into(),
-        ));
+        environment.push(("CULVERT_TIME_TRAVEL".into(), time.into()));
         environment.extend(self.environment.iter().cloned());
         write("command", &script::command(command, &environment)?)?;
         write("shares", &script::shares(&self.shares)?)?;

@@ -48,7 +48,14 @@ fn last_release() -> Result<Option<String>> {
     if !crate::checkout()?.join(".git").exists() {
         return Ok(None);
     }
-    let tags = git(&["tag", "--list", "v*", "--merged", "HEAD", "--sort=-version:refname"])?;
+    let tags = git(&[
+        "tag",
+        "--list",
+        "v*",
+        "--merged",
+        "HEAD",
+        "--sort=-version:refname",
+    ])?;
     Ok(tags.lines().next().map(str::to_owned))
 }
 

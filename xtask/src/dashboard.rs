@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use culvert_e2e::machine::Time;
 
 use crate::{
     run,
@@ -20,7 +21,7 @@ pub fn main() -> Result<ExitCode> {
     let out = artifact::target()?.join("culvert-dashboard");
     fs::create_dir_all(&out).with_context(|| format!("failed to create {}", out.display()))?;
     let mut machine = kernel::machine()?
-        .time_travel(true)
+        .time(Time::Travels)
         .share(&out)
         .env("CULVERT_OUT", &out);
     for (variable, path) in programs {

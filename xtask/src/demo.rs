@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use culvert_e2e::{machine, wait::Stopwatch};
+use culvert_e2e::{
+    machine::{self, Time},
+    wait::Stopwatch,
+};
 
 use crate::{
     setup::{self, Need},
@@ -38,7 +41,7 @@ pub fn main() -> Result<ExitCode> {
     let watch = Stopwatch::start();
     let colour = if io::stdout().is_terminal() { "1" } else { "0" };
     let mut machine = kernel::machine()?
-        .time_travel(true)
+        .time(Time::Travels)
         .share(&logs)
         .env("CULVERT_OUT", &logs)
         .env("CULVERT_COLOUR", colour);

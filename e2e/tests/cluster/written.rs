@@ -85,7 +85,10 @@ pub async fn the_documentation_is_right(world: &World) -> Result<()> {
         world.tools().kubectl(&label).await?;
         for node in world.nodes() {
             for image in IMAGES {
-                node.name_image(&format!("ghcr.io/{image}"), &format!("registry.example.com/{image}"))?;
+                node.name_image(
+                    &format!("ghcr.io/{image}"),
+                    &format!("registry.example.com/{image}"),
+                )?;
             }
         }
         let count = user.follow(&README).await?;
@@ -183,7 +186,14 @@ impl User {
         );
         let mut shell = self.member.namespace.command("script");
         shell
-            .args(["--quiet", "--flush", "--return", "--command", command, "/dev/null"])
+            .args([
+                "--quiet",
+                "--flush",
+                "--return",
+                "--command",
+                command,
+                "/dev/null",
+            ])
             .current_dir(&self.checkout)
             .env("PATH", path)
             .env("HOME", &self.home)

@@ -49,7 +49,10 @@ pub fn taken_away(earlier: &Value, later: &Value) -> Vec<String> {
         versions.unwrap_or_default()
     };
     let after = versions(later);
-    for version in versions(earlier).iter().filter(|version| version["served"] == true) {
+    for version in versions(earlier)
+        .iter()
+        .filter(|version| version["served"] == true)
+    {
         let name = version["name"].as_str().unwrap_or_default();
         match after
             .iter()
@@ -95,7 +98,11 @@ fn compare(earlier: &Value, later: &Value, at: &str, found: &mut Vec<String>) {
             }
         }
     }
-    for flag in ["nullable", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string"] {
+    for flag in [
+        "nullable",
+        "x-kubernetes-preserve-unknown-fields",
+        "x-kubernetes-int-or-string",
+    ] {
         if earlier[flag] == true && later[flag] != true {
             found.push(format!("{at}: {flag} is gone"));
         }
@@ -142,7 +149,9 @@ fn fields(earlier: &Value, later: &Value, at: &str, found: &mut Vec<String>) {
     }
     let required = |schema: &Value| -> BTreeSet<String> {
         let names = schema["required"].as_array().into_iter().flatten();
-        names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+        names
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect()
     };
     for name in missing(&required(later), &required(earlier)) {
         // What has a default is there whoever leaves it out.
@@ -153,7 +162,10 @@ fn fields(earlier: &Value, later: &Value, at: &str, found: &mut Vec<String>) {
 }
 
 fn rules(schema: &Value) -> BTreeSet<String> {
-    let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
+    let rules = schema["x-kubernetes-validations"]
+        .as_array()
+        .into_iter()
+        .flatten();
     rules
         .filter_map(|rule| rule["rule"].as_str().map(str::to_owned))
         .collect()

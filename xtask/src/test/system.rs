@@ -17,7 +17,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use culvert_e2e::{machine, programs::Tool, wait::Stopwatch};
+use culvert_e2e::{
+    machine::{self, Time},
+    programs::Tool,
+    wait::Stopwatch,
+};
 
 use super::{
     artifact::{self, Artifact},
@@ -178,10 +182,9 @@ impl Plan {
         }
         let out = folder.join("out");
         fs::create_dir_all(&out).with_context(|| format!("failed to create {}", out.display()))?;
+        let is_real = self.mode == Mode::RealTime || IN_REAL_TIME.iter().any(|part| name.starts_with(part));
         let mut machine = kernel::machine()?
-            .time_travel(
-                self.mode != Mode::RealTime && !IN_REAL_TIME.iter().any(|part| name.starts_with(part)),
-            )
+            .time(if is_real { Time::Real } else { Time::Travels })
             .within(self.bound()?)
             .share(&out)
             .env("CULVERT_OUT", &out);
