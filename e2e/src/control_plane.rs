@@ -1,4 +1,4 @@
-//! A real Kubernetes API: etcd and kube-apiserver on free loopback ports, in a folder of their own.
+//! A real Kubernetes API: etcd and kube-apiserver on a loopback address of their own, in a folder of their own.
 //!
 //! [`ControlPlane::start`] returns when the API is ready. Dropping it, or the death of the test process, ends both
 //! programs and removes the folder; `CULVERT_KEEP=1` keeps it. An apiserver that is killed or
@@ -15,8 +15,11 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    process::{self, Command, Output, Stdio},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,8 +49,8 @@ const ATTEMPTS: usize = 3;
 /// What a test may ask of its control plane.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The address that the apiserver listens on.
-    pub bind: IpAddr,
+    /// The address that the apiserver listens on; without one it is the control plane's own on loopback.
+    pub bind: Option<IpAddr>,
 
     /// The address by which pods reach the apiserver, published as the endpoint of the service `kubernetes`. Without
     /// one that service has no endpoint, which needs no address but loopback.
@@ -70,7 +73,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            bind: Ipv4Addr::LOCALHOST.into(),
+            bind: None,
             advertise: None,
             addresses: Vec::new(),
             audit_policy: None,
@@ -86,7 +89,7 @@ impl Options {
         let uplink = IpAddr::from(machine::UPLINK);
         let addresses = addresses.iter().copied().chain([uplink]).collect();
         Self {
-            bind: Ipv4Addr::UNSPECIFIED.into(),
+            bind: Some(Ipv4Addr::UNSPECIFIED.into()),
             advertise: Some(uplink),
             addresses,
             ..Self::default()
@@ -102,6 +105,8 @@ pub struct ControlPlane {
     authority: Authority,
     address: String,
     options: Options,
+    home: Ipv4Addr,
+    bind: IpAddr,
     etcd_port: u16,
     port: u16,
     folder: Scratch,
@@ -137,11 +142,13 @@ impl ControlPlane {
     async fn attempt(options: Options) -> Result<Self> {
         let folder = Scratch::new("culvert-api-")?;
         let authority = Authority::new()?;
-        let (etcd_port, port) = (free_port(Ipv4Addr::LOCALHOST.into())?, free_port(options.bind)?);
-        let host = if options.bind.is_unspecified() {
+        let home = home();
+        let bind = options.bind.unwrap_or(home.into());
+        let (etcd_port, port) = (free_port(home.into())?, free_port(bind)?);
+        let host = if bind.is_unspecified() {
             Ipv4Addr::LOCALHOST.into()
         } else {
-            options.bind
+            bind
         };
         let address = format!("https://{}", SocketAddr::new(host, port));
         let plane = Self {
@@ -150,6 +157,8 @@ impl ControlPlane {
             authority,
             address,
             options,
+            home,
+            bind,
             etcd_port,
             port,
             folder,
@@ -165,7 +174,7 @@ impl ControlPlane {
         let folder = self.folder();
         let mut addresses = self.options.addresses.clone();
         addresses.extend(self.options.advertise);
-        addresses.push(self.options.bind);
+        addresses.push(self.bind);
         let server = self.authority.server(&addresses)?;
         let (signing, verifying) = pki::token_keys()?;
         // As whom the apiserver reads a pod's log.
@@ -377,9 +386,35 @@ fn take(program: &Mutex<Option<Program>>) -> Option<Program> {
     lock(program).take()
 }
 
+/// A loopback address that no other control plane has. A free port may be somebody else's by the time that it is used; where
+/// two control planes take the same one, the apiserver of one works on the etcd of the other, and both wait in vain.
+fn home() -> Ipv4Addr {
+    /// So many at a time in one process.
+    const EACH: u32 = 4;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) % EACH;
+    // A process's number has 22 bits at most, the network 24.
+    let host = (process::id() % (1 << 22)) * EACH + number;
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 0, 0)) + host)
+}
+
 /// A port that nobody listens on at this moment.
 fn free_port(address: IpAddr) -> Result<u16> {
     let listener = TcpListener::bind((address, 0))
         .with_context(|| format!("failed to find a free port on {address}"))?;
     Ok(listener.local_addr().context("failed to read a port")?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_planes_have_addresses_of_their_own() {
+        let (one, other) = (home(), home());
+        assert_ne!(one, other);
+        let process = |address: Ipv4Addr| (u32::from(address) & 0x00ff_ffff) / 4;
+        assert!([one, other].iter().all(Ipv4Addr::is_loopback));
+        assert_eq!([one, other].map(process), [process::id(); 2]);
+    }
 }

@@ -189,6 +189,26 @@ pub fn tcp(from: SocketAddr, to: SocketAddr, flags: u8, payload: &[u8]) -> Vec<u
     summed(from.ip(), to.ip(), protocol::TCP, bytes, 16)
 }
 
+/// The largest segment that whoever opens a connection, or takes it, says it can receive, in bytes; `segment` is a TCP
+/// header and what follows.
+pub fn segment_size(segment: &[u8]) -> Option<u16> {
+    const SYN: u8 = 2;
+    let header = usize::from(segment.get(12)? >> 4) * 4;
+    if segment.get(13)? & SYN == 0 {
+        return None;
+    }
+    let mut options = segment.get(20..header)?;
+    loop {
+        match *options {
+            [2, 4, high, low, ..] => return Some(u16::from_be_bytes([high, low])),
+            // What only fills up has no length.
+            [1, ..] => options = &options[1..],
+            [0, ..] | [_] | [] => return None,
+            [_, length, ..] => options = options.get(usize::from(length).max(2)..)?,
+        }
+    }
+}
+
 /// An ICMP message of IPv4; `body` begins after the sum.
 pub fn icmp(kind: u8, code: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![kind, code, 0, 0];
@@ -364,6 +384,24 @@ mod tests {
             all.extend(&bytes);
             assert_eq!(checksum(&all), 0);
         }
+    }
+
+    #[test]
+    fn a_segment_size_is_found_among_options() {
+        let with = |flags: u8, options: &[u8]| {
+            let mut segment = vec![0; 12];
+            segment.extend([0x50 + (low(options.len() / 4) << 4), flags]);
+            segment.resize(20, 0);
+            segment.extend(options);
+            segment_size(&segment)
+        };
+        let size = [2, 4, 5, 0x64];
+        let timestamps = [8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
+        assert_eq!(with(2, &size), Some(1_380));
+        assert_eq!(with(0x12, &[&timestamps[..], &size].concat()), Some(1_380));
+        assert_eq!(with(0x10, &size), None, "only an opening says one");
+        assert_eq!(with(2, &timestamps), None);
+        assert_eq!(with(2, &[0, 0, 0, 0]), None);
     }
 
     #[test]

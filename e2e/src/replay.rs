@@ -1,6 +1,7 @@
 //! Somebody on the way who keeps a client's first message and sends it again: a UDP relay in the test's own process.
 
 use std::{
+    io::ErrorKind,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -22,6 +23,33 @@ pub struct Replay {
     gateway: SocketAddr,
     recorded: Arc<Mutex<Option<Vec<u8>>>>,
     _tasks: JoinSet<()>,
+}
+
+/// Whoever sends an initiation that is not theirs.
+pub struct Elsewhere {
+    gateway: SocketAddr,
+    packet: Vec<u8>,
+    socket: UdpSocket,
+}
+
+impl Elsewhere {
+    /// Sends it, and says how many bytes.
+    pub async fn send_again(&self) -> Result<usize> {
+        let sent = self.socket.send_to(&self.packet, self.gateway).await;
+        sent.context("failed to send an initiation again")
+    }
+
+    /// How many bytes each packet has that came back since the last time.
+    pub fn answers(&self) -> Result<Vec<usize>> {
+        let (mut answers, mut buffer) = (Vec::new(), [0; PACKET]);
+        loop {
+            match self.socket.try_recv(&mut buffer) {
+                Ok(length) => answers.push(length),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(answers),
+                Err(error) => return Err(error).context("failed to receive"),
+            }
+        }
+    }
 }
 
 impl Replay {
@@ -51,14 +79,17 @@ impl Replay {
         self.lock().is_some()
     }
 
-    /// Sends the recorded initiation from another address.
-    pub async fn send_again(&self, from: SocketAddr) -> Result<()> {
+    /// Goes to another address, from which the recorded initiation can be sent again.
+    pub async fn elsewhere(&self, from: SocketAddr) -> Result<Elsewhere> {
         let packet = self.lock().clone().context("nothing was recorded")?;
         let socket = UdpSocket::bind(from)
             .await
             .with_context(|| format!("failed to send from {from}"))?;
-        socket.send_to(&packet, self.gateway).await?;
-        Ok(())
+        Ok(Elsewhere {
+            gateway: self.gateway,
+            packet,
+            socket,
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Vec<u8>>> {

@@ -8,7 +8,10 @@ use rustix::net::{
     sockopt::set_socket_recv_buffer_size_force,
 };
 
-use crate::{Namespace, packet::Read};
+use crate::{
+    Namespace,
+    packet::{Read, protocol},
+};
 
 /// Room for what comes before anybody reads: thousands of packets.
 const ROOM: usize = 16 << 20;
@@ -48,6 +51,17 @@ impl Wire {
     pub fn arp(&self) -> Result<Vec<Vec<u8>>> {
         let all = self.frames()?.into_iter();
         Ok(all.filter(|message| message.starts_with(&ARP)).collect())
+    }
+
+    /// The messages since the last time by which neighbours of IPv6 find each other: an ICMPv6 message each.
+    pub fn discovery(&self) -> Result<Vec<Vec<u8>>> {
+        let read = |packet: &Vec<u8>| Read::packet(packet).filter(Read::is_housekeeping);
+        let all = self.frames()?;
+        let messages = all.iter().filter_map(read);
+        Ok(messages
+            .filter(|read| read.protocol == protocol::ICMPV6)
+            .map(|read| read.payload)
+            .collect())
     }
 
     /// Without the headers of links, which not all links have.

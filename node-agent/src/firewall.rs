@@ -5,17 +5,19 @@
 //! kernel tells of it, and at the latest with the next tick. Nobody else's table is ever touched.
 //!
 //! [`rules`] says what stands in it · [`ranges`] which destinations are whose · [`Nft`] writes it with the program `nft`
-//! · [`events`] hears what others do to it · [`node`] looks at what the node itself must do (docs/decisions/0006).
+//! · [`order`] is what a task of its own does with it · [`events`] hears what others do to it · [`node`] looks at what the node itself must do (docs/decisions/0006).
 
 mod events;
 mod nft;
 mod node;
+mod order;
 mod ranges;
 pub mod rules;
 #[cfg(test)]
 mod tests;
 
 pub use nft::{NFT, Nft};
+pub use order::{Done, Order, Tables};
 pub use rules::{Source, Table};
 
 use std::io;
@@ -47,15 +49,18 @@ pub enum FirewallError {
 
 /// The node's packet filter, as the agent needs it.
 pub trait Firewall {
+    /// The same one for somebody else, who may ask it at the same time.
+    fn apart(&self) -> Self;
+
     /// The number of the ruleset: it changes with every change that anybody makes to it.
     fn generation(&mut self) -> Result<u32, FirewallError>;
 
     /// Carries a script out: all of it, or nothing.
-    fn apply(&mut self, script: &str) -> impl Future<Output = Result<(), FirewallError>>;
+    fn apply(&mut self, script: &str) -> impl Future<Output = Result<(), FirewallError>> + Send;
 
     /// A gateway's tables as they stand, whatever they look like: the same text, the same tables. `None` when one is
     /// missing.
-    fn read(&mut self, gateway: &str) -> impl Future<Output = Result<Option<String>, FirewallError>>;
+    fn read(&mut self, gateway: &str) -> impl Future<Output = Result<Option<String>, FirewallError>> + Send;
 
     /// Whether a gateway's table stands and says something. The kernel itself answers: no program is needed for it.
     fn stands(&mut self, gateway: &str) -> Result<bool, FirewallError>;
@@ -64,7 +69,7 @@ pub trait Firewall {
     fn gateways(&mut self) -> impl Future<Output = Result<Vec<String>, FirewallError>>;
 
     /// Whether a table of somebody else drops what is forwarded unless told otherwise.
-    fn is_overruled(&mut self) -> impl Future<Output = Result<bool, FirewallError>>;
+    fn is_overruled(&mut self) -> impl Future<Output = Result<bool, FirewallError>> + Send;
 
     /// What the node itself lacks so that IPv4, or IPv6, gets out.
     fn lacks(&mut self, has_ipv4: bool, has_ipv6: bool) -> Option<Reason>;

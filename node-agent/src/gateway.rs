@@ -37,7 +37,7 @@ use crate::clock::{Clocks, sleep};
 use crate::desired::{News, Shared, Slot, Slots, View};
 use crate::execute::Work;
 use crate::execute::pace::Pace;
-use crate::firewall::{Firewall as _, FirewallError, rules};
+use crate::firewall::{Firewall as _, FirewallError, Order, rules};
 use crate::interface::{Managed, Mark, SHORTEST_WINDOW};
 use crate::kernel::Kernel;
 use crate::keystore::{Keystore, KeystoreError};
@@ -211,6 +211,8 @@ pub struct Gateway {
     /// How it has left the node, while it has.
     left: Option<Departure>,
     guard: Guard,
+    /// Between the halves of a tick: whether the interface is there, and has its name.
+    ensured: Option<Result<bool, PassError>>,
     /// The UDP port that the interface was last seen to have.
     port: Option<u16>,
     /// Pools that the gateway cannot serve, as the node has other routes to parts of them.
@@ -252,6 +254,7 @@ impl Gateway {
             told: State::new(),
             left: None,
             guard: Guard::default(),
+            ensured: None,
             port: None,
             withheld: Vec::new(),
             state: State::new(),
@@ -399,13 +402,29 @@ impl Gateway {
     }
 
     /// Finds or makes the interface, and has it looked at: for a tick, also at ages. To be called every few seconds, and
-    /// when something else is asked of the gateway; what follows is done in steps.
+    /// when something else is asked of the gateway; what follows is done in steps. Waits for the gateway's tables, which is
+    /// for those who have nothing else to do meanwhile.
     pub async fn tick<K: Kernel>(
         &mut self,
         on: &mut Ground<'_, K>,
         assignment: &Assignment,
         is_tick: bool,
     ) -> Result<(), PassError> {
+        if let Some(order) = self.begin_tick(on, assignment, is_tick).await {
+            let done = order.carry_out().await;
+            self.take_tables(on, done);
+        }
+        self.end_tick(on).await
+    }
+
+    /// The first half of a tick: finds or makes the interface. What it gives is to be carried out and told to
+    /// [`Gateway::take_tables`], after which another tick is due; [`Gateway::end_tick`] does not wait for it.
+    pub async fn begin_tick<K: Kernel>(
+        &mut self,
+        on: &mut Ground<'_, K>,
+        assignment: &Assignment,
+        is_tick: bool,
+    ) -> Option<Order<K::Firewall>> {
         self.mark.window = assignment.mark.window;
         if self.left.take().is_some() {
             // It has come back, whatever is found of it.
@@ -432,20 +451,33 @@ impl Gateway {
         if ensured.is_ok() || self.interface.is_none() {
             self.assign(on, &self.served(assignment));
         }
-        let ensured = match ensured {
-            Ok(is_named) => self.guard(on).await.map(|()| is_named),
-            Err(error) => {
-                // Whatever else fails, its clients stay where they belong; what comes of it is said when nothing else is.
-                let _ = self.guard(on).await;
-                Err(error)
-            }
+        // Whatever else fails, its clients stay where they belong; what comes of it is said when nothing else is.
+        let (ensured, order) = match (ensured, self.order(on).await) {
+            (ensured, Ok(order)) => (ensured, order),
+            (Ok(_), Err(error)) => (Err(error), None),
+            (ensured, Err(_)) => (ensured, None),
         };
+        self.ensured = Some(ensured);
+        order
+    }
+
+    /// The other half, with what is known of the tables by then.
+    pub async fn end_tick<K: Kernel>(&mut self, on: &mut Ground<'_, K>) -> Result<(), PassError> {
+        let Some(ensured) = self.ensured.take() else {
+            return Ok(());
+        };
+        let guarded = self.guard(on).await;
+        let ensured = ensured.and_then(|is_named| Ok((is_named, guarded?)));
         self.round.is_look_due = self.interface.is_some();
         match ensured {
-            Ok(is_named) => {
+            Ok((is_named, is_guarded)) => {
                 self.round.is_shape_due = true;
                 self.round.is_misnamed = !is_named;
                 self.round.is_lost = false;
+                if !is_guarded {
+                    self.round.forgets_only = true;
+                    self.stay_down();
+                }
                 Ok(())
             }
             Err(error) => {
@@ -453,11 +485,7 @@ impl Gateway {
                 self.round.forgets_only = true;
                 self.round.has_failed = true;
                 if matches!(error, PassError::Firewall(_)) {
-                    // What is under way may not set the link up.
-                    self.round.is_shape_due = false;
-                    if matches!(self.stage, Stage::Settling(..)) {
-                        self.stage = Stage::Rest;
-                    }
+                    self.stay_down();
                 }
                 // The next try that is as good as this one comes with the next tick.
                 self.round.tries = self.round.tries.saturating_sub(1);
@@ -466,6 +494,14 @@ impl Gateway {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// What is under way may not set the link up.
+    fn stay_down(&mut self) {
+        self.round.is_shape_due = false;
+        if matches!(self.stage, Stage::Settling(..)) {
+            self.stage = Stage::Rest;
         }
     }
 
@@ -543,6 +579,10 @@ impl Gateway {
             let table = on.desired.lock();
             let held = self.held.iter().flat_map(|slot| table.addresses(slot));
             self.flows.extend(held);
+        }
+        if self.is_guarded_by_another() {
+            // It would make them anew.
+            return Err(PassError::Firewall(FirewallError::Late));
         }
         match on
             .kernel
@@ -640,6 +680,7 @@ impl Gateway {
             ..old.round
         };
         self.interface = interface;
+        self.guard = old.guard.anew();
         self.assignment = old.assignment;
         self.key = old.key;
         self.known = old.known;

@@ -38,7 +38,7 @@ const LOOKS: u32 = 8;
 /// every call is refused with `NotFound`, unless it says otherwise.
 pub trait Kernel {
     /// The node's packet filter.
-    type Firewall: Firewall;
+    type Firewall: Firewall + Send + 'static;
 
     /// The node's packet filter.
     fn firewall(&mut self) -> &mut Self::Firewall;

@@ -1,7 +1,7 @@
 //! The loop: whatever changes, make the kernel what the API asks; every tick, forget who is stale.
 //!
 //! Nothing in it takes long: it hears the end, ticks, assignments and news of peers, in this order, and between any two
-//! of these each gateway does one step. What asks the API runs in a task of its own.
+//! of these each gateway does one step. What asks the API runs in a task of its own, and so does what runs `nft`.
 //!
 //! The first act is to dump and to overwrite, on interfaces known by their mark alone: no apiserver, no
 //! file and no other process is needed to keep the promise. At the end what is stale is overwritten once
@@ -24,7 +24,7 @@ use crate::assign::{self, Assignments};
 use crate::assignment::{Assignment, Departure, Leaving};
 use crate::clock::{Clocks, sleep};
 use crate::desired::Shared;
-use crate::firewall::Firewall as _;
+use crate::firewall::{Done, Firewall as _};
 use crate::flows::Flows;
 use crate::gateway::{Gateway, Ground, PassError, Step};
 use crate::kernel::Kernel;
@@ -90,6 +90,8 @@ struct Agent<K> {
     /// Where such a read is answered, and whether one is under way.
     answers: mpsc::Sender<Option<Present>>,
     is_asking: bool,
+    /// Where it is told what came of orders for tables.
+    tables: mpsc::Sender<(Uid, Done)>,
     /// The last failure of each gateway, so that a lasting one is logged once.
     failures: HashMap<Uid, String>,
 }
@@ -151,6 +153,7 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
     let node = parts.node;
     let (sender, mut assignments) = watch::channel(Assignments::default());
     let (answers, mut answered) = mpsc::channel(1);
+    let (tables, mut seen_to) = mpsc::channel(1);
     let desired = Shared::default();
     let standing = parts.gateways.values().map(Gateway::untold).sum();
     desired.lock().expect(standing);
@@ -176,6 +179,7 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
         absence: Absence::default(),
         answers,
         is_asking: false,
+        tables,
         failures: HashMap::new(),
     };
     let mut stop = std::pin::pin!(stop);
@@ -217,6 +221,7 @@ pub async fn run<K: Kernel>(parts: Parts<K>, stop: impl Future<Output = ()>) {
                     std::panic::resume_unwind(error.into_panic());
                 }
             }
+            Some((uid, done)) = seen_to.recv() => agent.take_tables(&uid, done).await,
             Some(present) = answered.recv() => agent.leave_for_good(present).await,
             () = desired.changed() => agent.hear(),
             // An interface has gone, or a table: it is made anew at once.
@@ -303,11 +308,38 @@ impl<K: Kernel> Agent<K> {
         let Some(gateway) = gateways.get_mut(uid) else {
             return;
         };
-        let result = gateway.tick(&mut on, assignment, is_tick).await;
+        let order = gateway.begin_tick(&mut on, assignment, is_tick).await;
+        let result = gateway.end_tick(&mut on).await;
+        if let Some(order) = order {
+            let (uid, tables) = (uid.clone(), self.tables.clone());
+            self.tasks.spawn(async move {
+                let done = order.carry_out().await;
+                // Whoever gave it may have ended.
+                let _ = tables.send((uid, done)).await;
+            });
+        }
         if result.is_err() {
             self.log(uid, result);
         }
         self.report_serving(assignment);
+    }
+
+    /// Somebody has seen to the tables of a gateway, which waits for that.
+    async fn take_tables(&mut self, uid: &Uid, done: Done) {
+        let (gateways, on) = self.ground();
+        let Some(gateway) = gateways.get_mut(uid) else {
+            return;
+        };
+        gateway.take_tables(&on, done);
+        let Assignments {
+            gateways, leaving, ..
+        } = self.assignments.clone();
+        if let Some(assignment) = gateways.iter().find(|asked| asked.mark.gateway == *uid) {
+            self.look_at(assignment, false).await;
+        }
+        if let Some(leaving) = leaving.iter().find(|leaving| leaving.gateway == *uid) {
+            self.leave(leaving, false).await;
+        }
     }
 
     /// Tells every gateway what has changed among the peers.

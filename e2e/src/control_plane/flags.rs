@@ -14,7 +14,7 @@ use crate::programs::Tool;
 pub(super) const ETCD_DATA: &str = "etcd";
 
 pub(super) fn etcd(plane: &ControlPlane) -> Result<Command> {
-    let clients = format!("http://127.0.0.1:{}", plane.etcd_port);
+    let clients = format!("http://{}:{}", plane.home, plane.etcd_port);
     let mut command = Command::new(Tool::Etcd.find()?);
     command.current_dir(plane.folder()).args([
         &format!("--data-dir={ETCD_DATA}"),
@@ -34,8 +34,8 @@ pub(super) fn apiserver(plane: &ControlPlane) -> Result<Command> {
     let options = &plane.options;
     let mut command = Command::new(Tool::KubeApiserver.find()?);
     command.current_dir(plane.folder()).args([
-        &format!("--etcd-servers=http://127.0.0.1:{}", plane.etcd_port),
-        &format!("--bind-address={}", options.bind),
+        &format!("--etcd-servers=http://{}:{}", plane.home, plane.etcd_port),
+        &format!("--bind-address={}", plane.bind),
         &format!("--secure-port={}", plane.port),
         "--tls-cert-file=apiserver.crt",
         "--tls-private-key-file=apiserver.key",

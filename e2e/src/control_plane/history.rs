@@ -101,7 +101,7 @@ impl ControlPlane {
 
     /// One call of etcd's JSON gateway.
     async fn etcd(&self, path: &str, body: &Value) -> Result<Value> {
-        let address = format!("http://127.0.0.1:{}", self.etcd_port);
+        let address = format!("http://{}:{}", self.home, self.etcd_port);
         let client =
             Client::try_from(Config::new(address.parse()?)).context("failed to make a client for etcd")?;
         let request = http::Request::post(path).body(body.to_string().into_bytes())?;

@@ -2,10 +2,13 @@
 //! and from a client without the gateway's table.
 
 mod allowed;
+mod crowded;
 mod flushed;
 mod idle;
-mod order;
+mod lacks;
+pub mod order;
 mod outside;
+mod segments;
 pub mod stage;
 
 use std::time::Duration;

@@ -1,16 +1,20 @@
 //! Endpoints leave the gateway when their sessions are dead, and never before.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::{
-    Bed, Client, Replay,
+    Bed, Client, Program, Replay, Scratch,
     bed::{DEFAULT, SOON, said},
     netns,
     wait::{self, Stopwatch},
 };
 
+use crate::egress::order;
 use crate::fixture::{SLACK, WINDOW, blank, connected, forgotten_in_time, make_keys, with_client};
+
+/// How long the second message of a handshake is, in bytes.
+const RESPONSE: usize = 92;
 
 #[tokio::test]
 async fn purge_forgets_an_idle_client_and_lets_it_come_back() -> Result<()> {
@@ -123,6 +127,35 @@ async fn purge_goes_on_while_the_gateway_cannot_be_programmed() -> Result<()> {
     bed.finish().await
 }
 
+#[tokio::test]
+async fn purge_goes_on_while_nft_is_slow() -> Result<()> {
+    /// Every second another firewall's manager changes something, so there is always something to read.
+    const OTHER: &str = "while sleep 1; do nft add table inet other; nft delete table inet other; done";
+    let mut bed = Bed::empty().await?;
+    let folder = Scratch::new("culvert-nft-")?;
+    let (nft, runs) = (folder.path().join("nft"), folder.path().join("runs"));
+    // Less than it may take, each time that it is run.
+    let slow = format!("echo >>{}; sleep 2.9; exec nft \"$@\"", runs.display());
+    order::write(&nft, &slow)?;
+    bed.agent_flags(&["--nft", &nft.display().to_string()]);
+    bed.serve_examples().await?;
+    let mut other = bed.gateway.command("sh");
+    other.args(["-c", OTHER]);
+    let mut other = Program::start("other", &other, folder.path())?;
+    let clients = staggered(&bed, 12).await?;
+    let before = fs::read(&runs)?.len();
+    let ages = retention(&bed, &clients)?;
+    let runs = fs::read(&runs)?.len() - before;
+    other.ensure_running()?;
+    println!("counted: slow nft: beside {runs} runs of 2.9 s, seconds since the last handshake: {ages:?}");
+    ensure!(runs > 30, "nft was run {runs} times: nobody has waited for it");
+    ensure!(
+        ages.last().is_some_and(|most| *most <= WINDOW + SLACK),
+        "remembered too long: {ages:?}"
+    );
+    bed.finish().await
+}
+
 /// Whoever recorded a client's first message can have the gateway remember an address of their own with it, as a peer
 /// that is made anew knows no message. For no longer than anybody's.
 #[tokio::test]
@@ -154,15 +187,32 @@ async fn purge_of_a_replayed_initiation_like_any_other() -> Result<()> {
     laptop.namespace.ip(&["link", "set", "wg0", "down"])?;
     blank(&bed, &laptop, Duration::from_secs(WINDOW + SLACK + 60)).await?;
 
-    relay.send_again("192.0.2.1:4078".parse()?).await?;
+    let elsewhere = relay.elsewhere("192.0.2.1:4078".parse()?).await?;
+    let sent = elsewhere.send_again().await?;
     let planted = Stopwatch::start();
     let endpoint = wait::until("the endpoint to be planted", Duration::from_secs(5), || async {
         laptop.endpoint_at(&bed)
     })
     .await?;
     ensure!(endpoint == "192.0.2.1:4078", "the gateway sees `{endpoint}`");
+    // Whoever is at an address that somebody else writes into packets gets less than that one sends, and once.
+    let mut answers = wait::until("the answer", SOON, || async {
+        let answers = elsewhere.answers()?;
+        Ok((!answers.is_empty()).then_some(answers))
+    })
+    .await?;
+    for _ in 0..3 {
+        elsewhere.send_again().await?;
+        wait::pass(Duration::from_secs(1)).await;
+    }
     forgotten_in_time(&bed, &laptop, planted.elapsed()).await?;
     blank(&bed, &laptop, Duration::from_mins(1)).await?;
+    answers.extend(elsewhere.answers()?);
+    ensure!(
+        (sent, answers.as_slice()) == (148, &[RESPONSE]),
+        "{sent} bytes are answered by {answers:?}"
+    );
+    println!("counted: replayed initiation: {sent} bytes answered by {RESPONSE}, once");
     bed.finish().await
 }
 
@@ -199,25 +249,26 @@ async fn purge_goes_on_while_a_bulk_is_programmed() -> Result<()> {
     bed.finish().await
 }
 
-/// Looks for as long as any endpoint is there, and says how old each got.
-#[tokio::test]
-async fn purge_keeps_no_endpoint_longer_than_190_seconds() -> Result<()> {
-    const CLIENTS: u16 = 24;
-    let bed = Bed::start().await?;
+/// So many clients that have connected and are silent from then on: not all in one tick, and in no step with it.
+async fn staggered(bed: &Bed, count: u16) -> Result<Vec<Client>> {
     let mut clients = Vec::new();
-    for n in 0..CLIENTS {
-        clients.push(Client::new(&bed, &format!("client{n}"), 50 + n)?);
+    for n in 0..count {
+        clients.push(Client::new(bed, &format!("client{n}"), 50 + n)?);
     }
-    Client::register_all(&bed, &mut clients).await?;
+    Client::register_all(bed, &mut clients).await?;
     let (key, endpoint) = bed.gateway_for_clients().await?;
     for client in &clients {
         client.connect_to(&key, &endpoint)?;
     }
     for client in &clients {
-        // Not all in one tick, and in no step with it.
         wait::pass(Duration::from_millis(1_300)).await;
         client.ping(5)?;
     }
+    Ok(clients)
+}
+
+/// Looks for as long as any endpoint is there, and says how old each got, in seconds and in order.
+fn retention(bed: &Bed, clients: &[Client]) -> Result<Vec<u64>> {
     let mut ages = vec![0_u64; clients.len()];
     // Several looks a second, each by `wg` and against the same clock that the kernel stamps handshakes with.
     wait::until_blocking("every endpoint to be forgotten", Duration::from_mins(5), || {
@@ -238,6 +289,15 @@ async fn purge_keeps_no_endpoint_longer_than_190_seconds() -> Result<()> {
         Ok((known == 0).then_some(()))
     })?;
     ages.sort_unstable();
+    Ok(ages)
+}
+
+#[tokio::test]
+async fn purge_keeps_no_endpoint_longer_than_190_seconds() -> Result<()> {
+    const CLIENTS: u16 = 24;
+    let bed = Bed::start().await?;
+    let clients = staggered(&bed, CLIENTS).await?;
+    let ages = retention(&bed, &clients)?;
     let (least, most) = (
         ages.first().copied().unwrap_or(0),
         ages.last().copied().unwrap_or(0),

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::io;
 use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use culvert_crds::Reason;
@@ -18,7 +20,7 @@ use super::{Firewall, FirewallError};
 /// The program, as it is looked for in `PATH`.
 pub const NFT: &str = "nft";
 
-/// How long a script may take; the largest takes some milliseconds. All gateways wait for it, and whoever is to be forgotten.
+/// How long a script may take; the largest takes some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the program says where a table is not there.
@@ -29,8 +31,8 @@ pub struct Nft {
     program: OsString,
     /// Opened when it is first needed.
     events: Option<Events>,
-    /// The ruleset's number after our own last change.
-    own: Option<u32>,
+    /// The ruleset's number after our own last change, whoever has made it; above all numbers, where there was none.
+    own: Arc<AtomicU64>,
     node: Node,
 }
 
@@ -40,7 +42,7 @@ impl Nft {
         Self {
             program: program.into(),
             events: None,
-            own: None,
+            own: Arc::new(AtomicU64::new(u64::MAX)),
             node: Node::default(),
         }
     }
@@ -98,6 +100,14 @@ impl Nft {
 }
 
 impl Firewall for Nft {
+    fn apart(&self) -> Self {
+        Self {
+            own: Arc::clone(&self.own),
+            node: self.node.clone(),
+            ..Self::new(self.program.clone())
+        }
+    }
+
     fn generation(&mut self) -> Result<u32, FirewallError> {
         let generation = self.events()?.generation();
         generation.map_err(|error| {
@@ -121,7 +131,8 @@ impl Firewall for Nft {
             // Something that the script needs is not in the kernel.
             None => return Err(FirewallError::Refused(NOT_THERE.to_owned())),
         }
-        self.own = self.generation().ok();
+        let own = self.generation().map_or(u64::MAX, u64::from);
+        self.own.store(own, Ordering::Relaxed);
         Ok(())
     }
 
@@ -157,7 +168,8 @@ impl Firewall for Nft {
             };
             events.ours().await;
             // What the agent itself does is told to it as well.
-            if self.own.is_none() || self.generation().ok() != self.own {
+            let own = self.own.load(Ordering::Relaxed);
+            if self.generation().map(u64::from).ok() != Some(own) {
                 return;
             }
         }

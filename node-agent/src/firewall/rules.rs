@@ -75,7 +75,7 @@ fn write_closed(to: &mut String, name: &str, number: u32, port: u16, own: &[IpAd
         "chain prerouting {{ type filter hook prerouting priority -300; policy accept;"
     )?;
     writeln!(to, "iif {number} drop")?;
-    writeln!(to, "udp dport {{ {port} }} fib daddr type local notrack")?;
+    writeln!(to, "udp dport {port} fib daddr type local notrack")?;
     sizes(to, &[port])?;
     for (ip, own) in [("ip", &v4), ("ip6", &v6)] {
         if !own.is_empty() {
@@ -88,7 +88,7 @@ fn write_closed(to: &mut String, name: &str, number: u32, port: u16, own: &[IpAd
         "chain output {{ type filter hook output priority -300; policy accept;"
     )?;
     writeln!(to, "oif {number} drop")?;
-    writeln!(to, "udp sport {{ {port} }} fib saddr type local notrack")?;
+    writeln!(to, "udp sport {port} fib saddr type local notrack")?;
     writeln!(to, "}}")?;
     writeln!(
         to,

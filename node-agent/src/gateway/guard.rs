@@ -1,8 +1,7 @@
 //! The tables that keep the gateway's clients where they belong: there before the link is up, and as they were made.
 //!
-//! A change of the ruleset's number says that somebody has changed something, anywhere; only then are our tables read
-//! and compared with what they were right after they were made. Where somebody else changed something in between, what
-//! was read may not be what was made: they are made again at the next tick.
+//! An [`Order`] sees to them, one at a time. While it is under way what was is taken to be: a link that is up stays so, and
+//! one that is down waits for its tables.
 
 use std::net::IpAddr;
 
@@ -11,7 +10,7 @@ use ipnet::IpNet;
 
 use super::{Gateway, Ground, PassError};
 use crate::assignment::Assignment;
-use crate::firewall::{Firewall, FirewallError, Source, Table, rules};
+use crate::firewall::{Done, Firewall as _, FirewallError, Order, Source, Table, Tables, rules};
 use crate::interface::Managed;
 use crate::kernel::{self, Kernel};
 use crate::plan::drift::Drift;
@@ -20,12 +19,14 @@ use crate::plan::link::Shape;
 /// What is known of the tables.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
-    /// What they were made from.
-    script: String,
-    /// How they looked right afterwards.
-    listing: Option<String>,
-    /// The ruleset's number when they were last known to look like that.
-    generation: Option<u32>,
+    /// Themselves; whoever sees to them knows it meanwhile.
+    tables: Tables,
+    /// Whether somebody sees to them.
+    is_ordered: bool,
+    /// What they were last asked to be made from.
+    asked: String,
+    /// What came of the last order, until it has been taken notice of.
+    came: Option<Result<(), FirewallError>>,
     /// The ruleset's number when there last were tables of the gateway, whatever was in them.
     seen: Option<u32>,
     /// What traffic was last to leave under.
@@ -35,29 +36,95 @@ pub(super) struct Guard {
     is_overruled: bool,
 }
 
+impl Guard {
+    /// The same of another interface: nothing is known of it, and whoever is under way is waited for.
+    pub fn anew(self) -> Self {
+        Self {
+            is_ordered: self.is_ordered,
+            ..Self::default()
+        }
+    }
+}
+
 impl Gateway {
-    /// Makes the tables what they are to be. An interface that is down stays so without them; one that is up has those
-    /// that it had, and clients who would lose their sessions with it. Where they are gone and cannot be made, they do.
-    pub(super) async fn guard<K: Kernel>(&mut self, on: &mut Ground<'_, K>) -> Result<(), PassError> {
-        let (Some(interface), Some(assignment)) = (self.interface.clone(), self.assignment.clone()) else {
-            return Ok(());
+    /// What is to be done for the tables to be what they are to be; nothing where they are, and while somebody does it.
+    pub(super) async fn order<K: Kernel>(
+        &mut self,
+        on: &mut Ground<'_, K>,
+    ) -> Result<Option<Order<K::Firewall>>, PassError> {
+        let (Some(interface), Some(assignment)) = (&self.interface, self.assignment.clone()) else {
+            return Ok(None);
         };
+        let ifindex = interface.link.ifindex;
         // What the node's addresses were is good enough to keep a table.
         let sources = sources(on, &assignment)
             .await
             .or_else(|error| self.guard.sources.ok_or(error))?;
         self.guard.sources = Some(sources);
+        if self.guard.is_ordered {
+            return Ok(None);
+        }
         let table = Table {
             assignment: &assignment,
-            ifindex: interface.link.ifindex,
+            ifindex,
             port: self.port,
             sources,
         };
-        let protected = self.protect(on, &table).await;
+        let script = table.script();
+        // Of what came of this very one notice is taken before it is given again.
+        if self.guard.came.is_some() && self.guard.asked == script {
+            return Ok(None);
+        }
+        let firewall = on.kernel.firewall();
+        match firewall.generation() {
+            Ok(generation) if self.guard.tables.are(&script, generation) => return Ok(None),
+            Ok(_) => {}
+            Err(error) => {
+                self.guard.came = Some(Err(error));
+                return Ok(None);
+            }
+        }
+        self.guard.is_ordered = true;
+        self.guard.asked.clone_from(&script);
+        Ok(Some(Order {
+            firewall: firewall.apart(),
+            gateway: self.mark.gateway.clone(),
+            script,
+            tables: std::mem::take(&mut self.guard.tables),
+        }))
+    }
+
+    /// Takes in what came of an order. A tick is to follow.
+    pub fn take_tables<K: Kernel>(&mut self, on: &Ground<'_, K>, done: Done) {
+        let guard = &mut self.guard;
+        guard.is_ordered = false;
+        guard.tables = done.tables;
+        guard.is_overruled = done.is_overruled.unwrap_or(guard.is_overruled);
+        guard.came = Some(done.result);
+        if done.is_repaired {
+            on.metrics.repaired(Drift::Table);
+        }
+    }
+
+    /// Whether somebody sees to the tables, so that nobody else may.
+    pub(super) fn is_guarded_by_another(&self) -> bool {
+        self.guard.is_ordered
+    }
+
+    /// Whether an interface has its tables, as far as is known. One that is down stays so without them; one that is up has
+    /// those that it had, and clients who would lose their sessions with it. Where they are gone and cannot be made, they do.
+    pub(super) async fn guard<K: Kernel>(&mut self, on: &mut Ground<'_, K>) -> Result<bool, PassError> {
+        let (Some(interface), Some(assignment)) = (self.interface.clone(), self.assignment.clone()) else {
+            return Ok(true);
+        };
+        if self.guard.is_ordered {
+            return Ok(interface.link.up);
+        }
+        let protected = self.guard.came.take().unwrap_or(Ok(()));
         let finding = match &protected {
             Ok(()) => {
                 self.guard.failure = None;
-                self.lacks(on, &table).unwrap_or(Reason::Ready)
+                self.lacks(on, &assignment).unwrap_or(Reason::Ready)
             }
             Err(_) => Reason::FirewallError,
         };
@@ -69,7 +136,7 @@ impl Gateway {
                     tracing::warn!(error = text, "unable to make the gateway's table, trying again");
                     self.guard.failure = Some(text);
                 }
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 if interface.link.up {
@@ -77,7 +144,7 @@ impl Gateway {
                 }
                 Err(PassError::Firewall(error))
             }
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
         }
     }
 
@@ -87,6 +154,9 @@ impl Gateway {
         let Some(interface) = self.interface.clone().filter(|found| found.link.up) else {
             return Ok(());
         };
+        if self.guard.is_ordered {
+            return Ok(());
+        }
         let generation = on.kernel.firewall().generation().map_err(PassError::Firewall)?;
         if self.guard.seen == Some(generation) {
             return Ok(());
@@ -99,7 +169,7 @@ impl Gateway {
         let own = on.kernel.addresses(&interface).await?;
         let own: Vec<IpAddr> = own.iter().map(IpNet::addr).collect();
         let script = rules::closed(&self.mark.gateway, interface.link.ifindex, port, &own);
-        self.guard.script.clear();
+        self.guard.tables = Tables::default();
         match on.kernel.firewall().apply(&script).await {
             Ok(()) => {
                 tracing::warn!(
@@ -133,58 +203,9 @@ impl Gateway {
         matches!(on.kernel.firewall().stands(&self.mark.gateway), Ok(false))
     }
 
-    async fn protect<K: Kernel>(
-        &mut self,
-        on: &mut Ground<'_, K>,
-        table: &Table<'_>,
-    ) -> Result<(), FirewallError> {
-        let firewall = on.kernel.firewall();
-        let script = table.script();
-        let generation = firewall.generation()?;
-        let is_same = self.guard.script == script;
-        if is_same && self.guard.generation == Some(generation) {
-            return Ok(());
-        }
-        let gateway = &self.mark.gateway;
-        let is_known = is_same && self.guard.listing.is_some();
-        if is_known && firewall.read(gateway).await? == self.guard.listing {
-            self.guard.generation = Some(generation);
-        } else {
-            if is_known {
-                on.metrics.repaired(Drift::Table);
-            }
-            self.make_tables(on, script).await?;
-        }
-        // Whatever it says, it says of others, and those of the gateway stand.
-        let firewall = on.kernel.firewall();
-        self.guard.is_overruled = firewall.is_overruled().await.unwrap_or(self.guard.is_overruled);
-        Ok(())
-    }
-
-    /// Makes the tables.
-    async fn make_tables<K: Kernel>(
-        &mut self,
-        on: &mut Ground<'_, K>,
-        script: String,
-    ) -> Result<(), FirewallError> {
-        self.guard.generation = None;
-        let gateway = &self.mark.gateway;
-        let firewall = on.kernel.firewall();
-        let before = firewall.generation()?;
-        firewall.apply(&script).await?;
-        let listing = firewall.read(gateway).await?;
-        let after = firewall.generation()?;
-        // One change, which is this one.
-        let is_alone = after == before.wrapping_add(1);
-        self.guard.script = script;
-        self.guard.listing = listing.filter(|_| is_alone);
-        self.guard.generation = self.guard.listing.as_ref().map(|_| after);
-        Ok(())
-    }
-
     /// What else keeps clients' packets from getting out.
-    fn lacks<K: Kernel>(&self, on: &mut Ground<'_, K>, table: &Table<'_>) -> Option<Reason> {
-        let mut ranges = table.assignment.ranges.values().flatten();
+    fn lacks<K: Kernel>(&self, on: &mut Ground<'_, K>, assignment: &Assignment) -> Option<Reason> {
+        let mut ranges = assignment.ranges.values().flatten();
         let has_ipv4 = ranges.clone().any(|range| range.addr().is_ipv4());
         let has_ipv6 = ranges.any(|range| range.addr().is_ipv6());
         let serves = [has_ipv4, has_ipv6];
@@ -193,7 +214,8 @@ impl Gateway {
         firewall
             .lacks(has_ipv4, has_ipv6)
             .or_else(|| {
-                let is_missing = table.sources.iter().zip(serves).any(is_closed);
+                let sources = self.guard.sources.iter().flatten();
+                let is_missing = sources.zip(serves).any(is_closed);
                 is_missing.then_some(Reason::SourceAddressMissing)
             })
             .or_else(|| self.guard.is_overruled.then_some(Reason::OtherFirewall))

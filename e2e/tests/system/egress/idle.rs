@@ -15,13 +15,14 @@ use super::stage::Stage;
 const PORT: u16 = 4711;
 
 /// Both ends of a connection.
-struct Ends {
+pub(super) struct Ends {
     client: TcpStream,
     server: TcpStream,
 }
 
 impl Ends {
-    fn open(client: &Namespace, server: &Namespace, to: &str) -> Result<Self> {
+    /// Opens one to an address where nobody listens but for it.
+    pub fn open(client: &Namespace, server: &Namespace, to: &str) -> Result<Self> {
         let to = SocketAddr::new(to.parse::<IpAddr>()?, PORT);
         let listener = server.within(|| TcpListener::bind(to).context("failed to listen"))?;
         let client = client.within(|| TcpStream::connect_timeout(&to, SOON).context("failed to connect"))?;
@@ -34,7 +35,7 @@ impl Ends {
     }
 
     /// One word from the client, and one back.
-    fn talk(&mut self) -> Result<()> {
+    pub fn talk(&mut self) -> Result<()> {
         say(&mut self.client, &mut self.server, b"question").context("from the client")?;
         say(&mut self.server, &mut self.client, b"answer").context("to the client")
     }

@@ -22,7 +22,7 @@ const SLOW: Duration = Duration::from_secs(2);
 const LOOKS: Duration = Duration::from_millis(100);
 
 /// Writes a program that stands for nft.
-fn write(path: &Path, script: &str) -> Result<()> {
+pub fn write(path: &Path, script: &str) -> Result<()> {
     let real = "PATH=/usr/local/sbin:/usr/sbin:/sbin:$PATH";
     fs::write(path, format!("#!/bin/sh\n{real}\n{script}\n")).context("failed to write a program")?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).context("failed to make a program")

@@ -1,5 +1,7 @@
 //! Who is not in the tunnel finds neither the gateway's tunnel address nor a client, and clients do not find each other.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::{
     Namespace,
@@ -51,30 +53,69 @@ fn answers(stage: &Stage) -> Result<(usize, usize)> {
     Ok((asked, answered))
 }
 
-/// Whether the gateway answers who asks its links for the hardware address of its tunnel address.
-fn tells_neighbours(stage: &Stage) -> Result<bool> {
+/// Somebody on the uplink who believes that a tunnel address is on its link, and so asks for its hardware address.
+fn ask_neighbours(stage: &Stage, address: &str) -> Result<Wire> {
     let here = &stage.around.internet;
     let wire = Wire::tap(here)?;
-    here.ip(&["route", "replace", "10.64.0.1/32", "dev", "eth0"])?;
+    here.ip(&["route", "replace", address, "dev", "eth0"])?;
     // Who has asked in vain a moment ago does not ask again yet.
-    here.ip(&["neigh", "flush", "to", "10.64.0.1", "dev", "eth0"])?;
+    here.ip(&["neigh", "flush", "to", address, "dev", "eth0"])?;
     // Nobody answers, which is no failure.
     let _ = send(
         here,
-        &each("gateway", &GATEWAY_INSIDE[..1], &[Kind::Echo])?,
+        &each("tunnel address", &[address], &[Kind::Echo])?,
         PATIENCE,
     )?;
-    here.ip(&["route", "del", "10.64.0.1/32", "dev", "eth0"])?;
-    let messages = wire.arp()?;
+    here.ip(&["route", "del", address, "dev", "eth0"])?;
+    Ok(wire)
+}
+
+/// Whether the gateway tells the hardware address of an IPv4 tunnel address to who asks its links for it.
+fn tells_by_arp(stage: &Stage, address: Ipv4Addr) -> Result<bool> {
+    let messages = ask_neighbours(stage, &address.to_string())?.arp()?;
     let kind = |wanted: u8| {
         let about = messages.iter().filter(|message| message.get(7) == Some(&wanted));
         let place = if wanted == 1 { 24..28 } else { 14..18 };
         about
-            .filter(|message| message.get(place.clone()) == Some(&[10, 64, 0, 1]))
+            .filter(|message| message.get(place.clone()) == Some(&address.octets()))
             .count()
     };
-    ensure!(kind(1) > 0, "nobody has asked");
+    ensure!(kind(1) > 0, "nobody has asked for {address}");
     Ok(kind(2) > 0)
+}
+
+/// The same of an IPv6 one.
+fn tells_by_discovery(stage: &Stage, address: Ipv6Addr) -> Result<bool> {
+    const SOLICITATION: u8 = 135;
+    const ADVERTISEMENT: u8 = 136;
+    let messages = ask_neighbours(stage, &address.to_string())?.discovery()?;
+    let kind = |wanted: u8| {
+        let about = messages.iter().filter(|message| message[0] == wanted);
+        about
+            .filter(|message| message.get(8..24) == Some(&address.octets()))
+            .count()
+    };
+    ensure!(kind(SOLICITATION) > 0, "nobody has asked for {address}");
+    Ok(kind(ADVERTISEMENT) > 0)
+}
+
+/// Those tunnel addresses, the gateway's own and a client's, of which the gateway tells a neighbour.
+fn told_neighbours(stage: &Stage) -> Result<Vec<IpAddr>> {
+    let mut all = stage.phone.addresses.clone();
+    for address in GATEWAY_INSIDE {
+        all.push(address.parse()?);
+    }
+    let mut told = Vec::new();
+    for address in all {
+        let tells = match address {
+            IpAddr::V4(address) => tells_by_arp(stage, address)?,
+            IpAddr::V6(address) => tells_by_discovery(stage, address)?,
+        };
+        if tells {
+            told.push(address);
+        }
+    }
+    Ok(told)
 }
 
 #[tokio::test]
@@ -83,17 +124,16 @@ async fn egress_nobody_outside_reaches_the_gateways_tunnel_address_or_a_client()
     know_the_way(&stage)?;
     let (asked, answered) = answers(&stage)?;
     ensure!(answered == 0, "{answered} of {asked} are answered");
-    ensure!(
-        !tells_neighbours(&stage)?,
-        "the gateway tells a neighbour of its tunnel address"
-    );
+    let told = told_neighbours(&stage)?;
+    ensure!(told.is_empty(), "the gateway tells a neighbour of {told:?}");
     // Who was spoken to may answer, and no more than that.
     stage.phone.ping(1)?;
     stage.bed.kill_agent()?;
     ensure!(answers(&stage)?.1 == 0, "a dead agent's table lets somebody in");
+    let told = told_neighbours(&stage)?;
     ensure!(
-        !tells_neighbours(&stage)?,
-        "a dead agent's table tells a neighbour"
+        told.is_empty(),
+        "a dead agent's table tells a neighbour of {told:?}"
     );
     println!("counted: from outside: refused {0} of {0}", 2 * asked);
 
@@ -103,10 +143,18 @@ async fn egress_nobody_outside_reaches_the_gateways_tunnel_address_or_a_client()
         answered == asked,
         "without the table {answered} of {asked} are answered: they prove nothing"
     );
+    // IPv6 answers for what a link has and nothing else, unless it is told to.
+    let gateway = &stage.bed.gateway;
+    let all: [IpAddr; 2] = [GATEWAY_INSIDE[0].parse()?, GATEWAY_INSIDE[1].parse()?];
+    let told = told_neighbours(&stage)?;
     ensure!(
-        tells_neighbours(&stage)?,
-        "without the table a neighbour is not told either"
+        told == all[..1],
+        "without the table a neighbour is told of {told:?}"
     );
+    gateway.run(&["sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/up0/proxy_ndp"])?;
+    gateway.ip(&["neigh", "add", "proxy", GATEWAY_INSIDE[1], "dev", "up0"])?;
+    let told = told_neighbours(&stage)?;
+    ensure!(told == all, "it is told to tell, and tells of {told:?}");
     stage.bed.start_agent().context("the agent")?;
     stage.bed.finish().await
 }

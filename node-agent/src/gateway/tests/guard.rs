@@ -259,6 +259,6 @@ async fn a_gateway_that_keeps_its_old_port_has_it_in_its_table() {
     bed.kernel.vacate(1_194);
     bed.tick(5).await;
     bed.tick(5).await;
-    let one = "udp dport { 1194 } fib daddr type local notrack";
+    let one = "udp dport 1194 fib daddr type local notrack";
     assert!(bed.table().unwrap().contains(one));
 }

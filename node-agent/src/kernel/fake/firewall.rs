@@ -74,6 +74,10 @@ impl Fake {
 }
 
 impl Firewall for Fake {
+    fn apart(&self) -> Self {
+        self.clone()
+    }
+
     fn generation(&mut self) -> Result<u32, FirewallError> {
         let generation = self.call(Call::Generation, None, |world| Ok(world.tables.generation));
         generation.map_err(failed)
