@@ -5,7 +5,8 @@
 //! kernel tells of it, and at the latest with the next tick. Nobody else's table is ever touched.
 //!
 //! [`rules`] says what stands in it · [`ranges`] which destinations are whose · [`Nft`] writes it with the program `nft`
-//! · [`order`] is what a task of its own does with it · [`events`] hears what others do to it · [`node`] looks at what the node itself must do (docs/decisions/0006).
+//! · [`order`] is what a task of its own does with it · [`events`] hears what others do to it · [`node`] looks at what the
+//! node itself must do (docs/decisions/0006).
 
 mod events;
 mod nft;
@@ -50,6 +51,7 @@ pub enum FirewallError {
 /// The node's packet filter, as the agent needs it.
 pub trait Firewall {
     /// The same one for somebody else, who may ask it at the same time.
+    #[must_use]
     fn apart(&self) -> Self;
 
     /// The number of the ruleset: it changes with every change that anybody makes to it.

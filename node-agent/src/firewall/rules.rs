@@ -261,14 +261,14 @@ impl Table<'_> {
         writeln!(to, "iif {number} goto to_internet")?;
         writeln!(to, "oif {number} goto from_internet")?;
         writeln!(to, "}}")?;
-        self.to_internet(to, families)?;
+        self.outgoing(to, families)?;
         writeln!(to, "chain from_internet {{")?;
         writeln!(to, "ct state != {{ established, related }} drop")?;
         writeln!(to, "{SEGMENT_SIZE}")?;
         writeln!(to, "}}")
     }
 
-    fn to_internet(&self, to: &mut String, families: &[Family; 2]) -> fmt::Result {
+    fn outgoing(&self, to: &mut String, families: &[Family; 2]) -> fmt::Result {
         let most = self.assignment.egress.connections;
         writeln!(to, "chain to_internet {{")?;
         writeln!(to, "oif {} drop", self.ifindex)?;
@@ -388,7 +388,7 @@ impl Family {
     }
 
     /// What a client of this family sends.
-    fn from_tunnel(&self, to: &mut String, digit: &str) -> fmt::Result {
+    fn judge(&self, to: &mut String, digit: &str) -> fmt::Result {
         let (ip, own) = (self.ip, set(&self.own));
         writeln!(to, "chain from_tunnel{digit} {{")?;
         writeln!(to, "{ip} saddr != {} drop", set(&self.pools))?;
@@ -528,7 +528,7 @@ fn from_tunnel(to: &mut String, families: &[Family; 2]) -> fmt::Result {
     writeln!(to, "}}")?;
     for (family, digit) in families.iter().zip(["4", "6"]) {
         if !family.pools.is_empty() {
-            family.from_tunnel(to, digit)?;
+            family.judge(to, digit)?;
         }
     }
     Ok(())
