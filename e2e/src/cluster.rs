@@ -118,6 +118,12 @@ impl Cluster {
         .await
     }
 
+    /// An administrator's kubeconfig for whoever is not where the apiserver is.
+    pub fn kubeconfig_for_others(&self) -> Result<PathBuf> {
+        let everybody = self.plane.kubeconfig();
+        self.plane.kubeconfig_via(&everybody, network::ROUTER.into())
+    }
+
     /// The node of this name.
     pub fn node(&self, name: &str) -> Result<&Node> {
         self.nodes

@@ -47,7 +47,7 @@ const READY_WITHIN: Duration = Duration::from_mins(2);
 const ATTEMPTS: usize = 3;
 
 /// What a test may ask of its control plane.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The address that the apiserver listens on; without one it is the control plane's own on loopback.
     pub bind: Option<IpAddr>,
@@ -68,19 +68,6 @@ pub struct Options {
 
     /// Further flags of etcd; the last one of a name wins.
     pub etcd_flags: Vec<String>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            bind: None,
-            advertise: None,
-            addresses: Vec::new(),
-            audit_policy: None,
-            flags: Vec::new(),
-            etcd_flags: Vec::new(),
-        }
-    }
 }
 
 impl Options {

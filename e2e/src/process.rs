@@ -8,7 +8,7 @@ mod supervised;
 
 use std::{
     ffi::OsStr,
-    fs,
+    fs::{self, File},
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -37,6 +37,9 @@ impl Program {
         let log = std::path::absolute(folder)
             .with_context(|| format!("failed to resolve {}", folder.display()))?
             .join(format!("{name}.log"));
+        // Whoever reads it at once finds it.
+        let opened = File::options().create(true).append(true).open(&log);
+        opened.with_context(|| format!("failed to create {}", log.display()))?;
         let process = Supervised::start(command, log.as_os_str(), Stdio::null()).with_context(|| {
             format!(
                 "failed to start {name} ({})",

@@ -53,7 +53,7 @@ impl Wire {
         Ok(all.filter(|message| message.starts_with(&ARP)).collect())
     }
 
-    /// The messages since the last time by which neighbours of IPv6 find each other: an ICMPv6 message each.
+    /// The messages since the last time by which neighbours of IPv6 find each other, one by one.
     pub fn discovery(&self) -> Result<Vec<Vec<u8>>> {
         let read = |packet: &Vec<u8>| Read::packet(packet).filter(Read::is_housekeeping);
         let all = self.frames()?;

@@ -113,8 +113,8 @@ impl User {
         for folder in [&home.join(".kube"), &checkout, &programs] {
             fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
         }
-        fs::copy(world.tools().kubeconfig(), home.join(".kube/config"))
-            .context("failed to copy a kubeconfig")?;
+        let kubeconfig = world.cluster()?.kubeconfig_for_others()?;
+        fs::copy(kubeconfig, home.join(".kube/config")).context("failed to copy a kubeconfig")?;
         // What commands write there is no part of the real one.
         let real = fs::read_dir(documents::checkout()).context("failed to list the checkout")?;
         for entry in real {
