@@ -8,6 +8,7 @@
 //! ```
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -27,6 +28,12 @@ use crate::{
 
 /// The apiserver, as every place of the bed reaches it.
 pub const APISERVER: &str = "192.0.2.1";
+
+/// Where it has files while it runs.
+const FILES: &str = "/run/culvert/connect";
+
+/// Longer than it takes to give up an apiserver that does not answer.
+const LONG: Duration = Duration::from_mins(3);
 
 /// The name of the key.
 pub const NAME: &str = "laptop";
@@ -91,6 +98,16 @@ impl Laptop {
         })
     }
 
+    /// The user's kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// From now on it goes by another kubeconfig.
+    pub fn go_by(&mut self, kubeconfig: PathBuf) {
+        self.kubeconfig = kubeconfig;
+    }
+
     /// The plugin with these arguments, on the laptop.
     pub fn plugin(&self, words: &[&str]) -> Result<Command> {
         let mut command = process::built("CULVERT_PLUGIN")?;
@@ -113,13 +130,23 @@ impl Laptop {
 
     /// Begins to connect, with further variables.
     pub fn start_with(&mut self, variables: &[(&str, &str)]) -> Result<()> {
+        let mut command = self.connecting()?;
+        command.envs(variables.iter().copied());
+        self.start_by(&command)
+    }
+
+    /// What connects.
+    pub fn connecting(&self) -> Result<Command> {
         let mut words = vec!["connect", NAME];
         words.extend(self.flags.iter().map(String::as_str));
-        let mut command = self.plugin(&words)?;
-        command.envs(variables.iter().copied());
+        self.plugin(&words)
+    }
+
+    /// Begins to connect, by a command that comes to that.
+    pub fn start_by(&mut self, command: &Command) -> Result<()> {
         self.starts += 1;
         let name = format!("connect-{}", self.starts);
-        self.program = Some(Program::start(&name, &command, self.folder.path())?);
+        self.program = Some(Program::start(&name, command, self.folder.path())?);
         Ok(())
     }
 
@@ -167,13 +194,36 @@ impl Laptop {
             .map_or_else(String::new, |program| program.tail(20))
     }
 
-    /// Asks it to end, as Ctrl-C and systemd do.
+    /// The file of what it says.
+    pub fn log(&self) -> Result<PathBuf> {
+        let program = self.program.as_ref().context("connect does not run")?;
+        Ok(program.log().to_owned())
+    }
+
+    /// Asks it to end, as systemd does.
     pub async fn disconnect(&mut self) -> Result<()> {
         let program = self.program.take().context("connect does not run")?;
         let log = program.tail(20);
         let status = program.terminate(SOON).await?;
         ensure!(status == 0, "connect ended with status {status}:\n{log}");
+        Self::left_no_file()
+    }
+
+    /// Fails when a file of ours is left.
+    pub fn left_no_file() -> Result<()> {
+        let Ok(files) = fs::read_dir(FILES) else {
+            return Ok(());
+        };
+        let names: Vec<_> = files.flatten().map(|file| file.file_name()).collect();
+        ensure!(names.is_empty(), "files are left in {FILES}: {names:?}");
         Ok(())
+    }
+
+    /// Sends it a signal, and gives the status that it ends with.
+    pub async fn end_by(&mut self, signal: Signal) -> Result<i32> {
+        let mut program = self.program.take().context("connect does not run")?;
+        program.signal(signal)?;
+        program.wait(LONG).await.with_context(|| program.tail(20))
     }
 
     /// Kills it.

@@ -22,6 +22,7 @@
 //!
 //! [`names`], [`world`], [`plan`] and [`ear`] are pure.
 
+pub mod addresses;
 pub mod control;
 mod device;
 mod dns;

@@ -6,6 +6,7 @@ mod denied;
 mod keys;
 mod killed;
 mod retire;
+mod roles;
 mod secret;
 
 use std::{fs, path::PathBuf, process::Command};

@@ -1,7 +1,12 @@
 //! `kubectl culvert connect`, on a laptop of its own.
 
+mod closed;
+mod ends;
 mod faults;
+mod golden;
 mod guard;
+mod names;
+mod one_family;
 mod rotation;
 mod stage;
 
@@ -60,12 +65,7 @@ async fn connect_by_wireguard_go_opens_a_tunnel_and_takes_everything_back() -> R
     ensure!(kernels.is_empty(), "the kernel moves the packets after all");
     laptop.disconnect().await?;
     laptop.is_clean()?;
-    let none = laptop.namespace.run(&[
-        "sh",
-        "-c",
-        "ls /proc/*/comm | xargs grep -lsx wireguard-go || true",
-    ])?;
-    ensure!(none.is_empty(), "a program is left: {none}");
+    stage::no_wireguard_go()?;
     bed.finish().await
 }
 
@@ -78,29 +78,6 @@ pub fn userspace() -> Result<Vec<String>> {
         format!("--wireguard-go={program}"),
     ]
     .to_vec())
-}
-
-#[tokio::test]
-async fn connect_resolves_names_by_the_gateway_and_as_before_afterwards() -> Result<()> {
-    let (bed, mut laptop) = start().await?;
-    let patch = r#"{"spec":{"dns":["10.64.0.1","fd64:cafe:1::1"]}}"#;
-    bed.kubectl(&["patch", "wireguardgateway/default", "--type=merge", "-p", patch])
-        .await?;
-    let before = resolv_conf();
-    laptop.connect().await?;
-    wait::until("the tunnel's resolvers", SOON, || async {
-        let now = resolv_conf();
-        ensure!(
-            now.ends_with("nameserver 10.64.0.1\nnameserver fd64:cafe:1::1\n"),
-            "{now}"
-        );
-        Ok(Some(()))
-    })
-    .await?;
-    let _ = identity(&bed).await?;
-    laptop.disconnect().await?;
-    ensure!(resolv_conf() == before, "names are resolved otherwise");
-    bed.finish().await
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::Error;
 use crate::cluster::Cluster;
 use crate::commands::Context;
+use crate::connect::addresses::Addresses;
 use crate::connect::machine::Backend;
 use crate::connect::{self, Choice, Options, marked};
 use crate::exit::Exit;
@@ -76,7 +77,9 @@ Examples:
 
 /// Opens a tunnel and keeps it until it is told to stop.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
-    let cluster = Cluster::find_through(&context.args, marked::client).await?;
+    let apiserver = Addresses::default();
+    let known = apiserver.clone();
+    let cluster = Cluster::find_through(&context.args, |config| marked::client(&config, known)).await?;
     let machine = machine();
     let options = Options {
         name: args.name.unwrap_or_else(|| format!("connect-{}", &machine[..8])),
@@ -94,7 +97,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
         down: args.down,
         times: args.times,
     };
-    connect::run(cluster, options, context.screen).await?;
+    connect::run(cluster, apiserver, options, context.screen).await?;
     Ok(Exit::Done)
 }
 

@@ -146,5 +146,10 @@ async fn ask(stream: UnixStream) -> Result<(), ControlError> {
 }
 
 fn path(namespace: &str, name: &str) -> PathBuf {
-    Path::new(FOLDER).join(format!("{namespace}.{name}.sock"))
+    file(namespace, name, "sock")
+}
+
+/// A file of the `connect` of a key: one that is there while it is, or its tunnel.
+pub fn file(namespace: &str, name: &str, kind: &str) -> PathBuf {
+    Path::new(FOLDER).join(format!("{namespace}.{name}.{kind}"))
 }

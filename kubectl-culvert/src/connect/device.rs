@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use culvert_wireguard::netlink::{self, Limits, Rtnl, Socket};
 use culvert_wireguard::userspace::Uapi;
@@ -128,6 +129,8 @@ pub async fn start(program: &Path, rtnl: &Rtnl, name: &str) -> Result<u32, Error
         if uapi.answers()
             && let Some(link) = rtnl.link(name).await?
         {
+            // Its end is waited for: it comes with the interface's, and would leave a zombie of each rotation.
+            thread::spawn(move || child.wait());
             return Ok(link.ifindex);
         }
         if !matches!(child.try_wait(), Ok(None)) {

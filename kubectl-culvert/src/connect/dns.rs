@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -22,6 +23,8 @@ const OURS: &str = "/run/culvert/connect/resolv.conf";
 const HEADER: &str = "# Written by kubectl culvert connect; goes when the tunnel does.\n";
 /// The name of our entry with resolvconf.
 const ENTRY: &str = "tun.culvert";
+/// How long a program may take; each takes some milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Names cannot be resolved as they should.
 #[derive(Debug, thiserror::Error)]
@@ -93,8 +96,12 @@ impl Way {
         }
     }
 
-    /// Puts the resolvers in place, for the interface where the way knows interfaces.
+    /// Puts the resolvers in place, for the interface where the way knows interfaces. Without any, names are resolved as
+    /// before.
     pub async fn resolve(&self, interface: &str, resolvers: &[IpAddr]) -> Result<(), DnsError> {
+        if resolvers.is_empty() {
+            return self.relieve(interface).await;
+        }
         let texts: Vec<String> = resolvers.iter().map(ToString::to_string).collect();
         let lines = texts
             .iter()
@@ -126,7 +133,16 @@ impl Way {
         }
     }
 
-    /// Has names resolved as before.
+    /// Has names resolved as before, while the interface stays.
+    async fn relieve(&self, interface: &str) -> Result<(), DnsError> {
+        match self {
+            Self::Resolved => run("resolvectl", &["revert", interface], None).await,
+            _ if self.is_left() => self.restore().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Has names resolved as before, where the interface goes.
     pub async fn restore(&self) -> Result<(), DnsError> {
         match self {
             // It goes with the interface.
@@ -182,15 +198,16 @@ async fn run(program: &'static str, words: &[&str], input: Option<&str>) -> Resu
         .spawn()
         .map_err(|error| failed(Some(error)))?;
     let mut stdin = child.stdin.take();
-    if let (Some(stdin), Some(input)) = (&mut stdin, input) {
-        stdin
-            .write_all(input.as_bytes())
-            .await
-            .map_err(|error| failed(Some(error)))?;
-    }
-    drop(stdin);
-    let status = child.wait().await.map_err(|error| failed(Some(error)))?;
-    if status.success() {
+    let running = async {
+        if let (Some(stdin), Some(input)) = (&mut stdin, input) {
+            stdin.write_all(input.as_bytes()).await?;
+        }
+        drop(stdin);
+        child.wait().await
+    };
+    let status = tokio::time::timeout(PATIENCE, running).await;
+    let status = status.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    if status.map_err(|error| failed(Some(error)))?.success() {
         Ok(())
     } else {
         Err(failed(None))

@@ -1,8 +1,8 @@
 //! What the API says of the key and of the gateways, for as long as somebody listens.
 //!
 //! Two tasks: each follows a watch and leaves what it knows last in a channel. What fails is begun again, with growing
-//! pauses; what was known stays. The gateways' own settings (resolvers, MTU) and the pool are read at the start and when
-//! a gateway comes that was not there.
+//! pauses; what was known stays. The gateways' own settings (resolvers, MTU) and the pool, which a user may read and not
+//! watch, are read at the start, when a gateway comes that was not there, and every [`AFRESH`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::clock::pause;
+use crate::clock::{now, pause, until};
 use crate::cluster::Cluster;
 use crate::gateways::{self, Serving};
 use crate::request::{Ask, Failure, cause};
@@ -25,8 +25,9 @@ use std::time::Duration;
 /// After a list that failed.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// How often names of gateways are looked up again: nobody tells when one comes to mean another address.
-const NAMES: Duration = Duration::from_secs(60);
+/// How often settings are read again and names of gateways looked up: nobody tells when they change. What gateways report
+/// meanwhile, each twice a minute, does not put it off.
+const AFRESH: Duration = Duration::from_secs(60);
 
 /// The key, as it was last seen.
 #[derive(Clone, Debug, Default)]
@@ -121,11 +122,18 @@ async fn follow_gateways(cluster: Cluster, pool: String, seen: watch::Sender<Gat
     let mut settings = Settings::default();
     let mut nodes: BTreeMap<String, GatewayNode> = BTreeMap::new();
     let mut listed = BTreeMap::new();
+    let mut due = now().boot + AFRESH;
     loop {
         let event = tokio::select! {
             event = next(&mut events) => event,
-            () = pause(NAMES) => {
-                look_up_again(&seen).await;
+            () = until(due) => {
+                if let Ok(read) = Settings::read(&cluster, &pool).await {
+                    settings = read;
+                }
+                let before = seen.borrow().known.clone();
+                let before = look_up_again(before).await;
+                leave(&seen, settings.known(&nodes, &before).await);
+                due = now().boot + AFRESH;
                 continue;
             }
         };
@@ -239,9 +247,8 @@ impl Settings {
 }
 
 /// Looks up those that are names. One that is not found stays where it was.
-async fn look_up_again(seen: &watch::Sender<Gateways>) {
-    let mut gateways = seen.borrow().clone();
-    for known in &mut gateways.known {
+async fn look_up_again(mut gateways: Vec<Known>) -> Vec<Known> {
+    for known in &mut gateways {
         let endpoint = &known.serving.endpoint;
         if endpoint.parse::<SocketAddr>().is_err()
             && let Some(address) = resolve(endpoint).await
@@ -249,7 +256,7 @@ async fn look_up_again(seen: &watch::Sender<Gateways>) {
             known.address = Some(address);
         }
     }
-    leave(seen, gateways);
+    gateways
 }
 
 async fn resolve(endpoint: &str) -> Option<SocketAddr> {

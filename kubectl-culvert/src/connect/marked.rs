@@ -1,14 +1,14 @@
 //! The way to the apiserver outside of the tunnel: its connections have our mark, so rules and kill switch let them pass.
 //!
 //! A gateway leads to no apiserver, so without this a connected client could never rotate its key. The apiserver's name is
-//! resolved anew for each connection, and where that fails, as it may while no gateway answers, what it was before is tried.
+//! resolved anew for each connection, and where that fails, as it may while no gateway answers, what it was before is tried
+//! ([`Addresses`]).
 //! The mark needs `CAP_NET_ADMIN`, as the tunnel does.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,19 +21,16 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tower::{Service, ServiceBuilder};
 
+use super::addresses::Addresses;
 use super::names::MARK;
 
 /// How long a connection to one address may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// A client whose connections have our mark.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "in place of the library's own, which takes it"
-)]
-pub fn client(config: Config) -> kube::Result<Client> {
+/// A client whose connections have our mark, and that goes by these addresses where the apiserver's name leads nowhere.
+pub fn client(config: &Config, known: Addresses) -> kube::Result<Client> {
     let namespace = config.default_namespace.clone();
-    let connector = config.rustls_https_connector_with_connector(Connector::default())?;
+    let connector = config.rustls_https_connector_with_connector(Connector { known })?;
     let http = HttpClient::builder(TokioExecutor::new()).build(connector);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
@@ -44,10 +41,9 @@ pub fn client(config: Config) -> kube::Result<Client> {
     Ok(Client::new(service, namespace))
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Connector {
-    /// What the name was last.
-    known: Arc<Mutex<Vec<SocketAddr>>>,
+    known: Addresses,
 }
 
 impl Service<Uri> for Connector {
@@ -60,7 +56,7 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let known = Arc::clone(&self.known);
+        let known = self.known.clone();
         Box::pin(async move {
             let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
             for address in addresses(&uri, &known).await? {
@@ -75,20 +71,25 @@ impl Service<Uri> for Connector {
     }
 }
 
-async fn addresses(uri: &Uri, known: &Mutex<Vec<SocketAddr>>) -> io::Result<Vec<SocketAddr>> {
+async fn addresses(uri: &Uri, known: &Addresses) -> io::Result<Vec<SocketAddr>> {
     let host = uri.host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let plain = uri.scheme_str() == Some("http");
     let port = uri.port_u16().unwrap_or(if plain { 80 } else { 443 });
     let found = tokio::time::timeout(CONNECT, tokio::net::lookup_host((host, port))).await;
-    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-    match found {
-        Ok(Ok(found)) => *known = found.collect(),
-        Ok(Err(error)) if known.is_empty() => return Err(error),
-        Err(_) if known.is_empty() => return Err(io::ErrorKind::TimedOut.into()),
-        _ => {}
+    let failure = match found {
+        Ok(Ok(found)) => {
+            let found: Vec<SocketAddr> = found.collect();
+            known.learn(found.clone());
+            return Ok(found);
+        }
+        Ok(Err(error)) => error,
+        Err(_) => io::ErrorKind::TimedOut.into(),
+    };
+    match known.last() {
+        none if none.is_empty() => Err(failure),
+        last => Ok(last),
     }
-    Ok(known.clone())
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {

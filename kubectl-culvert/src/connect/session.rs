@@ -2,14 +2,17 @@
 
 mod ending;
 mod judge;
+mod rotation;
 mod stop;
 mod times;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use culvert_wireguard::{PublicKey, Refusal};
 
-use super::control::{Asked, Control};
+use super::addresses::Addresses;
+use super::control::{self, Control};
 use super::dns::Way;
 use super::error::ConnectError;
 use super::follow::{Followed, KeySeen};
@@ -21,12 +24,12 @@ use super::plan::{Plan, Step, Wait, plan};
 use super::strict;
 use super::view::Memory;
 use super::world::{Wish, World};
-use crate::chance;
 use crate::clock::{now, pause};
 use crate::cluster::Cluster;
 use crate::output::{Progress, Screen, note};
 use crate::rotate::Timetable;
 
+use rotation::Rotation;
 use stop::Stop;
 use times::Times;
 
@@ -34,8 +37,8 @@ use times::Times;
 /// cut the other off.
 pub const LABEL: &str = "culvert.dev/connect";
 
-/// The slot that stands for resolvers of an earlier run's.
-const EARLIER: u8 = u8::MAX;
+/// The slot that stands for other resolvers than those that are wanted: of an earlier run's, or before a change.
+pub(super) const OTHERS: u8 = u8::MAX;
 
 /// Pauses between looks while a handshake is waited for, and while nothing is.
 const QUICK: Duration = Duration::from_millis(4);
@@ -45,17 +48,14 @@ const TICK: Duration = Duration::from_secs(1);
 /// The longest pause after a failure that may pass.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// How long a request to the apiserver may still take when it is to end.
+const UNDER_WAY: Duration = Duration::from_secs(2);
+
 /// How long the clean-up tries.
 const ROUNDS: u32 = 4;
 
 /// How long the apiserver may take to say what there is before `--down` goes on without it.
 const DOWN: Duration = Duration::from_secs(15);
-
-/// A rotation under way.
-struct Rotation {
-    from: PublicKey,
-    asked: Vec<Asked>,
-}
 
 /// A connection, while it lives.
 pub(super) struct Session {
@@ -64,13 +64,15 @@ pub(super) struct Session {
     pub(super) place: Place,
     pub(super) dns: Way,
     pub(super) resolves: Option<u8>,
+    pub(super) resolvers: Vec<IpAddr>,
     pub(super) followed: Followed,
     pub(super) key: KeySeen,
     /// The watch has told something that was not taken in yet.
     is_told: bool,
+    /// The apiserver was told a public key, and nobody has said what became of it.
+    pub(super) is_unclear: bool,
     memory: Memory,
     control: Control,
-    stop: Stop,
     timetable: Option<Timetable>,
     /// The key that the timetable is about.
     led: Option<PublicKey>,
@@ -89,7 +91,12 @@ pub(super) struct Session {
 }
 
 /// Connects, and stays until it is asked to end; then takes everything back.
-pub async fn run(cluster: Cluster, options: Options, screen: Screen) -> Result<(), ConnectError> {
+pub async fn run(
+    cluster: Cluster,
+    apiserver: Addresses,
+    options: Options,
+    screen: Screen,
+) -> Result<(), ConnectError> {
     if options.closed && options.netns.is_some() {
         return Err(ConnectError::NothingToClose);
     }
@@ -103,7 +110,7 @@ pub async fn run(cluster: Cluster, options: Options, screen: Screen) -> Result<(
             ));
         }
     }
-    let stop = Stop::listen().map_err(ConnectError::Signals)?;
+    let mut stop = Stop::listen().map_err(ConnectError::Signals)?;
     let control = Control::listen(&cluster.namespace, &options.name)?;
     let followed = Followed::begin(&cluster, &options.name, &options.pool);
     let setting = Setting {
@@ -114,18 +121,20 @@ pub async fn run(cluster: Cluster, options: Options, screen: Screen) -> Result<(
     };
     let (place, dns) = tokio::join!(Place::open(setting), Way::find(options.netns.as_deref()));
     let place = place?;
+    apiserver.keep_in(control::file(&cluster.namespace, &options.name, "apiserver"));
     let mut session = Session {
-        resolves: dns.is_left().then_some(EARLIER),
+        resolves: dns.is_left().then_some(OTHERS),
         cluster,
         options,
         place,
         dns,
+        resolvers: Vec::new(),
         followed,
         key: KeySeen::Unknown,
         is_told: false,
+        is_unclear: false,
         memory: Memory::default(),
         control,
-        stop,
         timetable: None,
         led: None,
         rotation: None,
@@ -143,17 +152,22 @@ pub async fn run(cluster: Cluster, options: Options, screen: Screen) -> Result<(
         session.know_the_key().await;
         Ok(())
     } else {
-        session.connected().await
+        session.connected(&mut stop).await
     };
     notify::stopping();
     session.progress.end();
+    // While there is somebody to say it.
+    session.rotation_failed("it is ending");
     if matches!(result, Err(ConnectError::Occupied(_))) {
+        apiserver.forget();
         return result;
     }
     // Who is asked to end opens the kill switch. Who cannot go on does not: nobody is there to see what leaves then.
     let opens = result.is_ok();
     let cleaned = session.taken_back(opens).await;
-    if !opens && session.options.closed {
+    if opens || !session.options.closed {
+        apiserver.forget();
+    } else {
         note("the kill switch stays; `kubectl culvert connect --down` with the same name takes it away");
     }
     result.and(cleaned)
@@ -161,15 +175,15 @@ pub async fn run(cluster: Cluster, options: Options, screen: Screen) -> Result<(
 
 impl Session {
     /// Until it is asked to end, or cannot go on.
-    async fn connected(&mut self) -> Result<(), ConnectError> {
+    async fn connected(&mut self, stop: &mut Stop) -> Result<(), ConnectError> {
         loop {
-            if self.stop.is_asked().await {
+            if stop.is_asked().await {
                 return Ok(());
             }
             let world = match self.world().await {
                 Err(error) if self.established && !matches!(error, ConnectError::Occupied(_)) => {
                     self.say(&format!("{error}; trying again"));
-                    if self.wait(Wait::Nothing).await {
+                    if self.wait(stop, Wait::Nothing).await {
                         return Ok(());
                     }
                     continue;
@@ -187,19 +201,44 @@ impl Session {
             };
             let plan = self.patiently(plan(&world, wish));
             if plan.steps.is_empty() {
-                if self.wait(plan.waits).await {
+                if self.wait(stop, plan.waits).await {
                     return Ok(());
                 }
                 continue;
             }
             self.quick = QUICK;
             for step in &plan.steps {
-                if let Err(error) = self.step(step, &world).await {
+                let Some(done) = self.step_unless(stop, step, &world).await else {
+                    return Ok(());
+                };
+                if let Err(error) = done {
                     self.failed(step, error)?;
                     pause(SLOW).await;
                     break;
                 }
                 self.done(step);
+            }
+        }
+    }
+
+    /// Does a step; none where it is asked to end while it waits for the apiserver, which may be long.
+    async fn step_unless(
+        &mut self,
+        stop: &mut Stop,
+        step: &Step,
+        world: &World,
+    ) -> Option<Result<(), ConnectError>> {
+        if !matches!(step, Step::Publish { .. }) {
+            return Some(self.step(step, world).await);
+        }
+        let mut publishing = std::pin::pin!(self.step(step, world));
+        tokio::select! {
+            biased;
+            done = &mut publishing => Some(done),
+            () = stop.asked() => {
+                // What is under way comes to its end, so that what it makes is seen and taken back.
+                drop(tokio::time::timeout(UNDER_WAY, publishing).await);
+                None
             }
         }
     }
@@ -234,14 +273,14 @@ impl Session {
             return Err(ConnectError::Occupied(other));
         }
         let gateways = self.followed.gateways.borrow().clone();
-        Ok(self.memory.world(
-            now().boot,
-            seen,
-            &self.key,
-            &gateways,
-            &self.options.gateway,
-            self.resolves,
-        ))
+        let choice = &self.options.gateway;
+        let mut world = self
+            .memory
+            .world(now().boot, seen, &self.key, &gateways, choice, self.resolves);
+        if let Some(slot) = self.resolves_for(&world) {
+            world.resolves = Some(slot);
+        }
+        Ok(world)
     }
 
     /// Takes in what the watch has told, unless more is known already.
@@ -254,14 +293,14 @@ impl Session {
         match (&told, &self.key) {
             (KeySeen::Present(told_now), KeySeen::Present(known)) if version(told_now) < version(known) => {}
             // A list that began before the key was made.
-            (KeySeen::Absent, KeySeen::Present(_)) => self.look_again().await,
+            (KeySeen::Absent, KeySeen::Present(_)) => drop(self.look_again().await),
             (KeySeen::Unknown, _) => {}
             _ => self.key = told,
         }
     }
 
     /// Waits for something to happen; true when it is to end.
-    async fn wait(&mut self, waits: Wait) -> bool {
+    async fn wait(&mut self, stop: &mut Stop, waits: Wait) -> bool {
         let what = match waits {
             Wait::Nothing => None,
             Wait::Api => Some("waiting for the apiserver"),
@@ -281,7 +320,7 @@ impl Session {
             TICK
         };
         tokio::select! {
-            () = self.stop.asked() => return true,
+            () = stop.asked() => return true,
             asked = self.control.next() => self.begin_rotation(Some(asked)),
             _ = self.followed.key.changed() => self.is_told = true,
             _ = self.followed.gateways.changed() => {}
@@ -295,27 +334,6 @@ impl Session {
             self.begin_rotation(None);
         }
         false
-    }
-
-    fn begin_rotation(&mut self, asked: Option<Asked>) {
-        let from = match &self.key {
-            KeySeen::Present(object) if self.established => {
-                PublicKey::from_base64(&object.spec.public_key).ok()
-            }
-            _ => None,
-        };
-        let Some(from) = from else {
-            if let Some(asked) = asked {
-                let _ = asked.send(Err("it is not connected yet".to_owned()));
-            }
-            return;
-        };
-        self.patient_until = Duration::ZERO;
-        let rotation = self.rotation.get_or_insert(Rotation {
-            from,
-            asked: Vec::new(),
-        });
-        rotation.asked.extend(asked);
     }
 
     fn done(&mut self, step: &Step) {
@@ -350,30 +368,6 @@ impl Session {
         self.failures = self.failures.saturating_add(1);
         let seconds = 1_u64 << self.failures.min(5);
         self.patient_until = now().boot + Duration::from_secs(seconds).min(LONGEST);
-    }
-
-    /// The old key works on; the timetable says when to try again.
-    fn rotation_failed(&mut self, why: &str) {
-        let Some(rotation) = self.rotation.take() else {
-            return;
-        };
-        let draw = chance::draw().unwrap_or_default();
-        if let Some(timetable) = &mut self.timetable {
-            timetable.failed(now().boot, draw);
-        }
-        for asked in rotation.asked {
-            let _ = asked.send(Err(why.to_owned()));
-        }
-    }
-
-    /// Puts the key before into the object again.
-    async fn give_back(&mut self, before: &PublicKey, why: &str) {
-        self.rotation_failed(why);
-        self.say(&format!("the new key is refused: {why}; the old one goes on"));
-        if self.put_through(before).await.is_err() {
-            self.have_patience();
-            pause(TICK).await;
-        }
     }
 
     fn say(&mut self, text: &str) {

@@ -1,5 +1,6 @@
 //! One step of a plan, done.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::follow::{KeySeen, Known};
 use super::machine::Effect;
 use super::names::interface;
 use super::plan::Step;
-use super::session::{LABEL, SLOW, Session};
+use super::session::{LABEL, OTHERS, SLOW, Session};
 use super::world::World;
 use crate::clock::pause;
 use crate::keys::{self, NewKey, Revoked};
@@ -72,6 +73,7 @@ impl Session {
             Step::Unresolve => {
                 self.dns.restore().await?;
                 self.resolves = None;
+                self.resolvers.clear();
                 Ok(())
             }
             Step::Revoke => self.revoke().await,
@@ -115,15 +117,20 @@ impl Session {
         let mut tries = 0;
         let answer = loop {
             tries += 1;
+            // Until there is an answer, whatever ends this.
+            self.is_unclear = true;
             let answer = tokio::time::timeout(SOON, self.put(public)).await;
             let answer = answer.unwrap_or_else(|_| Err(self.too_late().into()));
             let Err(ConnectError::Request(failure)) = &answer else {
+                self.is_unclear = false;
                 break answer;
             };
             let is_behind = matches!(failure.why, Why::Conflict | Why::AlreadyExists);
             if is_behind || failure.is_unclear() {
                 // What there is, or has become of it, is to be seen.
-                self.look_again().await;
+                self.is_unclear = !self.look_again().await;
+            } else {
+                self.is_unclear = false;
             }
             if !is_behind || tries >= TRIES {
                 break answer;
@@ -161,39 +168,52 @@ impl Session {
         Ok(keys::replace(&self.cluster, seen, public).await?)
     }
 
-    /// Reads the object, in case the watch is behind.
-    pub(super) async fn look_again(&mut self) {
+    /// Reads the object, in case the watch is behind; whether the apiserver has said what there is.
+    pub(super) async fn look_again(&mut self) -> bool {
         let read = keys::get(&self.cluster, &self.options.name);
-        match tokio::time::timeout(SOON, read).await {
-            Ok(Ok(object)) => self.key = KeySeen::Present(Arc::new(object)),
+        self.key = match tokio::time::timeout(SOON, read).await {
+            Ok(Ok(object)) => KeySeen::Present(Arc::new(object)),
             Ok(Err(Failure {
                 why: Why::NotFound, ..
-            })) => self.key = KeySeen::Absent,
-            _ => {}
-        }
+            })) => KeySeen::Absent,
+            _ => return false,
+        };
+        true
     }
 
     async fn resolve(&mut self, slot: u8, world: &World) -> Result<(), ConnectError> {
-        let carrier = world.tunnel(slot).into_iter().flat_map(|tunnel| &tunnel.peers);
-        let carrier = carrier.filter(|peer| peer.carries).map(|peer| peer.key).next();
-        let known = self.known();
-        let serving = known
-            .iter()
-            .find(|known| Some(known.serving.public_key) == carrier);
-        let resolvers = serving.map(|known| known.serving.dns.clone()).unwrap_or_default();
-        if resolvers.is_empty() {
-            if self.dns.is_left() {
-                self.dns.restore().await?;
-            }
-        } else {
+        if let Some(resolvers) = self.resolvers_of(slot, world) {
             self.dns.resolve(&interface(slot), &resolvers).await?;
+            self.resolves = Some(slot);
+            self.resolvers = resolvers;
         }
-        self.resolves = Some(slot);
         Ok(())
     }
 
+    /// What the gateway that carries a tunnel has clients resolve names by; none when the API has not named that gateway.
+    fn resolvers_of(&self, slot: u8, world: &World) -> Option<Vec<IpAddr>> {
+        let carrier = world.tunnel(slot)?.peers.iter().find(|peer| peer.carries)?;
+        let gateways = self.followed.gateways.borrow();
+        let known = gateways
+            .known
+            .iter()
+            .find(|known| known.serving.public_key == carrier.key);
+        known.map(|known| known.serving.dns.clone())
+    }
+
+    /// The slot for whose gateway names are resolved, as that gateway has it now.
+    pub(super) fn resolves_for(&self, world: &World) -> Option<u8> {
+        let leader = world.leader?;
+        match self.resolvers_of(leader, world) {
+            // What is in place stays until more is known.
+            None => Some(leader),
+            Some(wanted) if self.resolves.is_some() && wanted != self.resolvers => Some(OTHERS),
+            Some(_) => self.resolves,
+        }
+    }
+
     async fn revoke(&mut self) -> Result<(), ConnectError> {
-        if matches!(self.key, KeySeen::Unknown) {
+        if self.is_unclear || matches!(self.key, KeySeen::Unknown) {
             let got = tokio::time::timeout(SOON, keys::get(&self.cluster, &self.options.name)).await;
             self.key = match got {
                 Ok(Ok(found)) => KeySeen::Present(Arc::new(found)),
@@ -203,6 +223,7 @@ impl Session {
                 Ok(Err(failure)) => return Err(failure.into()),
                 Err(_) => return Err(ConnectError::NotRevoked(self.options.name.clone())),
             };
+            self.is_unclear = false;
         }
         let KeySeen::Present(seen) = &self.key else {
             return Ok(());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::{
+    Namespace,
     bed::SOON,
     client::{GATEWAY_INSIDE, Pinging},
     netns,
@@ -15,53 +16,77 @@ use std::process::Command;
 use super::stage::{Laptop, NAME, SECOND, answer_in_root, identity, keys, second_gateway, start};
 
 /// Who is around the laptop, in both families.
-const NEIGHBOURS: [&str; 2] = ["203.0.114.1", "2001:db8:114::1"];
+pub const NEIGHBOURS: [&str; 2] = ["203.0.114.1", "2001:db8:114::1"];
 
 /// What would leave outside of the tunnel: to the neighbour and beyond it, names' resolvers among it.
-fn probes() -> Result<Vec<Probe>> {
+pub fn probes() -> Result<Vec<Probe>> {
     let mut probes = Vec::new();
     for address in NEIGHBOURS {
         let address = address.parse()?;
-        for kind in [Kind::Echo, Kind::Tcp(5380), Kind::Udp(5353)] {
+        for kind in [
+            Kind::Echo,
+            Kind::Tcp(5380),
+            Kind::Udp(5353),
+            Kind::Tcp(53),
+            Kind::Udp(53),
+        ] {
             probes.push(Probe::new("the neighbour", address, kind));
         }
     }
     Ok(probes)
 }
 
-fn answered(laptop: &Laptop) -> Result<usize> {
-    let sent = probe::send(&laptop.namespace, &probes()?, Duration::from_secs(2))?;
+/// How many of them are answered.
+pub fn answered(from: &Namespace) -> Result<usize> {
+    let sent = probe::send(from, &probes()?, Duration::from_secs(2))?;
     Ok(sent.iter().filter(|sent| sent.answer == Answer::Yes).count())
+}
+
+/// Has the neighbours answer.
+pub fn neighbours(laptop: &Laptop) -> Result<()> {
+    laptop.namespace.address("eth1", "2001:db8:114::2/64")?;
+    netns::run(Command::new("ip").args(["addr", "add", "2001:db8:114::1/64", "dev", "home0", "nodad"]))?;
+    for ports in [(5380, 5353), (53, 53)] {
+        answer_in_root(&NEIGHBOURS.map(|address| (address, ports.0, ports.1)))?;
+    }
+    Ok(())
 }
 
 #[tokio::test]
 async fn connect_kill_switch_lets_nothing_out_of_the_tunnel() -> Result<()> {
     let (bed, mut laptop) = start().await?;
-    laptop.namespace.address("eth1", "2001:db8:114::2/64")?;
-    netns::run(Command::new("ip").args(["addr", "add", "2001:db8:114::1/64", "dev", "home0", "nodad"]))?;
-    answer_in_root(&NEIGHBOURS.map(|address| (address, 5380, 5353)))?;
+    neighbours(&laptop)?;
     let all = probes()?.len();
-    ensure!(answered(&laptop)? == all, "not everything gets out before");
+    ensure!(
+        answered(&laptop.namespace)? == all,
+        "not everything gets out before"
+    );
 
     laptop.flags = vec!["--kill-switch".to_owned()];
     laptop.connect().await?;
     laptop.ping()?;
-    ensure!(answered(&laptop)? == 0, "something gets out");
+    ensure!(answered(&laptop.namespace)? == 0, "something gets out");
     // The apiserver is reached all the same.
     let known = identity(&bed).await?;
     laptop.rotate()?;
     ensure!(identity(&bed).await? != known);
-    ensure!(answered(&laptop)? == 0, "something gets out after a rotation");
+    ensure!(
+        answered(&laptop.namespace)? == 0,
+        "something gets out after a rotation"
+    );
 
     // Who is killed leaves it closed, and a tunnel that works.
     laptop.kill()?;
     laptop.ping()?;
-    ensure!(answered(&laptop)? == 0, "something gets out after a kill");
+    ensure!(
+        answered(&laptop.namespace)? == 0,
+        "something gets out after a kill"
+    );
 
     netns::run(&mut laptop.plugin(&["connect", NAME, "--down"])?)?;
     laptop.is_clean()?;
     ensure!(keys(&bed).await?.is_empty(), "the key is left");
-    ensure!(answered(&laptop)? == all, "something is still closed");
+    ensure!(answered(&laptop.namespace)? == all, "something is still closed");
     println!("counted: connect: {all} probes of both families, none past the kill switch");
     bed.finish().await
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use culvert_crds::{IPPool, WireGuardKey, key::WireGuardKeyStatus};
+use culvert_crds::{IPPool, WireGuardGateway, WireGuardKey, key::WireGuardKeyStatus};
 pub use culvert_e2e::laptop::{Laptop, NAME, tunnels};
 use culvert_e2e::{
     Bed, Namespace, Program, bed::SOON, laptop::APISERVER, leaks::Canary, netns, process, wait,
@@ -126,6 +126,27 @@ pub async fn keys(bed: &Bed) -> Result<Vec<String>> {
     let keys: Api<WireGuardKey> = Api::default_namespaced(bed.plane.client().await?);
     let list = keys.list(&ListParams::default()).await?;
     Ok(list.into_iter().filter_map(|key| key.metadata.name).collect())
+}
+
+/// The public key that the API was told.
+pub async fn told(bed: &Bed) -> Result<Option<String>> {
+    let keys: Api<WireGuardKey> = Api::default_namespaced(bed.plane.client().await?);
+    Ok(keys.get_opt(NAME).await?.map(|key| key.spec.public_key))
+}
+
+/// Has the gateway name these resolvers for its clients.
+pub async fn resolvers(bed: &Bed, addresses: &[&str]) -> Result<()> {
+    let patch = json!({ "spec": { "dns": addresses } });
+    bed.patch::<WireGuardGateway>("default", &patch).await
+}
+
+/// Fails when a wireguard-go is left.
+pub fn no_wireguard_go() -> Result<()> {
+    let left = netns::run(
+        Command::new("sh").args(["-c", "ls /proc/*/comm | xargs grep -lsx wireguard-go || true"]),
+    )?;
+    ensure!(left.is_empty(), "a program is left: {left}");
+    Ok(())
 }
 
 /// Makes the pool's overlap short.

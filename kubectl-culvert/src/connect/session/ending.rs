@@ -5,7 +5,7 @@ use crate::clock::pause;
 use crate::connect::error::ConnectError;
 use crate::connect::follow::KeySeen;
 use crate::connect::plan::{Step, plan};
-use crate::connect::world::Wish;
+use crate::connect::world::{Key, Wish};
 
 impl Session {
     /// Waits for the apiserver's word on the key, for a while.
@@ -24,7 +24,12 @@ impl Session {
                 pause(TICK).await;
             }
             let world = match self.world().await {
-                Ok(world) => world,
+                Ok(mut world) => {
+                    if self.is_unclear && world.key == Key::Absent {
+                        world.key = Key::Unknown;
+                    }
+                    world
+                }
                 Err(error) => {
                     left = vec![error];
                     continue;
@@ -46,6 +51,7 @@ impl Session {
             return Ok(());
         };
         match first {
+            ConnectError::Occupied(_) => Err(first),
             ConnectError::Request(_) | ConnectError::NotRevoked(_) => {
                 Err(ConnectError::NotRevoked(self.options.name.clone()))
             }
