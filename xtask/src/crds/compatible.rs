@@ -288,7 +288,7 @@ mod tests {
     fn what_is_added_or_eased_takes_nothing() {
         for (place, value) in [
             (at("note"), Some(json!({ "type": "string" }))),
-            (at("publicKey/maxLength"), Some(json!(100))),
+            (at("expireAfter/maxLength"), Some(json!(100))),
             (at("publicKey/x-kubernetes-validations"), None),
             (format!("{SCHEMA}/properties/spec/required"), None),
         ] {

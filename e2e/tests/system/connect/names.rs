@@ -25,10 +25,9 @@ const NAME: &str = "kubernetes.default";
 
 /// Waits until names are resolved like this.
 async fn resolved_by(within: Duration, addresses: &[&str]) -> Result<()> {
-    let lines: String = addresses
-        .iter()
-        .map(|address| format!("nameserver {address}\n"))
-        .collect();
+    let lines = addresses.iter().fold(String::new(), |lines, address| {
+        lines + &format!("nameserver {address}\n")
+    });
     wait::until("the tunnel's resolvers", within, || async {
         let now = resolv_conf();
         let (header, rest) = now.split_once('\n').unwrap_or_default();
