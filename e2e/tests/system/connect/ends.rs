@@ -103,7 +103,9 @@ async fn connect_asked_to_end_before_it_is_connected_leaves_nothing() -> Result<
         );
         clean(&laptop, &before)?;
         bed.plane.start_apiserver().await?;
-        ensure!(keys(&bed).await?.is_empty(), "a key is left");
+        // Its storage may still be on its way up.
+        let left = wait::until("a list of keys", SOON, || async { keys(&bed).await.map(Some) });
+        ensure!(left.await?.is_empty(), "a key is left");
     }
     laptop.connect().await?;
     let _ = identity(&bed).await?;
