@@ -244,6 +244,12 @@ impl Laptop {
         self.program.as_mut().context("connect does not run")?.exited()
     }
 
+    /// Waits until it ends by itself, and gives its exit status. What it has said can still be read.
+    pub async fn ended(&mut self) -> Result<i32> {
+        let program = self.program.as_mut().context("connect does not run")?;
+        program.wait(SOON).await.with_context(|| program.tail(20))
+    }
+
     /// `kubectl culvert key rotate`.
     pub fn rotate(&self) -> Result<()> {
         netns::run(&mut self.plugin(&["key", "rotate", NAME])?).map(drop)

@@ -111,18 +111,12 @@ impl Program {
     /// an error.
     pub async fn terminate(mut self, within: Duration) -> Result<i32> {
         self.process.signal(Signal::TERM)?;
-        let what = format!("{} to end after SIGTERM", self.name);
-        let process = &mut self.process;
-        let ended = wait::until(&what, within, || {
-            let status = process.exited();
-            async move { status }
-        });
-        match ended.await {
+        match self.wait(within).await {
             Ok(status) => Ok(status),
             Err(error) => {
                 let tail = self.tail(20);
                 self.kill()?;
-                Err(error.context(format!("killed it; end of its log:\n{tail}")))
+                Err(error.context(format!("killed it after SIGTERM; end of its log:\n{tail}")))
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod admin;
 mod denied;
+mod golden;
 mod keys;
 mod killed;
 mod retire;

@@ -6,6 +6,7 @@ mod faults;
 mod golden;
 mod guard;
 mod names;
+mod namespace;
 mod one_family;
 mod rotation;
 mod stage;
@@ -15,9 +16,8 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::{
     Bed,
-    bed::SOON,
     leaks::{self, Canary},
-    netns, process, wait,
+    netns, process,
 };
 
 use stage::{NAME, gone, identity, keys, resolv_conf, start};
@@ -78,37 +78,6 @@ pub fn userspace() -> Result<Vec<String>> {
         format!("--wireguard-go={program}"),
     ]
     .to_vec())
-}
-
-#[tokio::test]
-async fn connect_in_a_namespace_leaves_the_machine_alone() -> Result<()> {
-    let (bed, mut laptop) = start().await?;
-    let patch = r#"{"spec":{"dns":["10.64.0.1"]}}"#;
-    bed.kubectl(&["patch", "wireguardgateway/default", "--type=merge", "-p", patch])
-        .await?;
-    let blue = culvert_e2e::Namespace::new("blue")?;
-    laptop.flags = vec!["--netns".to_owned(), "blue".to_owned()];
-    laptop.connect().await?;
-    let first = identity(&bed).await?;
-    ensure!(laptop.tunnels()?.is_empty(), "the interface is outside");
-    laptop.is_clean()?;
-    ensure!(stage::tunnels(&blue)? == ["cvc0"]);
-    for target in culvert_e2e::client::GATEWAY_INSIDE {
-        blue.run(&["ping", "-c1", "-W5", target])?;
-    }
-    let resolvers = std::path::Path::new("/etc/netns/blue/resolv.conf");
-    wait::until("the namespace's resolvers", SOON, || async {
-        Ok(fs::read_to_string(resolvers)?.contains("10.64.0.1").then_some(()))
-    })
-    .await?;
-    laptop.rotate()?;
-    let second = identity(&bed).await?;
-    ensure!(first != second);
-    blue.run(&["ping", "-c1", "-W5", culvert_e2e::client::GATEWAY_INSIDE[0]])?;
-    laptop.disconnect().await?;
-    ensure!(stage::tunnels(&blue)?.is_empty() && !resolvers.exists());
-    ensure!(keys(&bed).await?.is_empty(), "the key is left");
-    bed.finish().await
 }
 
 /// Everything that is written down of a request.

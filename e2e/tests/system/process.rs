@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command},
@@ -16,7 +17,10 @@ use culvert_e2e::{
     scratch::files_below,
     wait,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 
 /// The sets of a thread's capabilities, as its status names them.
 const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
@@ -55,29 +59,45 @@ fn behind(words: &[&str], inner: &Command) -> Command {
     command
 }
 
+/// What a file of `/proc` says, or none when whom it is about has ended.
+fn read(file: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        // It ended after the file was opened.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("failed to read {}", file.display())),
+    }
+}
+
 /// A line of a process's status or limits, without its name.
-fn line(file: &Path, name: &str) -> Result<String> {
-    let text = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+fn line<'text>(text: &'text str, name: &str) -> Result<&'text str> {
     let found = text.lines().find_map(|line| line.strip_prefix(name));
-    let found = found.with_context(|| format!("{} has no line `{name}`", file.display()))?;
-    Ok(found.trim_start_matches(':').trim().to_owned())
+    let found = found.with_context(|| format!("no line `{name}` in:\n{text}"))?;
+    Ok(found.trim_start_matches(':').trim())
 }
 
 /// Ensures that every thread of a process has one capability and can come to no other, and that nobody gets its core.
 fn ensure_hardened(pid: u32) -> Result<()> {
     let mut threads = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let status = task?.path().join("status");
+        let task = task?.path();
+        // Threads that wait for files end when there is nothing to do.
+        let Some(status) = read(&task.join("status"))? else {
+            continue;
+        };
         for set in SETS {
-            let held = u64::from_str_radix(&line(&status, set)?, 16)?;
-            ensure!(held == NET_ADMIN, "{set} of {} is {held:x}", status.display());
+            let held = u64::from_str_radix(line(&status, set)?, 16)?;
+            ensure!(held == NET_ADMIN, "{set} of {} is {held:x}", task.display());
         }
         ensure!(line(&status, "NoNewPrivs")? == "1");
         threads += 1;
     }
     ensure!(threads > 0, "process {pid} has no thread");
-    let limits = line(Path::new(&format!("/proc/{pid}/limits")), "Max core file size")?;
-    let limits: Vec<&str> = limits.split_ascii_whitespace().collect();
+    let limits = read(Path::new(&format!("/proc/{pid}/limits")))?.context("the process has ended")?;
+    let limits: Vec<&str> = line(&limits, "Max core file size")?
+        .split_ascii_whitespace()
+        .collect();
     ensure!(limits[..2] == ["1", "1"], "core files of {pid}: {limits:?}");
     Ok(())
 }
@@ -134,12 +154,11 @@ fn child_of(parent: u32, program: &str) -> Result<Option<u32>> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        let status = entry.path().join("status");
         // Processes end meanwhile.
-        let (Ok(name), Ok(of)) = (line(&status, "Name"), line(&status, "PPid")) else {
+        let Some(status) = read(&entry.path().join("status"))? else {
             continue;
         };
-        if name == program && of == parent.to_string() {
+        if line(&status, "Name")? == program && line(&status, "PPid")? == parent.to_string() {
             ensure!(
                 found.is_none(),
                 "process {parent} has started more than one {program}"
@@ -258,14 +277,19 @@ fn open_for_writing(pid: u32) -> Result<Vec<PathBuf>> {
     let mut open = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
         let entry = entry?;
-        let target = fs::read_link(entry.path())?;
         let name = entry
             .file_name()
             .into_string()
             .ok()
             .context("a descriptor is a number")?;
-        let flags = line(Path::new(&format!("/proc/{pid}/fdinfo/{name}")), "flags")?;
-        let writes = i64::from_str_radix(&flags, 8)? & 0b11 != 0;
+        // Files are closed meanwhile.
+        let (Ok(target), Some(about)) = (
+            fs::read_link(entry.path()),
+            read(Path::new(&format!("/proc/{pid}/fdinfo/{name}")))?,
+        ) else {
+            continue;
+        };
+        let writes = i64::from_str_radix(line(&about, "flags")?, 8)? & 0b11 != 0;
         // Sockets, pipes and the like are no paths.
         let is_file = target.is_absolute() && !target.starts_with("/dev");
         if writes && is_file && !target.ends_with("agent.log") {

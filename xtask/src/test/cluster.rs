@@ -4,15 +4,15 @@
 //! program there. The others have WireGuard in the kernel: they run in a test machine. With `CULVERT_CLUSTER=kubeconfig`
 //! there is no machine at all, and those that begin with `any::` run against the cluster that `KUBECONFIG` names.
 
-use std::{env, fs, path::Path, process::Command, time::Duration};
+use std::{env, path::PathBuf, process::Command, time::Duration};
 
-use anyhow::{Context, Result, bail};
-use culvert_e2e::{Machine, machine::Time, programs::Tool, wait::Stopwatch};
+use anyhow::{Result, bail};
+use culvert_e2e::{Machine, machine::Time, programs::Tool};
 
 use super::{
     artifact::{self, Artifact},
-    isolated, kernel,
-    system::{listed, tail},
+    isolated::{self, Tests},
+    kernel,
     tally::Tally,
 };
 use crate::{
@@ -35,49 +35,35 @@ const BOUND: Duration = Duration::from_mins(40);
 pub fn run(filter: &[String], real_time: bool) -> Result<Tally> {
     let programs = artifact::programs()?;
     let binary = artifact::test("cluster")?;
-    let logs = artifact::target()?.join("culvert-cluster");
-    let mut names = listed(&binary, filter)?;
+    let mut names = isolated::listed(&binary)?;
+    names.retain(|name| isolated::fits(name, filter));
     if is_kubeconfig()? {
         names.retain(|name| name.starts_with(ANY));
         return against_kubeconfig(&binary, &names, programs);
     }
+    let logs = artifact::target()?.join("culvert-cluster");
     let images = logs.join("images");
     image::write(Profile::Dev, &images)?;
     image::write_pause(&artifact::program("culvert-pause")?.executable, &images)?;
-    println!(
-        "running {} tests, each in its own machine; logs: {}",
-        names.len(),
-        logs.display()
-    );
-    let mut sum = Tally::default();
-    let mut counted = Vec::new();
-    for name in &names {
-        let folder = logs.join(name.replace("::", "."));
-        if folder.exists() {
-            fs::remove_dir_all(&folder).with_context(|| format!("failed to remove {}", folder.display()))?;
-        }
-        let out = folder.join("out");
-        fs::create_dir_all(&out).with_context(|| format!("failed to create {}", out.display()))?;
-        let mut machine = machine(name, real_time)?
-            .share(&out)
-            .env("CULVERT_OUT", &out)
-            .env("CULVERT_IMAGES", &images)
-            .env("CULVERT_CHART", chart()?)
-            .env(kernel::WIREGUARD_GO, Tool::WireguardGo.find()?);
-        for (variable, path) in &programs {
-            machine = machine.env(*variable, path);
-        }
-        let log = folder.join("log");
-        let watch = Stopwatch::start();
-        let result = isolated::run(&machine, &binary, name, &log, |words| {
-            counted.push(words.to_owned());
-        });
-        sum.add(told(name, result, watch.elapsed(), &log));
-    }
-    for line in counted {
-        println!("{line}");
-    }
-    Ok(sum)
+    let (userspace, others): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| name.starts_with(USERSPACE));
+    let tests = Tests {
+        binary: &binary,
+        logs,
+        tells_all: false,
+        machine: &|name| {
+            let mut machine = machine(name, real_time)?
+                .env("CULVERT_IMAGES", &images)
+                .env("CULVERT_CHART", chart()?)
+                .env(kernel::WIREGUARD_GO, Tool::WireguardGo.find()?);
+            for (variable, path) in &programs {
+                machine = machine.env(*variable, path);
+            }
+            Ok(machine)
+        },
+    };
+    // The host's kernel and names are shared.
+    Ok(tests.run(&userspace, &others))
 }
 
 /// The machine of one test.
@@ -97,34 +83,8 @@ fn machine(name: &str, real_time: bool) -> Result<Machine> {
 }
 
 /// Where the chart is.
-fn chart() -> Result<std::path::PathBuf> {
+fn chart() -> Result<PathBuf> {
     Ok(crate::checkout()?.join("charts/culvert"))
-}
-
-fn told(name: &str, result: Result<Tally>, time: Duration, log: &Path) -> Tally {
-    let seconds = time.as_secs();
-    match result {
-        Ok(tally) if tally.failed == 0 => {
-            println!("test {name} ... ok ({seconds} s)");
-            tally
-        }
-        Ok(tally) => {
-            println!(
-                "test {name} ... FAILED ({seconds} s); log: {}\n{}",
-                log.display(),
-                tail(log)
-            );
-            tally
-        }
-        Err(error) => {
-            println!(
-                "test {name} ... FAILED ({seconds} s): {error:#}; log: {}\n{}",
-                log.display(),
-                tail(log)
-            );
-            Tally::failure()
-        }
-    }
 }
 
 /// Whether somebody's own cluster is to be used.
@@ -140,7 +100,7 @@ fn is_kubeconfig() -> Result<bool> {
 fn against_kubeconfig(
     binary: &Artifact,
     names: &[String],
-    programs: Vec<(&'static str, std::path::PathBuf)>,
+    programs: Vec<(&'static str, PathBuf)>,
 ) -> Result<Tally> {
     let mut command = Command::new(&binary.executable);
     command

@@ -32,6 +32,14 @@ fn clean(laptop: &Laptop, resolvers: &str) -> Result<()> {
     Ok(())
 }
 
+/// The keys, as soon as an apiserver that has just started says: it refuses lists until it knows its storage.
+async fn keys_again(bed: &Bed) -> Result<Vec<String>> {
+    wait::until("the apiserver to list keys", SOON, || async {
+        keys(bed).await.map(Some)
+    })
+    .await
+}
+
 /// Waits until the key has another public key than this one.
 async fn published(bed: &Bed, before: Option<&str>) -> Result<()> {
     wait::until("the key to be told", SOON, || async {
@@ -103,9 +111,7 @@ async fn connect_asked_to_end_before_it_is_connected_leaves_nothing() -> Result<
         );
         clean(&laptop, &before)?;
         bed.plane.start_apiserver().await?;
-        // Its storage may still be on its way up.
-        let left = wait::until("a list of keys", SOON, || async { keys(&bed).await.map(Some) });
-        ensure!(left.await?.is_empty(), "a key is left");
+        ensure!(keys_again(&bed).await?.is_empty(), "a key is left");
     }
     laptop.connect().await?;
     let _ = identity(&bed).await?;
@@ -218,6 +224,32 @@ async fn connect_says_that_a_key_may_be_left_that_nobody_has_answered_for() -> R
     laptop.connect().await?;
     let _ = identity(&bed).await?;
     ends(&bed, &mut laptop, Signal::TERM, &before).await?;
+    bed.finish().await
+}
+
+#[tokio::test]
+async fn connect_down_without_the_apiserver_cleans_the_machine_and_revokes_when_it_is_back() -> Result<()> {
+    let (bed, mut laptop) = start().await?;
+    laptop.flags = vec!["--kill-switch".to_owned()];
+    resolvers(&bed, &["10.64.0.1"]).await?;
+    let before = resolv_conf();
+    laptop.connect().await?;
+    let known = identity(&bed).await?;
+    laptop.kill()?;
+    bed.plane.kill_apiserver()?;
+    let down = ["connect", NAME, "--down"];
+    let output = laptop.plugin(&down)?.output().context("failed to run it")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(1) && said.contains("could not be revoked"),
+        "{output:?}"
+    );
+    clean(&laptop, &before)?;
+    bed.plane.start_apiserver().await?;
+    ensure!(keys_again(&bed).await? == [NAME]);
+    netns::run(&mut laptop.plugin(&down)?)?;
+    ensure!(keys(&bed).await?.is_empty(), "the key is left");
+    gone(&bed, &known.public_key).await?;
     bed.finish().await
 }
 

@@ -198,11 +198,7 @@ async fn connect_whose_key_is_revoked_ends_and_says_so() -> Result<()> {
     laptop.connect().await?;
     let _ = identity(&bed).await?;
     bed.kubectl(&["delete", "wireguardkey", NAME]).await?;
-    wait::until("its end", SOON, || {
-        let status = laptop.exited();
-        async move { status }
-    })
-    .await?;
+    laptop.ended().await?;
     ensure!(laptop.output().contains("was revoked"), "{}", laptop.output());
     laptop.is_clean()?;
     bed.finish().await

@@ -36,11 +36,7 @@ async fn connect_golden_in_a_journal() -> Result<()> {
     let _ = identity(&bed).await?;
     bed.kubectl(&["delete", "wireguardkey", NAME]).await?;
     let log = laptop.log()?;
-    let status = wait::until("its end", SOON, || {
-        let status = laptop.exited();
-        async move { status }
-    })
-    .await?;
+    let status = laptop.ended().await?;
     ensure!(status == 4, "it ended with status {status}");
     is(&fs::read_to_string(log)?, PLAIN)?;
     bed.finish().await
@@ -109,11 +105,7 @@ async fn connect_golden_at_a_terminal() -> Result<()> {
         .write(true)
         .open(&keyboard)?
         .write_all(INTERRUPT)?;
-    let status = wait::until("its end", SOON, || {
-        let status = laptop.exited();
-        async move { status }
-    })
-    .await?;
+    let status = laptop.ended().await?;
     ensure!(status == 0, "it ended with status {status}");
     let mut shown = seen(&fs::read_to_string(log)?);
     for (address, word) in known.addresses.iter().zip(["ADDRESS", "SECOND-ADDRESS"]) {
@@ -144,11 +136,7 @@ async fn connect_without_a_role_names_it_and_leaves_nothing() -> Result<()> {
             .await?;
         bed.kubectl(&["delete", grant, "-n", "default"]).await?;
         laptop.start()?;
-        let status = wait::until("its end", SOON, || {
-            let status = laptop.exited();
-            async move { status }
-        })
-        .await?;
+        let status = laptop.ended().await?;
         let said = laptop.output();
         ensure!(
             status == 3
