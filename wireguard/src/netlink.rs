@@ -13,6 +13,7 @@ pub mod frame;
 mod gateway;
 pub mod link;
 mod look;
+pub mod nftables;
 pub mod policy;
 pub mod route;
 pub mod rtnl;

@@ -20,6 +20,8 @@ mod link;
 mod looks;
 #[path = "kernel/memory.rs"]
 mod memory;
+#[path = "kernel/nftables.rs"]
+mod nftables;
 #[path = "kernel/secrets.rs"]
 mod secrets;
 #[path = "kernel/session.rs"]

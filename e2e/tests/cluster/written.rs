@@ -73,7 +73,7 @@ pub async fn the_documentation_is_right(world: &World) -> Result<()> {
     fact("the quick start is right, word for word", async {
         let label = ["label", "node", "--all", "culvert.dev/gateway=true"];
         world.tools().kubectl(&label).await?;
-        let count = user.follow(&QUICK_START).await?;
+        let count = user.follow(&QUICK_START, world).await?;
         for node in world.nodes() {
             faults::clean(world, &node.name)?;
         }
@@ -91,7 +91,7 @@ pub async fn the_documentation_is_right(world: &World) -> Result<()> {
                 )?;
             }
         }
-        let count = user.follow(&README).await?;
+        let count = user.follow(&README, world).await?;
         Ok(format!("{count} commands"))
     })
     .await
@@ -141,7 +141,16 @@ impl User {
     }
 
     /// Runs the commands of a text; gives how many there were.
-    async fn follow(&self, text: &Text) -> Result<usize> {
+    async fn follow(&self, text: &Text, world: &World) -> Result<usize> {
+        match self.follow_through(text).await {
+            Ok(count) => Ok(count),
+            Err(error) => Err(error
+                .context(format!("in {}", text.page))
+                .context(world.pods().await)),
+        }
+    }
+
+    async fn follow_through(&self, text: &Text) -> Result<usize> {
         let commands = commands(text)?;
         let mut otherwise = text.otherwise.to_vec();
         let mut running = None;
@@ -157,7 +166,7 @@ impl User {
                 running = Some(self.start(command)?);
                 continue;
             }
-            let said = self.run(command).with_context(|| format!("in {}", text.page))?;
+            let said = self.run(command)?;
             // What a reader does with what he sees.
             if command.contains("| wg pubkey") {
                 self.fill_in_key(said.trim())?;

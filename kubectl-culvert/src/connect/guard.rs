@@ -12,6 +12,7 @@ use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
+use culvert_wireguard::netlink::nftables;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
@@ -72,32 +73,27 @@ table inet {TABLE} {{
 
 /// Puts it in place.
 pub async fn close() -> Result<(), GuardError> {
-    nft(&["-f", "-"], &script()).await.map(drop)
+    nft(&script()).await
 }
 
 /// Takes it away; nothing happens where there is none.
 pub async fn open() -> Result<(), GuardError> {
     let script = format!("table inet {TABLE}\ndelete table inet {TABLE}\n");
-    nft(&["-f", "-"], &script).await.map(drop)
+    nft(&script).await
 }
 
-/// Whether it is in place. Where there is no nft, there is none.
-pub async fn is_closed() -> Result<bool, GuardError> {
-    match nft(&["-t", "list", "table", "inet", TABLE], "").await {
-        Ok(_) => Ok(true),
-        Err(GuardError::Missing) => Ok(false),
-        Err(GuardError::Refused(said)) if said.contains("No such file") => Ok(false),
-        Err(error) => Err(error),
-    }
+/// Whether it is in place. The kernel says so in a fraction of the time that `nft` takes to start.
+pub fn is_closed() -> Result<bool, culvert_wireguard::Error> {
+    nftables::has_table(TABLE)
 }
 
-async fn nft(arguments: &[&str], input: &str) -> Result<String, GuardError> {
+async fn nft(input: &str) -> Result<(), GuardError> {
     let mut command = Command::new("nft");
     command
-        .args(arguments)
+        .args(["-f", "-"])
         .env("LC_ALL", "C")
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| match error.kind() {
@@ -118,7 +114,7 @@ async fn nft(arguments: &[&str], input: &str) -> Result<String, GuardError> {
         Err(_) => return Err(GuardError::Late),
     };
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(GuardError::Refused(

@@ -44,6 +44,13 @@ pub const CTRL_ATTR_FAMILY_ID: u16 = 1;
 /// Attribute: a family's name.
 pub const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 
+/// Message type: read a table of nftables (its subsystem is 10, the message 1; `linux/netfilter/nf_tables.h`).
+pub const NFT_MSG_GETTABLE: u16 = 10 << 8 | 1;
+/// Attribute: a table's name.
+pub const NFTA_TABLE_NAME: u16 = 1;
+/// nftables' family of IPv4 and IPv6 together.
+pub const NFPROTO_INET: u8 = 1;
+
 /// WireGuard's family.
 pub const WG_GENL_NAME: &str = "wireguard";
 /// Its version.

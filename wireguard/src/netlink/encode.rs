@@ -14,10 +14,11 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::abi::{
-    AF_INET6, CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_HEADER, GENL_ID_CTRL, NLM_F_ACK, NLM_F_DUMP,
-    NLM_F_REQUEST, NLMSG_HEADER, SOCKADDR_IN6, WG_CMD_GET_DEVICE, WG_CMD_SET_DEVICE, WG_GENL_VERSION,
-    WGDEVICE_A_FLAGS, WGDEVICE_A_FWMARK, WGDEVICE_A_IFINDEX, WGDEVICE_A_LISTEN_PORT, WGDEVICE_A_PEERS,
-    WGDEVICE_A_PRIVATE_KEY, WGDEVICE_F_REPLACE_PEERS, WGPEER_A_ALLOWEDIPS, WGPEER_A_ENDPOINT, WGPEER_A_FLAGS,
+    AF_INET6, CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_HEADER, GENL_ID_CTRL, NFPROTO_INET,
+    NFT_MSG_GETTABLE, NFTA_TABLE_NAME, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_HEADER, SOCKADDR_IN6,
+    WG_CMD_GET_DEVICE, WG_CMD_SET_DEVICE, WG_GENL_VERSION, WGDEVICE_A_FLAGS, WGDEVICE_A_FWMARK,
+    WGDEVICE_A_IFINDEX, WGDEVICE_A_LISTEN_PORT, WGDEVICE_A_PEERS, WGDEVICE_A_PRIVATE_KEY,
+    WGDEVICE_F_REPLACE_PEERS, WGPEER_A_ALLOWEDIPS, WGPEER_A_ENDPOINT, WGPEER_A_FLAGS,
     WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, WGPEER_A_PUBLIC_KEY, WGPEER_F_REMOVE_ME,
     WGPEER_F_REPLACE_ALLOWEDIPS, WGPEER_F_UPDATE_ONLY,
 };
@@ -102,6 +103,14 @@ impl Message {
 pub fn get_family(name: &str) -> Message {
     let mut writer = Message::start(64, GENL_ID_CTRL, NLM_F_REQUEST | NLM_F_ACK, CTRL_CMD_GETFAMILY, 1);
     writer.put(CTRL_ATTR_FAMILY_NAME, format!("{name}\0").as_bytes());
+    Message::finish(writer, 0)
+}
+
+/// The request for a table of nftables, in the family `inet`.
+pub fn get_table(name: &str) -> Message {
+    // Its header after netlink's own begins with the family and a version, as generic netlink's does with a command.
+    let mut writer = Message::start(64, NFT_MSG_GETTABLE, NLM_F_REQUEST | NLM_F_ACK, NFPROTO_INET, 0);
+    writer.put(NFTA_TABLE_NAME, format!("{name}\0").as_bytes());
     Message::finish(writer, 0)
 }
 

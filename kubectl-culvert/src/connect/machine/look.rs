@@ -71,7 +71,7 @@ impl Machine {
             Some(closed) if !(closed && is_old) => closed,
             _ => {
                 self.closed_at = now;
-                guard::is_closed().await?
+                guard::is_closed()?
             }
         };
         seen.closed = *self.closed.insert(closed);
