@@ -232,7 +232,7 @@ impl World {
         let tools = self.tools();
         let mut text = String::new();
         for words in [
-            &["get", "pods", "-A", "-o", "wide"][..],
+            &["get", "daemonsets,pods", "-A", "-o", "wide"][..],
             &["get", "events", "-A", "--sort-by=.lastTimestamp"],
             &["get", "wgw,wgpool,wgn", "-o", "wide"],
         ] {

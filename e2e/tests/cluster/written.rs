@@ -24,7 +24,7 @@ use culvert_e2e::{
 
 use crate::{
     faults,
-    world::{World, fact},
+    world::{NAMESPACE, World, fact},
 };
 
 /// A part of the documentation.
@@ -77,6 +77,17 @@ pub async fn the_documentation_is_right(world: &World) -> Result<()> {
         for node in world.nodes() {
             faults::clean(world, &node.name)?;
         }
+        // A DaemonSet that is made while a node has a pod of its forerunner takes that for its own, and starts none.
+        let gone = [
+            "wait",
+            "--for=delete",
+            "pod",
+            "--all",
+            "--timeout=2m",
+            "-n",
+            NAMESPACE,
+        ];
+        world.tools().kubectl(&gone).await?;
         Ok(format!("{count} commands"))
     })
     .await?;
