@@ -69,11 +69,10 @@ const IMAGES: [&str; 2] = [
 
 /// Runs the quick start from the first to the last command, and then README's.
 pub async fn the_documentation_is_right(world: &World) -> Result<()> {
-    let user = User::new(world)?;
     fact("the quick start is right, word for word", async {
         let label = ["label", "node", "--all", "culvert.dev/gateway=true"];
         world.tools().kubectl(&label).await?;
-        let count = user.follow(&QUICK_START, world).await?;
+        let count = User::new(world, 8)?.follow(&QUICK_START, world).await?;
         for node in world.nodes() {
             faults::clean(world, &node.name)?;
         }
@@ -102,7 +101,7 @@ pub async fn the_documentation_is_right(world: &World) -> Result<()> {
                 )?;
             }
         }
-        let count = user.follow(&README, world).await?;
+        let count = User::new(world, 9)?.follow(&README, world).await?;
         Ok(format!("{count} commands"))
     })
     .await
@@ -117,9 +116,9 @@ struct User {
 }
 
 impl User {
-    fn new(world: &World) -> Result<Self> {
-        let member = Member::new(9, &world.folder)?;
-        let home = world.folder.join("user");
+    fn new(world: &World, number: u8) -> Result<Self> {
+        let member = Member::new(number, &world.folder)?;
+        let home = world.folder.join(format!("user-{number}"));
         let (checkout, programs) = (home.join("culvert"), home.join("bin"));
         for folder in [&home.join(".kube"), &checkout, &programs] {
             fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
