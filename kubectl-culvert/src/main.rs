@@ -9,7 +9,8 @@ use kubectl_culvert::args::Cli;
 use kubectl_culvert::commands::complete::ASKED_AS;
 use kubectl_culvert::{commands, error};
 
-#[tokio::main]
+// It waits for others, and threads take longer to start than it has work for them.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = asked(std::env::args_os());
     let screen = cli.screen.look();

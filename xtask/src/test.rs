@@ -97,7 +97,13 @@ impl Suite {
         }
     }
 
-    fn run(self, filter: &[String], real_time: bool) -> Result<Tally> {
+    fn run(self, arguments: &Arguments) -> Result<Tally> {
+        let Arguments {
+            suites,
+            real_time,
+            filter,
+        } = arguments;
+        let (real_time, is_asked) = (*real_time, !filter.is_empty() || suites.contains(&self));
         setup::ensure(self.needs())?;
         match self {
             Self::Lint => lint::run(),
@@ -106,16 +112,15 @@ impl Suite {
             Self::Api => api::run(filter),
             Self::Kernel => kernel::run(filter),
             Self::System => system::run(filter, real_time),
-            Self::Cluster => cluster::run(filter, real_time),
+            Self::Cluster => cluster::run(filter, real_time, is_asked),
         }
     }
 }
 
 pub fn main(arguments: &Arguments) -> ExitCode {
-    // In order and once each, whatever was asked for. Who looks for a test by name does not mean lints, and a cluster is
-    // asked for by its name (docs/plans/cluster.md).
+    // In order and once each, whatever was asked for. Who looks for a test by name does not mean lints.
     let asked = |suite: &&Suite| match arguments.suites.as_slice() {
-        [] => **suite != Suite::Cluster && (**suite != Suite::Lint || arguments.filter.is_empty()),
+        [] => **suite != Suite::Lint || arguments.filter.is_empty(),
         suites => suites.contains(suite),
     };
     let suites: Vec<&Suite> = ALL.iter().filter(asked).collect();
@@ -133,12 +138,10 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     let mut sum = Tally::default();
     for suite in suites {
         println!("== {} ==", suite.name());
-        let tally = suite
-            .run(&arguments.filter, arguments.real_time)
-            .unwrap_or_else(|error| {
-                println!("error: {error:#}");
-                Tally::failure()
-            });
+        let tally = suite.run(arguments).unwrap_or_else(|error| {
+            println!("error: {error:#}");
+            Tally::failure()
+        });
         sum.add(tally);
     }
     if !arguments.filter.is_empty() && sum == Tally::default() {

@@ -1,13 +1,18 @@
 //! The suite `cluster`: Culvert as people install it, on a cluster with real nodes.
 //!
 //! Tests whose names begin with `userspace::` run in the host's own kernel, with namespaces for nodes, and WireGuard is a
-//! program there. The others have WireGuard in the kernel: they run in a test machine. With `CULVERT_CLUSTER=kubeconfig`
+//! program there. They want root and leave empty control groups behind, so they run when somebody asks for this suite or for
+//! them. The others have WireGuard in the kernel: they run in a test machine. With `CULVERT_CLUSTER=kubeconfig`
 //! there is no machine at all, and those that begin with `any::` run against the cluster that `KUBECONFIG` names.
 
 use std::{env, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Result, bail};
-use culvert_e2e::{Machine, machine::Time, programs::Tool};
+use culvert_e2e::{
+    Machine,
+    machine::{self, Time},
+    programs::Tool,
+};
 
 use super::{
     artifact::{self, Artifact},
@@ -32,11 +37,11 @@ const MEMORY: &str = "6G";
 /// Hours of a cluster's life take minutes where time travels.
 const BOUND: Duration = Duration::from_mins(40);
 
-pub fn run(filter: &[String], real_time: bool) -> Result<Tally> {
+pub fn run(filter: &[String], real_time: bool, is_asked: bool) -> Result<Tally> {
     let programs = artifact::programs()?;
     let binary = artifact::test("cluster")?;
     let mut names = isolated::listed(&binary)?;
-    names.retain(|name| isolated::fits(name, filter));
+    names.retain(|name| isolated::fits(name, filter) && (is_asked || !name.starts_with(USERSPACE)));
     if is_kubeconfig()? {
         names.retain(|name| name.starts_with(ANY));
         return against_kubeconfig(&binary, &names, programs);
@@ -45,14 +50,17 @@ pub fn run(filter: &[String], real_time: bool) -> Result<Tally> {
     let images = logs.join("images");
     image::write(Profile::Dev, &images)?;
     image::write_pause(&artifact::program("culvert-pause")?.executable, &images)?;
-    let (userspace, others): (Vec<_>, Vec<_>) =
-        names.into_iter().partition(|name| name.starts_with(USERSPACE));
+    // Those that share the host's kernel would meet in its control groups.
+    let is_native = machine::is_native()?;
+    let (shared, own): (Vec<_>, Vec<_>) = names
+        .into_iter()
+        .partition(|name| is_native || name.starts_with(USERSPACE));
     let tests = Tests {
         binary: &binary,
         logs,
         tells_all: false,
         machine: &|name| {
-            let mut machine = machine(name, real_time)?
+            let mut machine = machine_of(name, real_time)?
                 .env("CULVERT_IMAGES", &images)
                 .env("CULVERT_CHART", chart()?)
                 .env(kernel::WIREGUARD_GO, Tool::WireguardGo.find()?);
@@ -62,12 +70,11 @@ pub fn run(filter: &[String], real_time: bool) -> Result<Tally> {
             Ok(machine)
         },
     };
-    // The host's kernel and names are shared.
-    Ok(tests.run(&userspace, &others))
+    Ok(tests.run(&shared, &own))
 }
 
 /// The machine of one test.
-fn machine(name: &str, real_time: bool) -> Result<Machine> {
+fn machine_of(name: &str, real_time: bool) -> Result<Machine> {
     let userspace = name.starts_with(USERSPACE);
     let machine = if userspace {
         Machine::of_host()
