@@ -153,7 +153,7 @@ reasons! {
     /// The node does not forward.
     ForwardingDisabled => "the node does not forward packets, so clients reach nothing; set the sysctls that the page of this reason names",
     /// IPv6 forwarding ends the node's own default route.
-    RouterAdvertisements => "the node has its IPv6 default route from router advertisements, which end to count where it forwards; set net.ipv6.conf.<uplink>.accept_ra to 2",
+    RouterAdvertisements => "the node has its IPv6 default route from router advertisements, which end to count where it forwards; set accept_ra of that uplink (below net.ipv6.conf) to 2",
     /// None of the addresses that traffic is to leave under is the node's.
     SourceAddressMissing => "the node has none of spec.egress.sourceAddresses of a family that the gateway serves, so nothing of that family leaves; give the node one of them, or list one that it has",
     /// Another table drops what the gateway's lets pass.
