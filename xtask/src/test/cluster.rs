@@ -1,8 +1,7 @@
 //! The suite `cluster`: Culvert as people install it, on a cluster with real nodes.
 //!
 //! Tests whose names begin with `userspace::` run in the host's own kernel, with namespaces for nodes, and WireGuard is a
-//! program there. They want root and leave empty control groups behind, so they run when somebody asks for this suite or for
-//! them. The others have WireGuard in the kernel: they run in a test machine. With `CULVERT_CLUSTER=kubeconfig`
+//! program there. They want root. The others have WireGuard in the kernel: they run in a test machine. With `CULVERT_CLUSTER=kubeconfig`
 //! there is no machine at all, and those that begin with `any::` run against the cluster that `KUBECONFIG` names.
 
 use std::{env, path::PathBuf, process::Command, time::Duration};
@@ -37,11 +36,11 @@ const MEMORY: &str = "6G";
 /// Hours of a cluster's life take minutes where time travels.
 const BOUND: Duration = Duration::from_mins(40);
 
-pub fn run(filter: &[String], real_time: bool, is_asked: bool) -> Result<Tally> {
+pub fn run(filter: &[String], real_time: bool) -> Result<Tally> {
     let programs = artifact::programs()?;
     let binary = artifact::test("cluster")?;
     let mut names = isolated::listed(&binary)?;
-    names.retain(|name| isolated::fits(name, filter) && (is_asked || !name.starts_with(USERSPACE)));
+    names.retain(|name| isolated::fits(name, filter));
     if is_kubeconfig()? {
         names.retain(|name| name.starts_with(ANY));
         return against_kubeconfig(&binary, &names, programs);
