@@ -97,8 +97,7 @@ impl Suite {
         }
     }
 
-    fn run(self, arguments: &Arguments) -> Result<Tally> {
-        let (filter, real_time) = (&arguments.filter, arguments.real_time);
+    fn run(self, filter: &[String], real_time: bool) -> Result<Tally> {
         setup::ensure(self.needs())?;
         match self {
             Self::Lint => lint::run(),
@@ -134,10 +133,12 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     let mut sum = Tally::default();
     for suite in suites {
         println!("== {} ==", suite.name());
-        let tally = suite.run(arguments).unwrap_or_else(|error| {
-            println!("error: {error:#}");
-            Tally::failure()
-        });
+        let tally = suite
+            .run(&arguments.filter, arguments.real_time)
+            .unwrap_or_else(|error| {
+                println!("error: {error:#}");
+                Tally::failure()
+            });
         sum.add(tally);
     }
     if !arguments.filter.is_empty() && sum == Tally::default() {

@@ -283,11 +283,12 @@ fn open_for_writing(pid: u32) -> Result<Vec<PathBuf>> {
             .ok()
             .context("a descriptor is a number")?;
         // Files are closed meanwhile.
-        let (Ok(target), Some(about)) = (
-            fs::read_link(entry.path()),
-            read(Path::new(&format!("/proc/{pid}/fdinfo/{name}")))?,
-        ) else {
+        let Some(about) = read(Path::new(&format!("/proc/{pid}/fdinfo/{name}")))? else {
             continue;
+        };
+        let target = match fs::read_link(entry.path()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            target => target?,
         };
         let writes = i64::from_str_radix(line(&about, "flags")?, 8)? & 0b11 != 0;
         // Sockets, pipes and the like are no paths.
