@@ -17,6 +17,7 @@ pub mod tally;
 mod unit;
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -127,20 +128,25 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         }
     }
     // What could not be set up fails the suites that need it, below; the others run.
+    let start = Instant::now();
     if let Err(error) = setup::ensure(&needs) {
         eprintln!("error: {error:#}");
     }
+    let mut took = vec![minutes("set-up", start.elapsed())];
     let mut sum = Tally::default();
     for suite in suites {
         println!("== {} ==", suite.name());
+        let start = Instant::now();
         let tally = suite
             .run(&arguments.filter, arguments.real_time)
             .unwrap_or_else(|error| {
                 println!("error: {error:#}");
                 Tally::failure()
             });
+        took.push(minutes(suite.name(), start.elapsed()));
         sum.add(tally);
     }
+    println!("minutes: {}", took.join(", "));
     if !arguments.filter.is_empty() && sum == Tally::default() {
         // A misspelt name must not pass.
         println!("error: no test fits {:?}", arguments.filter);
@@ -152,4 +158,8 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn minutes(name: &str, took: Duration) -> String {
+    format!("{name} {:.1}", took.as_secs_f64() / 60.0)
 }

@@ -159,10 +159,9 @@ fn asked(program: &str, paths: &[&str]) -> Result<Vec<u8>> {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)
             .with_context(|| format!("failed to reach the {program}"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: culvert\r\nConnection: close\r\n\r\n"
-        )?;
+        // In one piece: whoever answers in a program's place reads once.
+        let request = format!("GET {path} HTTP/1.1\r\nHost: culvert\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let before = all.len();
         stream
             .read_to_end(&mut all)

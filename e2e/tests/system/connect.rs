@@ -65,7 +65,7 @@ async fn connect_by_wireguard_go_opens_a_tunnel_and_takes_everything_back() -> R
     ensure!(kernels.is_empty(), "the kernel moves the packets after all");
     laptop.disconnect().await?;
     laptop.is_clean()?;
-    stage::no_wireguard_go()?;
+    stage::no_wireguard_go().await?;
     bed.finish().await
 }
 

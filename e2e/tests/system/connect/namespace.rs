@@ -81,7 +81,7 @@ async fn connect_in_a_namespace_leaves_the_machine_alone() -> Result<()> {
 #[tokio::test]
 async fn connect_in_a_namespace_by_wireguard_go_leaves_the_machine_alone() -> Result<()> {
     leaves_the_machine_alone(&userspace()?).await?;
-    stage::no_wireguard_go()
+    stage::no_wireguard_go().await
 }
 
 /// Killed, the tunnel works on; the next run goes on with it, and one with `--down` takes it away.

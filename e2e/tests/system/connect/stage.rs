@@ -140,13 +140,16 @@ pub async fn resolvers(bed: &Bed, addresses: &[&str]) -> Result<()> {
     bed.patch::<WireGuardGateway>("default", &patch).await
 }
 
-/// Fails when a wireguard-go is left.
-pub fn no_wireguard_go() -> Result<()> {
-    let left = netns::run(
-        Command::new("sh").args(["-c", "ls /proc/*/comm | xargs grep -lsx wireguard-go || true"]),
-    )?;
-    ensure!(left.is_empty(), "a program is left: {left}");
-    Ok(())
+/// Waits until no wireguard-go is left: each ends a moment after its interface. One that has ended, and for which nobody
+/// has waited, is none.
+pub async fn no_wireguard_go() -> Result<()> {
+    const LEFT: &str = "for status in /proc/[0-9]*/status; do
+        grep -qsx 'Name:.wireguard-go' $status && ! grep -qs '^State:.Z' $status && cat $status; done; true";
+    wait::until("every wireguard-go to end", SOON, || async {
+        let left = netns::run(Command::new("sh").args(["-c", LEFT]))?;
+        Ok(left.is_empty().then_some(()))
+    })
+    .await
 }
 
 /// Makes the pool's overlap short.

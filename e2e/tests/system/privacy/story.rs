@@ -50,6 +50,10 @@ const SHOP: u16 = 8443;
 /// Between two things of which each is to have a second of its own.
 const MOMENT: Duration = Duration::from_secs(3);
 
+/// By then every status says what has happened: a pool's is written at most every 5 s, and whether it is in use has changed
+/// at a time of its own. A handshake in that second would be found there.
+const SAID: Duration = Duration::from_secs(20);
+
 /// The clients and all that is around them.
 pub struct Story {
     pub bed: Bed,
@@ -116,7 +120,7 @@ impl Story {
     pub async fn connect(&mut self) -> Result<()> {
         self.laptop.register(&self.bed).await?;
         self.phone.register(&self.bed).await?;
-        wait::pass(MOMENT).await;
+        wait::pass(SAID).await;
         self.laptop.connect(&self.bed).await?;
         let (key, endpoint) = self.bed.gateway_for_clients().await?;
         let (_, port) = endpoint.rsplit_once(':').context("an endpoint has a port")?;
@@ -204,7 +208,7 @@ impl Story {
 
     /// The last that is heard of both.
     pub async fn last_words(&mut self) -> Result<()> {
-        wait::pass(MOMENT).await;
+        wait::pass(SAID).await;
         for client in [&self.laptop, &self.phone] {
             client.ping(5)?;
         }
