@@ -61,9 +61,13 @@ fn start() -> anyhow::Result<()> {
 async fn open(args: Args) -> anyhow::Result<()> {
     let stop = Stop::listen().context("failed to listen for signals")?;
     let programs = Userspace::open(&args.wireguard_go).context("failed to reach the node's links")?;
-    let kernel = Both::open(args.backend, programs, Nft::new(&args.nft)).context(
-        "failed to reach WireGuard in the node's kernel; is the module loaded? try `modprobe wireguard`",
-    )?;
+    let kernel = Both::open(args.backend, programs, Nft::new(&args.nft))
+        .context("failed to reach WireGuard in the node's kernel")?;
+    if kernel.backend() == Backend::Kernel && !kernel.has_wireguard() {
+        tracing::warn!(
+            "the node has no WireGuard in its kernel, and the agent is told to use nothing else: load the kernel's module `wireguard`, as in `modprobe wireguard`"
+        );
+    }
     if kernel.backend() == Backend::Userspace && !program::is_there(&args.wireguard_go) {
         tracing::warn!(
             program = %args.wireguard_go.display(),

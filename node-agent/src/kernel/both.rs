@@ -27,23 +27,20 @@ pub struct Both {
 }
 
 impl Both {
-    /// Opens what is asked for, and whatever else there is. Fails when what is asked for is not there.
+    /// Opens what is asked for, and whatever else there is.
     pub fn open(choice: Choice, programs: Userspace, firewall: Nft) -> Result<Self, Error> {
-        let chosen = choose(choice, Netlink::open)?;
-        let backend = match chosen {
-            Some(_) => Backend::Kernel,
-            None => Backend::Userspace,
-        };
-        let netlink = match chosen {
-            Some(netlink) => Some(netlink),
-            None => choose(Choice::Auto, Netlink::open)?,
-        };
+        let (backend, netlink) = choose(choice, Netlink::open)?;
         Ok(Self {
             backend,
             netlink,
             programs,
             firewall,
         })
+    }
+
+    /// Whether the kernel has WireGuard, as far as is known.
+    pub fn has_wireguard(&self) -> bool {
+        self.netlink.is_some()
     }
 
     fn netlink(&mut self, interface: &Managed) -> Result<&mut Netlink, Error> {
@@ -79,10 +76,15 @@ impl Kernel for Both {
     }
 
     async fn create(&mut self, name: &str, mark: &Mark, mtu: u32) -> Result<Managed, Error> {
-        match (self.backend, &mut self.netlink) {
-            (Backend::Kernel, Some(netlink)) => netlink.create(name, mark, mtu).await,
-            _ => self.programs.create(name, mark, mtu).await,
+        if self.backend == Backend::Userspace {
+            return self.programs.create(name, mark, mtu).await;
         }
+        let netlink = match self.netlink.take() {
+            Some(netlink) => netlink,
+            // The module may have been loaded since.
+            None => Netlink::open()?,
+        };
+        self.netlink.insert(netlink).create(name, mark, mtu).await
     }
 
     async fn rename(&mut self, interface: &Managed, name: &str) -> Result<(), Error> {

@@ -4,6 +4,7 @@
 //! missing privilege, which would end in a node that serves nobody without saying why.
 
 use clap::ValueEnum;
+use culvert_crds::gateway_node::Backend;
 use culvert_wireguard::{Error, Refusal};
 
 /// What is asked for.
@@ -17,15 +18,22 @@ pub enum Choice {
     Userspace,
 }
 
-/// Opens the kernel's WireGuard; `None` when a program is to take its place.
-pub fn choose<K>(choice: Choice, open: impl FnOnce() -> Result<K, Error>) -> Result<Option<K>, Error> {
-    if choice == Choice::Userspace {
-        return Ok(None);
-    }
-    match open() {
-        Err(error) if choice == Choice::Auto && error.refusal() == Some(Refusal::NotSupported) => Ok(None),
-        opened => opened.map(Some),
-    }
+/// What is to move the packets, and the kernel's WireGuard where there is one. Fails where that cannot be told.
+///
+/// A kernel that is asked for and has none is no failure: each gateway says so, which an agent that has ended cannot.
+pub fn choose<K>(
+    choice: Choice,
+    open: impl FnOnce() -> Result<K, Error>,
+) -> Result<(Backend, Option<K>), Error> {
+    let kernel = match open() {
+        Err(error) if error.refusal() == Some(Refusal::NotSupported) => None,
+        opened => Some(opened?),
+    };
+    let backend = match (choice, &kernel) {
+        (Choice::Kernel, _) | (Choice::Auto, Some(_)) => Backend::Kernel,
+        (Choice::Userspace, _) | (Choice::Auto, None) => Backend::Userspace,
+    };
+    Ok((backend, kernel))
 }
 
 #[cfg(test)]
@@ -42,17 +50,25 @@ mod tests {
 
     #[test]
     fn a_program_takes_the_place_of_a_kernel_without_wireguard_alone() {
-        let opened = choose(Choice::Auto, || refused(Refusal::NotSupported));
-        assert_eq!(opened.unwrap(), None);
+        let without = || refused(Refusal::NotSupported);
+        let chosen = choose(Choice::Auto, without).unwrap();
+        assert_eq!(chosen, (Backend::Userspace, None));
         for refusal in [Refusal::Permission, Refusal::OutOfMemory, Refusal::NotFound] {
             assert!(choose(Choice::Auto, || refused(refusal)).is_err());
         }
-        assert_eq!(choose(Choice::Auto, || Ok(())).unwrap(), Some(()));
+        let chosen = choose(Choice::Auto, || Ok(())).unwrap();
+        assert_eq!(chosen, (Backend::Kernel, Some(())));
     }
 
     #[test]
     fn who_asks_for_one_gets_no_other() {
-        assert!(choose(Choice::Kernel, || refused(Refusal::NotSupported)).is_err());
-        assert_eq!(choose(Choice::Userspace, || Ok(())).unwrap(), None);
+        let without = || refused(Refusal::NotSupported);
+        let chosen = choose(Choice::Kernel, without).unwrap();
+        assert_eq!(chosen, (Backend::Kernel, None));
+        let chosen = choose(Choice::Userspace, without).unwrap();
+        assert_eq!(chosen, (Backend::Userspace, None));
+        // It is there for the interfaces of an agent that was asked for the other.
+        let chosen = choose(Choice::Userspace, || Ok(())).unwrap();
+        assert_eq!(chosen, (Backend::Userspace, Some(())));
     }
 }
