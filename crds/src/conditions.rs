@@ -151,7 +151,7 @@ reasons! {
     /// The gateway's table could not be set.
     FirewallError => "the node's nftables refused the gateway's table, or the program `nft` is missing; a new gateway stays down until it has its table; the agent's log has the error",
     /// The node does not forward.
-    ForwardingDisabled => "the node does not forward packets, so clients reach nothing; set the sysctls that the page of this reason names",
+    ForwardingDisabled => "the node does not forward packets, so clients reach nothing; set net.ipv4.ip_forward to 1 and, for pools with IPv6, net.ipv6.conf.all.forwarding to 1",
     /// IPv6 forwarding ends the node's own default route.
     RouterAdvertisements => "the node has its IPv6 default route from router advertisements, which end to count where it forwards; set accept_ra of that uplink (below net.ipv6.conf) to 2",
     /// None of the addresses that traffic is to leave under is the node's.
