@@ -146,6 +146,11 @@ pub struct GatewayNodeStatus {
     #[schemars(length(max = 64))]
     pub session: Option<String>,
 
+    /// The smallest MTU of the links that the node's default routes lead to, in bytes: what clients are sent takes `spec.mtu` of the gateway and 80. Absent where there is no such link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0), extend("format" = "int32"))]
+    pub uplink_mtu: Option<u32>,
+
     /// Every peer of `pools` up to this resourceVersion is in the kernel or named in `refused`. Absent until the node has caught up in its present session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]

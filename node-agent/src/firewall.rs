@@ -76,6 +76,9 @@ pub trait Firewall {
     /// What the node itself lacks so that IPv4, or IPv6, gets out.
     fn lacks(&mut self, has_ipv4: bool, has_ipv6: bool) -> Option<Reason>;
 
+    /// The smallest MTU of the links that the node's default routes lead to, in bytes; `None` where there is none.
+    fn uplink_mtu(&mut self) -> Option<u32>;
+
     /// Waits until somebody else has changed a table of ours. May be dropped and asked again.
     fn changed(&mut self) -> impl Future<Output = ()>;
 }

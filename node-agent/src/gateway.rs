@@ -72,6 +72,8 @@ pub struct State {
     pub failure: Option<Reason>,
     /// Whether what clients send gets out: `Ready`, or what it lacks; `None` while that is unknown.
     pub egress: Option<Reason>,
+    /// The smallest MTU of the links that default routes lead to.
+    pub uplink_mtu: Option<u32>,
 }
 
 /// Why a step did not succeed.
@@ -671,6 +673,7 @@ impl Gateway {
         self.state.failure = old.state.failure;
         self.state.purged = old.state.purged;
         self.state.egress = old.state.egress;
+        self.state.uplink_mtu = old.state.uplink_mtu;
         self.view = old.view;
         self.view.own = None;
         self.round = Round {
@@ -701,6 +704,7 @@ impl State {
             purged: 0,
             failure: None,
             egress: None,
+            uplink_mtu: None,
         }
     }
 }

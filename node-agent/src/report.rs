@@ -228,6 +228,7 @@ fn status(report: &Report, privacy: Finding, previous: &[Condition], now: Timest
         endpoints: report.endpoint.iter().cloned().collect(),
         listen_port: report.listen_port,
         backend: Some(report.backend),
+        uplink_mtu: state.uplink_mtu,
         session: Some(state.session.clone()),
         applied_resource_version: state.applied.map(|version| version.to_string()),
         pools: state.pools.clone(),

@@ -161,6 +161,10 @@ impl Firewall for Nft {
         self.node.lacks(has_ipv4, has_ipv6)
     }
 
+    fn uplink_mtu(&mut self) -> Option<u32> {
+        self.node.uplink_mtu()
+    }
+
     async fn changed(&mut self) {
         loop {
             let Ok(events) = self.events() else {

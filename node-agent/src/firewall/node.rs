@@ -1,4 +1,4 @@
-//! What the node itself must do so that packets get out: it forwards, and keeps its default route.
+//! What the node itself must do so that packets get out: it forwards, keeps its default route, and its links bear them.
 //!
 //! The agent changes none of it, as the sysctls of an uplink are not Culvert's. What cannot be read is no reason to
 //! complain.
@@ -10,6 +10,9 @@ use culvert_crds::Reason;
 
 /// Flags of an IPv6 route: a default one, which a router has advertised.
 const ADVERTISED: u32 = 0x0004_0000;
+
+/// Flags of an IPv6 route that leads nowhere, as the default one of a node without any does.
+const REJECTS: u32 = 0x0200;
 
 /// The node, as it is seen under `/`.
 #[derive(Clone, Debug)]
@@ -58,6 +61,18 @@ impl Node {
             .then_some(Reason::RouterAdvertisements)
     }
 
+    /// The smallest MTU of the links that default routes lead to, in bytes; `None` where there is none.
+    pub fn uplink_mtu(&self) -> Option<u32> {
+        let mut links = self.uplinks();
+        links.extend(self.ipv6_uplinks(|flags| flags & REJECTS == 0));
+        let mtus = links.iter().filter_map(|link| {
+            // The first is the network namespace's own, wherever the files of devices are mounted from.
+            let found = self.read(&format!("proc/sys/net/ipv6/conf/{link}/mtu"));
+            found.or_else(|| self.read(&format!("sys/class/net/{link}/mtu")))
+        });
+        mtus.filter_map(|mtu| mtu.trim_end().parse().ok()).min()
+    }
+
     /// Links that IPv4's default routes lead to.
     fn uplinks(&self) -> Vec<String> {
         let routes = self.read("proc/net/route").unwrap_or_default();
@@ -72,6 +87,11 @@ impl Node {
 
     /// Links that have their IPv6 default route from a router.
     fn advertised(&self) -> Vec<String> {
+        self.ipv6_uplinks(|flags| flags & ADVERTISED != 0)
+    }
+
+    /// Links that IPv6's default routes with such flags lead to.
+    fn ipv6_uplinks(&self, wanted: impl Fn(u32) -> bool) -> Vec<String> {
         let routes = self.read("proc/net/ipv6_route").unwrap_or_default();
         let default = |line: &str| {
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -79,7 +99,7 @@ impl Node {
                 return None;
             };
             let flags = u32::from_str_radix(flags, 16).ok()?;
-            (flags & ADVERTISED != 0).then(|| link.to_owned())
+            wanted(flags).then(|| link.to_owned())
         };
         routes.lines().filter_map(default).collect()
     }
@@ -158,8 +178,33 @@ mod tests {
     }
 
     #[test]
+    fn the_narrowest_link_of_a_default_route_counts() {
+        let zeros = "0".repeat(32);
+        let route = |flags: &str, link: &str| {
+            format!("{zeros} 00 {zeros} 00 {zeros} 00000400 00000001 00000000 {flags} {link}\n")
+        };
+        let [eth0, eth1, lo] =
+            ["eth0", "eth1", "lo"].map(|link| format!("proc/sys/net/ipv6/conf/{link}/mtu"));
+        let ipv6 = route("00000003", "eth1") + &route("00200200", "lo");
+        let (_folder, both) = node(&[
+            ("proc/net/route", ROUTES),
+            ("proc/net/ipv6_route", &ipv6),
+            (&eth0, "1500\n"),
+            (&eth1, "1400\n"),
+            (&lo, "1300\n"),
+        ]);
+        assert_eq!(both.uplink_mtu(), Some(1_400));
+        let (_folder, ipv4) = node(&[("proc/net/route", ROUTES), (&eth0, "1500\n"), (&eth1, "1400\n")]);
+        assert_eq!(ipv4.uplink_mtu(), Some(1_500));
+        // A kernel without IPv6.
+        let (_folder, old) = node(&[("proc/net/route", ROUTES), ("sys/class/net/eth0/mtu", "1492\n")]);
+        assert_eq!(old.uplink_mtu(), Some(1_492));
+    }
+
+    #[test]
     fn what_cannot_be_read_is_no_complaint() {
         let (_folder, unknown) = node(&[]);
         assert_eq!(unknown.lacks(true, true), None);
+        assert_eq!(unknown.uplink_mtu(), None);
     }
 }

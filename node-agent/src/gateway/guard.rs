@@ -117,6 +117,7 @@ impl Gateway {
         let (Some(interface), Some(assignment)) = (self.interface.clone(), self.assignment.clone()) else {
             return Ok(true);
         };
+        self.state.uplink_mtu = on.kernel.firewall().uplink_mtu();
         if self.guard.is_ordered {
             return Ok(interface.link.up);
         }

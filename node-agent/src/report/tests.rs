@@ -22,6 +22,7 @@ fn report(applied: Option<u64>, news: u64) -> Report {
             purged: 2,
             failure: None,
             egress: None,
+            uplink_mtu: None,
         },
         nodes: 1,
         news,

@@ -134,6 +134,7 @@ async fn report(nodes: &Api<GatewayNode>, node: GatewayNode, progress: Progress)
         endpoints: vec![format!("{NODE}.vpn.example.com:51820")],
         listen_port: Some(51820),
         backend: Some(Backend::Kernel),
+        uplink_mtu: None,
         session: Some("0f1f0a1b2c3d4d0e".to_owned()),
         applied_resource_version: Some(progress.applied.to_string()),
         pools: vec![SERVED_POOL.to_owned()],

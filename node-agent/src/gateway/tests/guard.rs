@@ -157,6 +157,16 @@ async fn what_the_node_lacks_is_said_in_the_order_of_what_it_takes_to_get_out() 
 }
 
 #[tokio::test]
+async fn what_the_way_out_takes_is_said_at_the_next_tick() {
+    let mut bed = Bed::new(1);
+    bed.tick(5).await;
+    assert_eq!(bed.gateway.state().uplink_mtu, None);
+    bed.kernel.set_uplink_mtu(1_400);
+    bed.tick(5).await;
+    assert_eq!(bed.gateway.state().uplink_mtu, Some(1_400));
+}
+
+#[tokio::test]
 async fn a_range_that_the_cluster_gets_is_closed_at_once() {
     let mut bed = Bed::new(1);
     bed.tick(5).await;

@@ -20,6 +20,7 @@ pub(super) struct Tables {
     generation: u32,
     is_overruled: bool,
     lacks: Option<Reason>,
+    uplink_mtu: Option<u32>,
 }
 
 impl Tables {
@@ -71,6 +72,11 @@ impl Fake {
     pub fn set_lacks(&self, lacks: Option<Reason>) {
         self.lock().tables.lacks = lacks;
     }
+
+    /// From now on the node's way out takes packets of so many bytes.
+    pub fn set_uplink_mtu(&self, mtu: u32) {
+        self.lock().tables.uplink_mtu = Some(mtu);
+    }
 }
 
 impl Firewall for Fake {
@@ -120,6 +126,10 @@ impl Firewall for Fake {
 
     fn lacks(&mut self, _has_ipv4: bool, _has_ipv6: bool) -> Option<Reason> {
         self.lock().tables.lacks
+    }
+
+    fn uplink_mtu(&mut self) -> Option<u32> {
+        self.lock().tables.uplink_mtu
     }
 
     fn changed(&mut self) -> impl Future<Output = ()> {
