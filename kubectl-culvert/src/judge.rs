@@ -2,6 +2,7 @@
 //!
 //! Nodes are judged by what their agents say of them: nobody else looks at a node.
 
+mod clock;
 mod finding;
 mod ground;
 
@@ -22,17 +23,20 @@ use finding::finding;
 /// A node that has not been heard for so long serves nobody.
 pub const HEARD: Duration = Duration::from_secs(60);
 
-/// Clocks that differ by less are together.
-const SKEW: Duration = Duration::from_secs(10);
-
 /// The MTU that a path of 1500 bytes bears, whatever the family outside.
 const MTU: u32 = 1420;
+
+/// What WireGuard and IPv6 put around a packet.
+const AROUND: u32 = 80;
+
+/// The smallest MTU that a gateway may have.
+const SMALLEST_MTU: u32 = 1280;
 
 /// Judges everything there is to see. `system` is the namespace in which Culvert runs.
 pub fn all(culvert: &Culvert, ground: &Ground, server: &Server, system: &str) -> Vec<Finding> {
     let mut findings = objects(culvert, server.there);
     findings.extend(ground::ground(ground, culvert, system));
-    findings.extend(clocks(culvert, server));
+    findings.extend(clock::clocks(culvert, server));
     findings.sort();
     findings
 }
@@ -46,6 +50,7 @@ pub fn objects(culvert: &Culvert, now: Timestamp) -> Vec<Finding> {
     }
     for node in &culvert.nodes {
         findings.extend(self::node(node, now));
+        findings.extend(mtu(node, culvert));
     }
     findings.sort();
     findings
@@ -53,11 +58,18 @@ pub fn objects(culvert: &Culvert, now: Timestamp) -> Vec<Finding> {
 
 /// How many nodes' agents are heard: what nobody looks at is not well.
 pub fn heard(culvert: &Culvert, now: Timestamp) -> usize {
-    let is_heard = |node: &&GatewayNode| {
-        let heard = node.status.as_ref().and_then(|status| status.renew_time.as_ref());
-        heard.is_some_and(|time| Duration::try_from(now.duration_since(time.0)).unwrap_or_default() <= HEARD)
-    };
-    culvert.nodes.iter().filter(is_heard).count()
+    culvert.nodes.iter().filter(|node| is_heard(node, now)).count()
+}
+
+/// Whether a node's agent is heard.
+pub fn is_heard(node: &GatewayNode, now: Timestamp) -> bool {
+    clock::heard(node).is_some_and(|heard| silent(heard, now).is_none())
+}
+
+/// For how long who was last heard then has been silent; nothing if not for long.
+fn silent(heard: Timestamp, now: Timestamp) -> Option<Duration> {
+    let silent = Duration::try_from(now.duration_since(heard)).ok()?;
+    (silent > HEARD).then_some(silent)
 }
 
 fn pools(culvert: &Culvert) -> Vec<Finding> {
@@ -111,7 +123,7 @@ fn gateway(gateway: &WireGuardGateway, culvert: &Culvert) -> Vec<Finding> {
         let what = format!(
             "its MTU of {} needs paths of {} bytes to every client; 1420 fits into the usual 1500",
             gateway.spec.mtu,
-            gateway.spec.mtu + 80
+            gateway.spec.mtu + AROUND
         );
         findings.push(finding(Check::Mtu, Weight::Odd, about, what));
     }
@@ -120,18 +132,14 @@ fn gateway(gateway: &WireGuardGateway, culvert: &Culvert) -> Vec<Finding> {
 
 fn node(node: &GatewayNode, now: Timestamp) -> Vec<Finding> {
     let about = format!("gatewaynode/{}", node.name_any());
-    let heard = node.status.as_ref().and_then(|status| status.renew_time.as_ref());
-    let Some(heard) = heard else {
+    let Some(heard) = clock::heard(node) else {
         let what = format!(
             "its agent was never heard; see whether culvert-node-agent runs on node {} and what its log says",
             node.spec.node_name
         );
         return vec![finding(Check::Agents, Weight::Bad, about, what)];
     };
-    let silent = now.duration_since(heard.0);
-    if let Ok(silent) = Duration::try_from(silent)
-        && silent > HEARD
-    {
+    if let Some(silent) = silent(heard, now) {
         let what = format!(
             "its agent was last heard {} ago, so it serves no new keys; see whether node {} and culvert-node-agent on it run",
             duration::text(silent),
@@ -155,6 +163,30 @@ fn node(node: &GatewayNode, now: Timestamp) -> Vec<Finding> {
         findings.push(finding(Check::Kernel, Weight::Odd, about, what));
     }
     findings
+}
+
+/// Whether what a node sends to clients fits into its own first link.
+fn mtu(node: &GatewayNode, culvert: &Culvert) -> Option<Finding> {
+    let uplink = node.status.as_ref()?.uplink_mtu?;
+    let gateway = culvert
+        .gateways
+        .iter()
+        .find(|gateway| gateway.uid().as_ref() == Some(&node.spec.gateway_ref.uid))?;
+    let (inside, outside) = (gateway.spec.mtu, gateway.spec.mtu + AROUND);
+    if outside <= uplink {
+        return None;
+    }
+    let fits = uplink.saturating_sub(AROUND);
+    let instead = if fits < SMALLEST_MTU {
+        String::new()
+    } else {
+        format!(", or set spec.mtu of the gateway to {fits}")
+    };
+    let what = format!(
+        "the gateway's MTU of {inside} makes packets of {outside} bytes, and the link of its default route takes {uplink}, so large ones are cut in pieces or lost; give the link an MTU of {outside}{instead}"
+    );
+    let about = format!("gatewaynode/{}", node.name_any());
+    Some(finding(Check::Mtu, Weight::Bad, about, what))
 }
 
 /// Conditions that say that something is wrong, each reason once. What has no place of its own is `otherwise`'s.
@@ -203,43 +235,6 @@ fn place(reason: Reason) -> Option<Check> {
         Reason::Draining => Check::Drain,
         _ => return None,
     })
-}
-
-fn clocks(culvert: &Culvert, server: &Server) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let apart = |one: Timestamp, other: Timestamp| {
-        Duration::try_from(one.duration_since(other).abs()).unwrap_or_default()
-    };
-    let here = apart(server.here, server.there);
-    if here > SKEW {
-        let what = format!(
-            "this machine's clock and the apiserver's are {} apart; one of them needs NTP",
-            duration::text(here)
-        );
-        findings.push(finding(
-            Check::Clock,
-            Weight::Odd,
-            "this machine".to_owned(),
-            what,
-        ));
-    }
-    for node in &culvert.nodes {
-        let heard = node.status.as_ref().and_then(|status| status.renew_time.as_ref());
-        // Behind, it cannot be told from an agent that is silent.
-        if let Some(heard) = heard
-            && heard.0 > server.there
-            && apart(heard.0, server.there) > SKEW
-        {
-            let what = format!(
-                "the clock of node {} is {} ahead of the apiserver's; it needs NTP",
-                node.spec.node_name,
-                duration::text(apart(heard.0, server.there))
-            );
-            let about = format!("gatewaynode/{}", node.name_any());
-            findings.push(finding(Check::Clock, Weight::Bad, about, what));
-        }
-    }
-    findings
 }
 
 #[cfg(test)]

@@ -84,10 +84,7 @@ pub fn summary(culvert: &Culvert, now: Timestamp) -> Summary {
                 .conditions
                 .iter()
                 .any(|c| c.type_ == ConditionType::Ready.as_str() && c.status == "True");
-            let heard = status.renew_time.is_some_and(|time| {
-                now.duration_since(time.0).as_secs() <= judge::HEARD.as_secs().cast_signed()
-            });
-            share.serving += usize::from(is_ready && heard && !node.spec.drain);
+            share.serving += usize::from(is_ready && judge::is_heard(node, now) && !node.spec.drain);
         }
         gateways.insert(gateway.name_any(), share);
     }

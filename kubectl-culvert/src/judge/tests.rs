@@ -7,7 +7,7 @@ use culvert_crds::{
     admission, crds,
 };
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, MicroTime, Time};
 use serde_json::json;
 
 fn now() -> Timestamp {
@@ -282,6 +282,30 @@ fn an_mtu_that_few_paths_bear_is_found() {
 }
 
 #[test]
+fn an_mtu_that_the_node_itself_does_not_bear_is_found() {
+    let of = |uplink: u32| {
+        let (mut culvert, ground, server) = well();
+        culvert.nodes[0].status.as_mut().unwrap().uplink_mtu = Some(uplink);
+        all(&culvert, &ground, &server, "culvert-system")
+    };
+    assert_eq!(of(1_460), []);
+    let found = of(1_459).remove(0);
+    assert_eq!((found.check, found.weight), (Check::Mtu, Weight::Bad));
+    assert!(
+        found.what.ends_with("spec.mtu of the gateway to 1379"),
+        "{}",
+        found.what
+    );
+    // A gateway may not have less than 1280.
+    let found = of(1_359).remove(0);
+    assert!(
+        found.what.ends_with("give the link an MTU of 1460"),
+        "{}",
+        found.what
+    );
+}
+
+#[test]
 fn clocks_that_are_apart_are_found() {
     let found = planted(|_, _, server| server.here = now() + jiff::SignedDuration::from_secs(90));
     assert_eq!((found.check, &*found.about), (Check::Clock, "this machine"));
@@ -290,6 +314,58 @@ fn clocks_that_are_apart_are_found() {
             Some(MicroTime(now() + jiff::SignedDuration::from_secs(11)));
     });
     assert_eq!((found.check, found.weight), (Check::Clock, Weight::Bad));
+}
+
+#[test]
+fn a_node_whose_clock_is_wrong_is_neither_silent_nor_well() {
+    let seconds = jiff::SignedDuration::from_secs;
+    // What the agent says, what the apiserver has noted, and what is found; each so many seconds from now.
+    for (said, noted, found) in [
+        (-3_605, Some(-5), Some("edge-1 is 1h behind the apiserver's")),
+        (3_595, Some(-5), Some("edge-1 is 1h ahead of the apiserver's")),
+        (-9, Some(-1), None),
+        // The apiserver's own was wrong while it was told.
+        (3_600, Some(3_600), Some("edge-1 is 1h ahead of the apiserver's")),
+        (9, None, None),
+    ] {
+        let (mut culvert, ground, server) = well();
+        let node = &mut culvert.nodes[0];
+        node.status.as_mut().unwrap().renew_time = Some(MicroTime(now() + seconds(said)));
+        let entry = |seconds_from_now, fields| ManagedFieldsEntry {
+            time: Some(Time(now() + seconds(seconds_from_now))),
+            fields_v1: Some(FieldsV1(fields)),
+            ..ManagedFieldsEntry::default()
+        };
+        node.metadata.managed_fields = noted.map(|noted| {
+            vec![
+                entry(noted, json!({ "f:status": { "f:renewTime": {} } })),
+                // Somebody else's.
+                entry(0, json!({ "f:spec": { "f:drain": {} } })),
+            ]
+        });
+        let findings = all(&culvert, &ground, &server, "culvert-system");
+        assert_eq!(findings.len(), usize::from(found.is_some()), "{findings:#?}");
+        for (finding, words) in findings.iter().zip(found) {
+            assert_eq!((finding.check, finding.weight), (Check::Clock, Weight::Bad));
+            assert!(finding.what.contains(words), "{}", finding.what);
+        }
+        assert_eq!(heard(&culvert, server.there), 1);
+    }
+}
+
+#[test]
+fn an_agent_is_silent_since_the_apiserver_was_last_told() {
+    let found = planted(|culvert, _, _| {
+        let node = &mut culvert.nodes[0];
+        let then = now() - jiff::SignedDuration::from_secs(61);
+        node.status.as_mut().unwrap().renew_time = Some(MicroTime(then));
+        node.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
+            time: Some(Time(then)),
+            fields_v1: Some(FieldsV1(json!({ "f:status": { "f:renewTime": {} } }))),
+            ..ManagedFieldsEntry::default()
+        }]);
+    });
+    assert_eq!((found.check, found.weight), (Check::Agents, Weight::Bad));
 }
 
 #[test]
