@@ -64,6 +64,7 @@ pub struct Machine {
     time: Time,
     environment: Vec<(OsString, OsString)>,
     shares: Vec<PathBuf>,
+    has_wireguard: bool,
     within: Duration,
 }
 
@@ -106,6 +107,7 @@ impl Machine {
             time: Time::Real,
             environment: Vec::new(),
             shares: Vec::new(),
+            has_wireguard: true,
             within: Duration::from_mins(10),
         }
     }
@@ -149,6 +151,13 @@ impl Machine {
     #[must_use]
     pub fn share(mut self, folder: impl Into<PathBuf>) -> Self {
         self.shares.push(folder.into());
+        self
+    }
+
+    /// Takes WireGuard out of a test kernel, as in a node's that was built without it. A native machine keeps it.
+    #[must_use]
+    pub fn without_wireguard(mut self) -> Self {
+        self.has_wireguard = false;
         self
     }
 
@@ -227,6 +236,9 @@ impl Machine {
             "con0=null,fd:2",
             "con1=null,fd:1",
         ]);
+        if !self.has_wireguard {
+            command.arg("initcall_blacklist=wg_mod_init");
+        }
         command.arg("quiet").arg("umid=machine");
         command
             .arg(with_prefix("uml_dir=", folder, "/uml/"))

@@ -4,6 +4,7 @@
 mod agent;
 mod backend;
 mod change;
+mod check;
 mod clock;
 mod connect;
 mod control;

@@ -18,7 +18,10 @@ use super::{
 use crate::soak::SOAK;
 
 /// How the names of tests begin that set the clock: where the machine's kernel is the host's, so is its clock.
-const SETS_CLOCK: [&str; 2] = ["clock::", "crowd::crowd_with_clock_steps"];
+const SETS_CLOCK: [&str; 3] = ["clock::", "crowd::crowd_with_clock_steps", "check::check_clock"];
+
+/// How the names of tests begin whose kernel has no WireGuard, which the host's own may have.
+const WITHOUT_WIREGUARD: &str = "check::check_without_wireguard";
 
 /// How the names of tests begin whose subject is load, of which there is none where processor work takes no time.
 const IN_REAL_TIME: [&str; 1] = ["flood::"];
@@ -56,11 +59,17 @@ impl Mode {
         let is_native = machine::is_native()?;
         let mut names = isolated::listed(&binary)?;
         names.retain(|name| {
-            let skipped = wanted(name) && is_native && SETS_CLOCK.iter().any(|part| name.starts_with(part));
-            if skipped {
-                println!("test {name} ... skipped: it would set this host's clock");
+            let why = if SETS_CLOCK.iter().any(|part| name.starts_with(part)) {
+                Some("it would set this host's clock")
+            } else {
+                let lacks = name.starts_with(WITHOUT_WIREGUARD);
+                lacks.then_some("this host's kernel has WireGuard")
+            };
+            let why = why.filter(|_| is_native && wanted(name));
+            if let Some(why) = why {
+                println!("test {name} ... skipped: {why}");
             }
-            wanted(name) && !skipped
+            wanted(name) && why.is_none()
         });
         let tests = Tests {
             binary: &binary,
@@ -73,6 +82,9 @@ impl Mode {
                 let mut machine = kernel::machine()?
                     .time(if is_real { Time::Real } else { Time::Travels })
                     .within(self.bound(is_native));
+                if name.starts_with(WITHOUT_WIREGUARD) {
+                    machine = machine.without_wireguard();
+                }
                 if self == Self::Long {
                     machine = machine.memory(LONG_MEMORY).env(SOAK, "1");
                 }
