@@ -8,7 +8,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
 
 use crate::duration;
-use crate::request::{Ask, Failure, Why};
+use crate::request::{Ask, Failure, Role, Why};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -108,6 +108,8 @@ pub struct Cluster {
     pub server: String,
 
     timeout: Option<Duration>,
+    /// The role that lets a user do all that is asked.
+    role: Option<Role>,
 }
 
 impl Cluster {
@@ -141,7 +143,15 @@ impl Cluster {
             namespace,
             server,
             timeout: (!timeout.is_zero()).then_some(timeout),
+            role: None,
         })
+    }
+
+    /// The same, for a command of which all requests are allowed by this role: whoever is refused one needs it for all.
+    #[must_use]
+    pub fn for_role(mut self, role: Role) -> Self {
+        self.role = Some(role);
+        self
     }
 
     /// Objects of a namespaced kind, in the namespace that was asked for.
@@ -168,6 +178,10 @@ impl Cluster {
         ask: Ask,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Failure> {
+        let ask = Ask {
+            granted_by: self.role,
+            ..ask
+        };
         let answer = match self.timeout {
             Some(timeout) => tokio::time::timeout(timeout, request).await,
             None => Ok(request.await),

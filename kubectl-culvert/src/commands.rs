@@ -14,7 +14,8 @@ use crate::Error;
 use crate::args::{Cli, Command};
 use crate::cluster::{Cluster, ClusterArgs};
 use crate::exit::Exit;
-use crate::output::Screen;
+use crate::output::{self, Mood, Screen, paint};
+use crate::request::{Failure, Role};
 
 /// What every command is given.
 #[derive(Clone, Debug)]
@@ -30,6 +31,12 @@ impl Context {
     /// The cluster; nothing is asked of it yet.
     pub async fn cluster(&self) -> Result<Cluster, Error> {
         Ok(Cluster::find(&self.args).await?)
+    }
+
+    /// The same for what an administrator asks: one role lets him do all of it.
+    pub async fn administered(&self) -> Result<Cluster, Error> {
+        let cluster = self.cluster().await?;
+        Ok(cluster.for_role(Role::Admin))
     }
 }
 
@@ -50,5 +57,20 @@ pub async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Gateway(command) => gateway::run(command, &context).await,
         Command::Install(command) => install::run(command, &context).await,
         Command::Version(args) => version::run(args, &context).await,
+    }
+}
+
+/// Says what could not be read, and what to do about it, each once.
+fn unread(failures: &[Failure], screen: Screen) {
+    for failure in failures {
+        output::note(&format!("not looked at: {failure}"));
+    }
+    let mut hints: Vec<String> = failures.iter().filter_map(Failure::hint).collect();
+    hints.dedup();
+    for hint in hints {
+        output::note(&format!(
+            "{} {hint}",
+            paint(screen.colour_err, Mood::Odd, "next:")
+        ));
     }
 }

@@ -23,6 +23,7 @@
 //! [`names`], [`world`], [`plan`] and [`ear`] are pure.
 
 pub mod addresses;
+mod before;
 pub mod control;
 mod device;
 mod dns;
@@ -45,6 +46,7 @@ mod strict;
 mod view;
 pub mod world;
 
+pub use before::check;
 pub use error::ConnectError;
 pub use options::Options;
 pub use session::run;

@@ -9,7 +9,7 @@ use crate::commands::gateway::Unanswered;
 use crate::conf::ConfError;
 use crate::exit::Exit;
 use crate::gateways::GatewayError;
-use crate::keys::{KeyFailure, StoreError};
+use crate::keys::{KeyFailure, NameError, StoreError};
 use crate::output::{Mood, OutputError, Screen, paint};
 use crate::private::PrivateError;
 use crate::qr::QrError;
@@ -30,6 +30,10 @@ pub enum Error {
     /// A key is not usable.
     #[error(transparent)]
     Key(#[from] KeyFailure),
+
+    /// No key has such a name.
+    #[error(transparent)]
+    Name(#[from] NameError),
 
     /// A private key could not be kept or read.
     #[error(transparent)]
@@ -77,6 +81,7 @@ impl Error {
             Self::Node(_) => Exit::TimedOut,
             Self::Request(failure) => failure.exit(),
             Self::Key(failure) => failure.exit(),
+            Self::Name(error) => error.exit(),
             Self::Store(error) => error.exit(),
             Self::Gateway(error) => error.exit(),
             Self::Conf(error) => error.exit(),
@@ -100,6 +105,7 @@ impl Error {
             Self::Cluster(error) => Some(error.hint().to_owned()),
             Self::Request(failure) => failure.hint(),
             Self::Key(failure) => failure.hint(),
+            Self::Name(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Gateway(error) => error.hint(),
             Self::Conf(error) => error.hint(),

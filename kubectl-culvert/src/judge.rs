@@ -5,6 +5,7 @@
 mod clock;
 mod finding;
 mod ground;
+mod unseen;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use kube::ResourceExt as _;
 
 pub use finding::{Check, Finding, Weight};
 pub use ground::{OTHER, definitions};
+pub use unseen::{Unseen, unseen};
 
 use crate::duration;
 use crate::world::{Culvert, Ground, Server};
@@ -45,6 +47,11 @@ pub fn all(culvert: &Culvert, ground: &Ground, server: &Server, system: &str) ->
 pub fn objects(culvert: &Culvert, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(pools(culvert));
+    if culvert.is_defined && culvert.gateways.is_empty() {
+        let what = "there is no gateway, so no key works; apply one as in examples/gateway.yaml";
+        let about = "wireguardgateways".to_owned();
+        findings.push(finding(Check::Gateways, Weight::Bad, about, what));
+    }
     for gateway in &culvert.gateways {
         findings.extend(self::gateway(gateway, culvert));
     }
@@ -74,7 +81,7 @@ fn silent(heard: Timestamp, now: Timestamp) -> Option<Duration> {
 
 fn pools(culvert: &Culvert) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if culvert.pools.is_empty() {
+    if culvert.is_defined && culvert.pools.is_empty() {
         let what = "there is no pool, so no key gets an address; apply one as in examples/pool.yaml";
         findings.push(finding(Check::Pools, Weight::Bad, "ippools".to_owned(), what));
     }

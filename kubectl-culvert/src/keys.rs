@@ -6,12 +6,14 @@
 //! object at every moment, and whoever is killed in the middle leaves none behind. [`revoke`] deletes it.
 
 mod api;
+mod name;
 mod pair;
 mod state;
 mod store;
 mod wait;
 
 pub use api::{MANAGED_BY, NewKey, Revoked, create, get, list, replace, revoke};
+pub use name::{NameError, RULE as NAME_RULE, check as check_name};
 pub use pair::Pair;
 pub use state::{KeyState, Served, state};
 pub use store::{Store, StoreError, read as read_private, write_new as write_private};

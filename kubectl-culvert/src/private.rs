@@ -20,6 +20,10 @@ pub enum PrivateError {
     #[error("`{}` is there already", .0.display())]
     Exists(PathBuf),
 
+    /// The folder of a file is not there.
+    #[error("there is no folder `{}`", .0.display())]
+    NoFolder(PathBuf),
+
     /// The file is not there.
     #[error("there is no `{}`", .0.display())]
     Missing(PathBuf),
@@ -54,7 +58,7 @@ impl PrivateError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Exists(_) => Exit::Refused,
-            Self::Missing(_) => Exit::NotFound,
+            Self::Missing(_) | Self::NoFolder(_) => Exit::NotFound,
             Self::File { .. } => Exit::Failed,
             Self::NotATerminal(_) => Exit::Secret,
             Self::NoText(_) | Self::Several(_) => Exit::Usage,
@@ -64,6 +68,9 @@ impl PrivateError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::NoFolder(folder) => {
+                return Some(format!("make it with `mkdir -p {}`", folder.display()));
+            }
             Self::Exists(_) => "name another file, or say --overwrite where the command has it",
             Self::Missing(_) | Self::File { .. } => return None,
             Self::NotATerminal(_) => "name a file with --out, or say `--out -` if standard output is meant",
@@ -83,12 +90,29 @@ pub enum Existing {
     Replaced,
 }
 
-/// Writes the parts of a secret into a file of mode 0600, in folders of mode 0700.
-pub fn write(path: &Path, parts: &[&[u8]], existing: Existing) -> Result<(), PrivateError> {
-    let folder = match path.parent() {
+/// The folder that a file is in.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// Ensures that a file that a user has named can be made: its folder is there, and it is not.
+pub fn is_free(path: &Path) -> Result<(), PrivateError> {
+    let folder = folder(path);
+    if !folder.is_dir() {
+        return Err(PrivateError::NoFolder(folder.to_owned()));
+    }
+    match fs::symlink_metadata(path) {
+        Ok(_) => Err(PrivateError::Exists(path.to_owned())),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Writes the parts of a secret into a file of mode 0600, in folders of mode 0700.
+pub fn write(path: &Path, parts: &[&[u8]], existing: Existing) -> Result<(), PrivateError> {
+    let folder = folder(path);
     let mut folders = fs::DirBuilder::new();
     folders.recursive(true).mode(0o700);
     folders

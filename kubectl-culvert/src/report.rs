@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
-use crate::judge::{self, Check, Finding, Weight};
+use crate::judge::{self, Check, Finding, Unseen, Weight};
 use crate::world::{Culvert, Ground, Server};
 
 /// Everything.
@@ -25,6 +25,8 @@ pub struct Report {
     nodes: Vec<Node>,
     keys: Keys,
     findings: Vec<Fault>,
+    /// What was not looked at.
+    unseen: Vec<Check>,
 }
 
 /// A number in place of a name; the same name has the same number throughout.
@@ -95,7 +97,13 @@ struct Fault {
 const UNKNOWN: &str = "Unknown";
 
 /// Makes the report of everything that was read.
-pub fn report(culvert: &Culvert, ground: &Ground, server: &Server, findings: &[Finding]) -> Report {
+pub fn report(
+    culvert: &Culvert,
+    ground: &Ground,
+    server: &Server,
+    findings: &[Finding],
+    unseen: &[Unseen],
+) -> Report {
     let pools: Vec<String> = culvert.pools.iter().map(kube::ResourceExt::name_any).collect();
     let number = |names: &[String], name: &str| {
         names
@@ -150,6 +158,7 @@ pub fn report(culvert: &Culvert, ground: &Ground, server: &Server, findings: &[F
             .collect(),
         keys: keys(culvert),
         findings: findings.iter().map(fault).collect(),
+        unseen: unseen.iter().map(|one| one.check).collect(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use kube::runtime::watcher;
 
 use crate::exit::Exit;
+use crate::keys::NAME_RULE;
 
 /// What was asked of the apiserver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,9 @@ pub struct Ask {
 
     /// The object, for requests about one.
     pub name: Option<String>,
+
+    /// The role that allows it and everything else that the command asks, where one does.
+    pub granted_by: Option<Role>,
 }
 
 impl Ask {
@@ -31,6 +35,7 @@ impl Ask {
             resource,
             namespace: None,
             name: None,
+            granted_by: None,
         }
     }
 
@@ -49,8 +54,36 @@ impl Ask {
         self
     }
 
+    /// The word for one object.
+    fn kind(&self) -> &'static str {
+        self.resource.strip_suffix('s').unwrap_or(self.resource)
+    }
+
+    /// What to do about a cause that a schema has given, which names its pattern and no more. Rules of our own say it
+    /// themselves.
+    fn rule(&self, cause: &str) -> Option<String> {
+        let (field, said) = cause.split_once(": ")?;
+        let is_of_schema = ["regex used for validation", " in body "]
+            .iter()
+            .any(|words| said.contains(words));
+        if !is_of_schema {
+            return None;
+        }
+        if field == "metadata.name" {
+            return Some(format!("choose another: {NAME_RULE}"));
+        }
+        let field = field.split('[').next().unwrap_or(field);
+        Some(format!(
+            "`kubectl explain {}.{field}` says what may stand there",
+            self.kind()
+        ))
+    }
+
     /// The role that lets a user do this, as in `examples/roles.yaml`.
     pub fn role(&self) -> Role {
+        if let Some(role) = self.granted_by {
+            return role;
+        }
         match (self.resource, self.verb) {
             ("wireguardkeys", _) if self.namespace.is_some() => Role::User,
             ("ippools" | "wireguardgateways" | "gatewaynodes", "get" | "list" | "watch") => Role::Reader,
@@ -62,9 +95,9 @@ impl Ask {
 impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { verb, resource, .. } = self;
-        write!(f, "{verb} {resource}")?;
-        if let Some(name) = &self.name {
-            write!(f, " `{name}`")?;
+        match &self.name {
+            Some(name) => write!(f, "{verb} {} `{name}`", self.kind())?,
+            None => write!(f, "{verb} {resource}")?,
         }
         match &self.namespace {
             Some(namespace) => write!(f, " in namespace `{namespace}`"),
@@ -235,7 +268,11 @@ impl Failure {
             Why::Unreadable(_) => {
                 "the cluster's version of Culvert is another than this program's: see `kubectl culvert version`".to_owned()
             }
-            Why::Policy(_) | Why::Invalid(_) | Why::Refused(_) => return None,
+            Why::Invalid(causes) if causes.is_empty() && self.ask.verb == "list" => {
+                "see whether the selector is one: labels as in `app=vpn,tier!=test`".to_owned()
+            }
+            Why::Invalid(causes) => return causes.iter().find_map(|cause| self.ask.rule(cause)),
+            Why::Policy(_) | Why::Refused(_) => return None,
         };
         Some(hint)
     }

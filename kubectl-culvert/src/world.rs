@@ -20,6 +20,9 @@ use crate::request::{Ask, Failure};
 /// Culvert's own objects.
 #[derive(Clone, Debug, Default)]
 pub struct Culvert {
+    /// The apiserver knows the kinds; where it does not, there is nothing of them.
+    pub is_defined: bool,
+
     /// All pools.
     pub pools: Vec<IPPool>,
 
@@ -72,6 +75,7 @@ pub async fn culvert(cluster: &Cluster) -> Result<Culvert, Failure> {
         Box::pin(keys::list(cluster, true, None)),
     )?;
     Ok(Culvert {
+        is_defined: true,
         pools,
         gateways,
         nodes,

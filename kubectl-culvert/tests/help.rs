@@ -38,3 +38,16 @@ fn every_command_that_does_something_has_a_line_and_no_flag_is_without_one() {
         }
     }
 }
+
+#[test]
+fn every_command_has_examples_and_says_how_it_may_end() {
+    let mut root = Cli::command();
+    root.build();
+    let mut found = Vec::new();
+    all(&root, "culvert", &mut found);
+    for (name, mut command) in found {
+        let help = command.render_long_help().to_string();
+        assert!(help.contains("\nExit codes:"), "{name}");
+        assert!(name == "culvert" || help.contains("\nExamples:\n"), "{name}");
+    }
+}

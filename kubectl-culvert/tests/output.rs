@@ -276,6 +276,13 @@ fn a_revocation() {
 
 fn admin() -> Cluster {
     let mut all = answers();
+    all.extend(admin_answers());
+    Cluster::start(all)
+}
+
+/// What an administrator is told besides.
+fn admin_answers() -> Answers {
+    let mut all = Answers::new();
     all.insert(
         "GET /version",
         (
@@ -323,7 +330,7 @@ fn admin() -> Cluster {
         "PATCH /apis/culvert.dev/v1alpha1/gatewaynodes/default.gateway-2",
         (200, drained),
     );
-    Cluster::start(all)
+    all
 }
 
 /// How far a time to come is away is another each day.
@@ -451,4 +458,324 @@ fn what_comes_before_culvert_is_taken_away() {
         ),
     );
     insta::assert_snapshot!("retire-nothing", Cluster::start(all).run(&["install", "retire"]));
+}
+
+/// A cluster that answers who is an administrator, and has nothing of Culvert's.
+fn bare() -> Answers {
+    let no_such_kind = || {
+        refusal(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+    };
+    let version = json!({ "major": "1", "minor": "35", "gitVersion": "v1.35.0", "gitCommit": "", "gitTreeState": "",
+        "buildDate": "", "goVersion": "", "compiler": "", "platform": "" });
+    Answers::from([
+        ("GET /version", (200, version)),
+        ("GET /api/v1/namespaces", (200, list(&[]))),
+        (
+            "GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            (200, list(&[])),
+        ),
+        (
+            "GET /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+            (200, list(&[])),
+        ),
+        (
+            "GET /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
+            (200, list(&[])),
+        ),
+        ("GET /apis/culvert.dev/v1alpha1/ippools", no_such_kind()),
+        ("GET /apis/culvert.dev/v1alpha1/wireguardgateways", no_such_kind()),
+        ("GET /apis/culvert.dev/v1alpha1/gatewaynodes", no_such_kind()),
+        ("GET /apis/culvert.dev/v1alpha1/wireguardkeys", no_such_kind()),
+    ])
+}
+
+/// The same with what `install generate` makes, and nothing else.
+fn defined() -> Answers {
+    fn items<T: serde::Serialize>(items: &[T]) -> (u16, Value) {
+        let items = items.iter().map(|item| serde_json::to_value(item).unwrap());
+        (200, list(&items.collect::<Vec<_>>()))
+    }
+    let mut all = bare();
+    all.insert(
+        "GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        items(&culvert_crds::crds()),
+    );
+    all.insert(
+        "GET /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+        items(&culvert_crds::admission::policies()),
+    );
+    all.insert(
+        "GET /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
+        items(&culvert_crds::admission::bindings()),
+    );
+    for path in [
+        "GET /apis/culvert.dev/v1alpha1/ippools",
+        "GET /apis/culvert.dev/v1alpha1/wireguardgateways",
+        "GET /apis/culvert.dev/v1alpha1/gatewaynodes",
+        "GET /apis/culvert.dev/v1alpha1/wireguardkeys",
+    ] {
+        all.insert(path, (200, list(&[])));
+    }
+    all
+}
+
+#[test]
+fn what_is_not_there_is_not_called_well() {
+    for (state, answers) in [("bare", bare()), ("defined", defined())] {
+        let cluster = Cluster::start(answers);
+        for (form, words) in [
+            ("", &["check"][..]),
+            ("-yaml", &["check", "-o", "yaml"]),
+            ("-report", &["report"]),
+        ] {
+            insta::assert_snapshot!(format!("check-{state}{form}"), cluster.run(words));
+        }
+        insta::assert_snapshot!(format!("status-{state}"), cluster.run(&["status"]));
+    }
+}
+
+#[test]
+fn what_this_user_may_not_look_at_is_no_success() {
+    let mut all = answers();
+    all.extend(admin_answers());
+    for (path, answer) in defined() {
+        if !path.contains("culvert.dev") {
+            all.insert(path, answer);
+        }
+    }
+    let mut pool = all["GET /apis/culvert.dev/v1alpha1/ippools/default"].1.clone();
+    pool["metadata"]["generation"] = 1.into();
+    pool["status"] = json!({ "observedGeneration": 1 });
+    all.insert("GET /apis/culvert.dev/v1alpha1/ippools", (200, list(&[pool])));
+    let mut node = node("gateway-1", "198.51.100.1");
+    // Heard just now.
+    node["status"]["renewTime"] = kubectl_culvert::clock::now().wall.to_string().into();
+    all.insert(
+        "GET /apis/culvert.dev/v1alpha1/gatewaynodes",
+        (200, list(&[node])),
+    );
+    all.insert(
+        "GET /api/v1/namespaces",
+        refusal(403, "Forbidden", "namespaces is forbidden"),
+    );
+    insta::assert_snapshot!("check-unread", Cluster::start(all).run(&["check"]));
+}
+
+#[test]
+fn an_administrators_command_asks_for_the_one_role_that_suffices() {
+    let mut all = answers();
+    for (path, answer) in admin_answers() {
+        // Whoever has no role may ask for the version.
+        let is_free = path == "GET /version";
+        all.insert(
+            path,
+            if is_free {
+                answer
+            } else {
+                refusal(403, "Forbidden", "forbidden")
+            },
+        );
+    }
+    for path in [
+        "GET /apis/culvert.dev/v1alpha1/ippools",
+        "GET /apis/culvert.dev/v1alpha1/wireguardgateways",
+    ] {
+        all.insert(path, refusal(403, "Forbidden", "forbidden"));
+    }
+    let nobody = Cluster::start(all.clone());
+    // Who reads may not do.
+    for (path, answer) in answers() {
+        if path.starts_with("GET") {
+            all.insert(path, answer);
+        }
+    }
+    let reader = Cluster::start(all);
+    for words in [
+        &["status"][..],
+        &["check"],
+        &["report"],
+        &["version"],
+        &["key", "list", "--all-namespaces"],
+        &["gateway", "drain", "gateway-1"],
+        &["gateway", "drain", "gateway-1", "--undo"],
+        &["gateway", "purge", "--all"],
+    ] {
+        for cluster in [&nobody, &reader] {
+            let said = cluster.run(words);
+            assert!(said.contains("you may not "), "{said}");
+            let next = "next: ask the cluster's administrator for the role `culvert-admin` (examples/roles.yaml): kubectl create clusterrolebinding culvert-admin --clusterrole=culvert-admin --user=USER";
+            assert_eq!(said.matches("next: ").count(), 1, "{said}");
+            assert!(said.contains(next), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_no_object_may_have_is_refused_before_a_pair_is_made() {
+    // Nobody answers: who asks first is told that.
+    let cluster = Cluster::start(Answers::new());
+    cluster.answers(false);
+    for (snapshot, words) in [
+        ("name-new", &["key", "new", "My_Laptop"][..]),
+        (
+            "name-file",
+            &["key", "new", "My_Laptop", "--private-key", "my.key"],
+        ),
+        (
+            "name-connect",
+            &[
+                "connect",
+                "My_Laptop",
+                "--backend",
+                "userspace",
+                "--wireguard-go",
+                "/none",
+            ],
+        ),
+        (
+            "backend-connect",
+            &[
+                "connect",
+                "laptop",
+                "--backend",
+                "userspace",
+                "--wireguard-go",
+                "/none/wireguard-go",
+            ],
+        ),
+    ] {
+        insta::assert_snapshot!(snapshot, cluster.run(words));
+    }
+    for name in [
+        "",
+        ".laptop",
+        "laptop-",
+        "lap..top",
+        "lap top",
+        "a/b",
+        &"a".repeat(254),
+    ] {
+        let said = cluster.run(&["key", "new", name]);
+        assert!(
+            said.contains("is no name for a key") && said.ends_with("exit code 6\n"),
+            "{said}"
+        );
+    }
+    assert_eq!(cluster.files(), [""; 0], "a private key of nothing is left");
+    // One that may be is asked for.
+    let said = cluster.run(&["key", "new", &"a".repeat(253)]);
+    assert!(!said.contains("is no name"), "{said}");
+}
+
+#[test]
+fn a_private_key_that_is_left_is_told() {
+    let mut all = answers();
+    let made = key("new", PUBLIC, &Value::Null);
+    all.insert(
+        "POST /apis/culvert.dev/v1alpha1/namespaces/tenant/wireguardkeys",
+        (201, made),
+    );
+    let cluster = Cluster::start(all);
+    cluster.answers(false);
+    for (snapshot, words) in [
+        ("left-next", &["key", "new", "new", "--wait", "0"][..]),
+        ("left-file", &["key", "new", "new", "--private-key", "new.key"]),
+        (
+            "left-file-again",
+            &["key", "new", "new", "--private-key", "new.key"],
+        ),
+        (
+            "left-folder",
+            &["key", "new", "new", "--private-key", "none/there/new.key"],
+        ),
+    ] {
+        insta::assert_snapshot!(snapshot, cluster.run(words));
+    }
+    assert_eq!(cluster.files(), ["culvert/tenant/new.next", "new.key"]);
+    cluster.answers(true);
+    insta::assert_snapshot!("left-goes-on", cluster.run(&["key", "new", "new", "--wait", "0"]));
+    assert_eq!(cluster.files(), ["culvert/tenant/new.key", "new.key"]);
+}
+
+#[test]
+fn a_revocation_says_which_file_it_removes() {
+    let mut all = answers();
+    all.insert(
+        "DELETE /apis/culvert.dev/v1alpha1/namespaces/tenant/wireguardkeys/laptop",
+        (200, key("laptop", PUBLIC, &ready(PUBLIC))),
+    );
+    let cluster = Cluster::start(all);
+    cluster.keep("laptop", PRIVATE);
+    std::fs::write(cluster.home().join("laptop.key"), PRIVATE).unwrap();
+    cluster.run(&["key", "revoke", "laptop", "--wait", "0"]);
+    assert_eq!(cluster.files(), ["laptop.key"]);
+}
+
+#[test]
+fn connect_without_the_right_says_so_before_it_asks_anybody() {
+    let cluster = Cluster::start(Answers::new());
+    cluster.answers(false);
+    // Whoever is root is none for a moment.
+    let is_root =
+        std::fs::metadata("/proc/self").is_ok_and(|of| std::os::unix::fs::MetadataExt::uid(&of) == 0);
+    let without: &[&str] = if is_root {
+        &["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
+    } else {
+        &[]
+    };
+    insta::assert_snapshot!("root-connect", cluster.run_by(without, &["connect"]));
+    insta::assert_snapshot!(
+        "root-connect-down",
+        cluster.run_by(without, &["connect", "laptop", "--down"])
+    );
+}
+
+#[test]
+fn a_field_that_is_refused_by_a_pattern_says_what_to_do() {
+    let causes = |reason: &str, field: &str, message: &str| {
+        let mut status = refusal(422, "Invalid", "invalid").1;
+        status["details"] =
+            json!({ "name": "new", "causes": [{ "reason": reason, "field": field, "message": message }] });
+        (422, status)
+    };
+    for (snapshot, reply) in [
+        (
+            "new-pattern",
+            causes(
+                "FieldValueInvalid",
+                "spec.poolRef.name",
+                "Invalid value: \"P@\": spec.poolRef.name in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'",
+            ),
+        ),
+        (
+            "new-name-rule",
+            causes(
+                "FieldValueInvalid",
+                "metadata.name",
+                "Invalid value: \"new\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters (regex used for validation is '[a-z0-9]')",
+            ),
+        ),
+        (
+            "new-rule",
+            causes(
+                "FieldValueInvalid",
+                "spec.publicKey",
+                "Invalid value: \"x\": publicKey must be the base64 of 32 bytes, as `wg pubkey` prints it",
+            ),
+        ),
+    ] {
+        let mut all = answers();
+        all.insert(
+            "POST /apis/culvert.dev/v1alpha1/namespaces/tenant/wireguardkeys",
+            reply,
+        );
+        insta::assert_snapshot!(
+            snapshot,
+            Cluster::start(all).run(&["key", "new", "new", "--pool", "P@"])
+        );
+    }
 }

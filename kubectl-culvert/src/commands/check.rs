@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use crate::Error;
-use crate::commands::Context;
-use crate::exit::Exit;
-use crate::judge::{self, Check, Finding, Weight};
+use crate::commands::{Context, unread};
+use crate::exit::{self, Exit};
+use crate::judge::{self, Check, Finding, Unseen, Weight};
 use crate::output::{self, Format, Mood, paint};
-use crate::world::{self, Ground, World};
+use crate::world::{self, World};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +19,7 @@ Examples:
 
 /// Flags of `check`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::LOOKS))]
 pub struct Args {
     /// The namespace that Culvert runs in.
     #[arg(long, default_value = "culvert-system", value_name = "NAME")]
@@ -32,33 +32,29 @@ pub struct Args {
 
 /// Looks at everything.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
-    let cluster = context.cluster().await?;
+    let cluster = context.administered().await?;
     let World {
         server,
         ground,
         culvert,
         failures,
     } = world::world(&cluster).await?;
-    let findings = judge::all(&culvert, &ground, &server, &args.system_namespace);
+    let system = &args.system_namespace;
+    let findings = judge::all(&culvert, &ground, &server, system);
+    let unseen = judge::unseen(&findings, &culvert, &ground, &server, system);
     if let Some(format @ (Format::Json | Format::Yaml)) = args.output {
         let unread: Vec<String> = failures.iter().map(ToString::to_string).collect();
-        let whole = json!({ "findings": findings, "unread": unread });
+        let whole = json!({ "findings": findings, "unseen": unseen, "unread": unread });
         output::bytes(output::value(format, &whole)?.as_bytes())?;
     } else {
-        output::bytes(
-            text(
-                &findings,
-                &ground,
-                judge::heard(&culvert, server.there),
-                context.screen.colour,
-            )
-            .as_bytes(),
-        )?;
-        for failure in &failures {
-            output::note(&format!("not looked at: {failure}"));
-        }
+        output::bytes(text(&findings, &unseen, context.screen.colour).as_bytes())?;
+        unread(&failures, context.screen);
     }
-    Ok(exit(&findings))
+    Ok(match (exit(&findings), failures.first()) {
+        // Who may not look does not know that all is well.
+        (Exit::Done, Some(failure)) => failure.exit(),
+        (exit, _) => exit,
+    })
 }
 
 /// The exit code that findings ask for.
@@ -70,22 +66,16 @@ pub fn exit(findings: &[Finding]) -> Exit {
     }
 }
 
-fn text(findings: &[Finding], ground: &Ground, heard: usize, colour: bool) -> String {
+fn text(findings: &[Finding], unseen: &[Unseen], colour: bool) -> String {
     let mut lines = Vec::new();
     for check in Check::ALL {
         let (name, well) = check.words();
         let found: Vec<&Finding> = findings.iter().filter(|finding| finding.check == check).collect();
-        let unseen = if !ground.tells_of(check) {
-            Some("not looked at: it could not be read")
-        } else if check.is_of_nodes() && heard == 0 {
-            Some("not looked at: no agent is heard")
-        } else {
-            None
-        };
-        if let Some(what) = unseen.filter(|_| found.is_empty()) {
+        if let Some(unseen) = unseen.iter().find(|unseen| unseen.check == check) {
             lines.push(format!(
-                "{}   {name:<15} {what}\n",
-                paint(colour, Mood::Odd, "-   ")
+                "{}   {name:<15} not looked at: {}\n",
+                paint(colour, Mood::Odd, "-   "),
+                unseen.why
             ));
         } else if found.is_empty() {
             lines.push(format!(
@@ -119,25 +109,4 @@ pub fn page(finding: &Finding) -> String {
         .reason
         .map(|reason| format!(" (docs/reasons/{reason}.md)"))
         .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_could_not_be_read_is_not_called_well() {
-        let ground = Ground {
-            definitions: Some(Vec::new()),
-            policies: None,
-            bindings: Some(Vec::new()),
-            namespaces: None,
-        };
-        let text = text(&[], &ground, 1, false);
-        let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap().to_owned();
-        for unread in ["policies", "pod security"] {
-            assert!(line(unread).contains("not looked at"), "{text}");
-        }
-        assert!(line("definitions").starts_with("ok"), "{text}");
-    }
 }

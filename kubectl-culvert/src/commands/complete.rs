@@ -11,7 +11,7 @@ use crate::Error;
 use crate::args::Cli;
 use crate::cluster::{Cluster, ClusterArgs};
 use crate::completion::{self, Live};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::{gateways, keys, output};
 
 /// The name by which kubectl asks this program.
@@ -30,7 +30,7 @@ Examples:
 
 /// Flags of `completion`.
 #[derive(Clone, Copy, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::LOCAL))]
 pub struct Args {
     /// The shell.
     #[arg(value_enum)]

@@ -11,7 +11,7 @@ use crate::commands::Context;
 use crate::connect::addresses::Addresses;
 use crate::connect::machine::Backend;
 use crate::connect::{self, Choice, Options, marked};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::rotate::Every;
 
 pub use crate::connect::ConnectError;
@@ -25,7 +25,7 @@ pub use crate::connect::ConnectError;
 /// Needs root, or the right `CAP_NET_ADMIN`. Local networks stay reachable; the apiserver is reached outside of the tunnel. When it is
 /// killed, the tunnel stays as it is; run it again, or with --down.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = exit::after(EXAMPLES, exit::WRITES))]
 pub struct Args {
     /// The name of the key [default: one of this machine's own].
     pub name: Option<String>,
@@ -77,9 +77,6 @@ Examples:
 
 /// Opens a tunnel and keeps it until it is told to stop.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
-    let apiserver = Addresses::default();
-    let known = apiserver.clone();
-    let cluster = Cluster::find_through(&context.args, |config| marked::client(&config, known)).await?;
     let machine = machine();
     let options = Options {
         name: args.name.unwrap_or_else(|| format!("connect-{}", &machine[..8])),
@@ -97,6 +94,10 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
         down: args.down,
         times: args.times,
     };
+    connect::check(&options)?;
+    let apiserver = Addresses::default();
+    let known = apiserver.clone();
+    let cluster = Cluster::find_through(&context.args, |config| marked::client(&config, known)).await?;
     connect::run(cluster, apiserver, options, context.screen).await?;
     Ok(Exit::Done)
 }

@@ -14,14 +14,23 @@ use crate::Error;
 use crate::cluster::Cluster;
 use crate::commands::Context;
 use crate::duration;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::gateways::{self, GatewayError};
 use crate::keys::MANAGED_BY;
 use crate::output::{self, Progress};
 use crate::request::Ask;
 
+const EXAMPLES: &str = "\
+Examples:
+  # Before the node is shut down
+  kubectl culvert gateway drain gateway-1
+
+  # Every gateway forgets every client now
+  kubectl culvert gateway purge --all";
+
 /// What to do with gateways.
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES, after_long_help = exit::below(EXAMPLES))]
 pub enum Command {
     /// Have nodes forget all peers, delete the interface and stay away.
     Drain(Drain),
@@ -47,7 +56,7 @@ Examples:
 
 /// Flags of `gateway drain`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = DRAIN)]
+#[command(after_help = DRAIN, after_long_help = exit::after(DRAIN, exit::WRITES))]
 pub struct Drain {
     /// The nodes.
     #[arg(required = true)]
@@ -64,7 +73,7 @@ pub struct Drain {
 
 /// Flags of `gateway purge`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = PURGE)]
+#[command(after_help = PURGE, after_long_help = exit::after(PURGE, exit::WRITES))]
 pub struct Purge {
     /// The nodes.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -137,7 +146,7 @@ pub async fn run(command: Command, context: &Context) -> Result<Exit, Error> {
         ),
         Command::Purge(args) => (args.nodes, Wish::Purge, args.wait),
     };
-    let cluster = context.cluster().await?;
+    let cluster = context.administered().await?;
     let known = gateways::list::<GatewayNode>(&cluster, "gatewaynodes").await?;
     let chosen = choose(known, &nodes)?;
     // All are asked before any is waited for.

@@ -6,15 +6,24 @@ use clap::Subcommand;
 
 use crate::Error;
 use crate::commands::Context;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
   kubectl culvert install generate | kubectl apply -f -";
 
+const COMMANDS: &str = "\
+Examples:
+  # Definitions, admission policies and roles; the chart has them, and the programs, too
+  kubectl culvert install generate | kubectl apply -f -
+
+  # Before all of it is taken away without Helm
+  kubectl culvert install retire";
+
 /// What to do about an installation.
 #[derive(Debug, Subcommand)]
+#[command(after_help = COMMANDS, after_long_help = exit::below(COMMANDS))]
 pub enum Command {
     /// Print definitions, admission policies, roles and service accounts as YAML.
     Generate(Generate),
@@ -28,7 +37,7 @@ pub enum Command {
 
 /// Flags of `install generate`.
 #[derive(Clone, Copy, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::LOCAL))]
 pub struct Generate {
     /// The definitions and policies alone.
     #[arg(long)]

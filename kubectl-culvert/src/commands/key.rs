@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use crate::Error;
 use crate::commands::Context;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 
 mod client;
 mod config;
@@ -16,8 +16,20 @@ mod rotate;
 
 pub use list::rows;
 
+const EXAMPLES: &str = "\
+Examples:
+  # From nothing to a tunnel through one of the gateways
+  kubectl culvert key new laptop --expires 30d
+  kubectl culvert key config laptop --out ./tunnels
+  wg-quick up ./tunnels/gateway-1.conf
+
+  # What there is, and the end of it
+  kubectl culvert key list
+  kubectl culvert key revoke laptop";
+
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES, after_long_help = exit::below(EXAMPLES))]
 pub enum Command {
     /// Make a key pair here, and have every gateway know the public key.
     New(new::Args),

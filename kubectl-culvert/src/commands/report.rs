@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::Error;
-use crate::commands::Context;
-use crate::exit::Exit;
+use crate::commands::{Context, unread};
+use crate::exit::{self, Exit};
 use crate::output::{self, Format};
 use crate::private::{self, Existing};
 use crate::{
@@ -19,7 +19,7 @@ Examples:
 
 /// Flags of `report`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::WRITES))]
 pub struct Args {
     /// The namespace that Culvert runs in.
     #[arg(long, default_value = "culvert-system", value_name = "NAME")]
@@ -36,7 +36,7 @@ pub struct Args {
 
 /// Writes a report.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
-    let cluster = context.cluster().await?;
+    let cluster = context.administered().await?;
     let World {
         server,
         ground,
@@ -44,10 +44,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
         failures,
     } = world::world(&cluster).await?;
     let findings = judge::all(&culvert, &ground, &server, &args.system_namespace);
-    let text = output::value(
-        args.output,
-        &report::report(&culvert, &ground, &server, &findings),
-    )?;
+    let unseen = judge::unseen(&findings, &culvert, &ground, &server, &args.system_namespace);
+    let report = report::report(&culvert, &ground, &server, &findings, &unseen);
+    let text = output::value(args.output, &report)?;
     match &args.out {
         Some(path) => {
             private::write(path, &[text.as_bytes()], Existing::Stays)?;
@@ -58,8 +57,6 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
         }
         None => output::bytes(text.as_bytes())?,
     }
-    for failure in &failures {
-        output::note(&format!("not looked at: {failure}"));
-    }
+    unread(&failures, context.screen);
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::check::{exit, page};
 use crate::Error;
 use crate::commands::Context;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::judge::{self, Finding, Weight};
 use crate::output::{self, Format, Mood, paint};
 use crate::world::{self, Culvert};
@@ -25,7 +25,7 @@ Examples:
 
 /// Flags of `status`.
 #[derive(Clone, Copy, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::LOOKS))]
 pub struct Args {
     /// How to print it.
     #[arg(long, short, value_parser = output::of_data())]
@@ -126,7 +126,7 @@ struct Whole<'a> {
 
 /// Prints it.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
-    let cluster = context.cluster().await?;
+    let cluster = context.administered().await?;
     let (server, culvert) = futures::try_join!(world::server(&cluster), world::culvert(&cluster))?;
     let summary = summary(&culvert, server.there);
     let findings = judge::objects(&culvert, server.there);

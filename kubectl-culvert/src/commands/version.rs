@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::Error;
-use crate::commands::Context;
-use crate::exit::Exit;
+use crate::commands::{Context, unread};
+use crate::exit::{self, Exit};
 use crate::judge::{self, Check};
 use crate::output::{self, Format};
 use crate::world;
@@ -18,7 +18,7 @@ Examples:
 
 /// Flags of `version`.
 #[derive(Clone, Copy, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::READS))]
 pub struct Args {
     /// Ask no cluster.
     #[arg(long)]
@@ -47,7 +47,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
     };
     let mut failures = Vec::new();
     if !args.client {
-        let cluster = context.cluster().await?;
+        let cluster = context.administered().await?;
         let (server, ground) = futures::join!(world::server(&cluster), world::ground(&cluster));
         versions.server = Some(server?.version);
         let (ground, failed) = ground;
@@ -66,9 +66,7 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
             output::line(&format!("definitions       {definitions}"))?;
         }
     }
-    for failure in failures {
-        output::note(&format!("not looked at: {failure}"));
-    }
+    unread(&failures, context.screen);
     if versions.definitions == Some(judge::OTHER) {
         let name = Check::Definitions.words().0;
         output::note(&format!(

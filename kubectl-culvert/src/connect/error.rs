@@ -1,6 +1,7 @@
 //! Why there is no tunnel, or why it is not gone, with what to do next.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use culvert_wireguard::Refusal;
@@ -10,6 +11,7 @@ use super::dns::DnsError;
 use super::machine::MachineError;
 use crate::exit::Exit;
 use crate::gateways::GatewayError;
+use crate::keys::NameError;
 use crate::request::{Failure, Why};
 
 /// What it takes.
@@ -18,6 +20,18 @@ const ROOT: &str = "run it as root, or with CAP_NET_ADMIN and a folder /run/culv
 /// Why there is no tunnel, or why it is not gone.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// No key has such a name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+
+    /// The program that is to move packets is not there.
+    #[error("there is no program `{}`", .0.display())]
+    NoProgram(PathBuf),
+
+    /// It takes a right that this process does not have.
+    #[error("not permitted: a tunnel needs CAP_NET_ADMIN")]
+    NotRoot,
+
     /// This machine.
     #[error(transparent)]
     Machine(#[from] MachineError),
@@ -100,6 +114,7 @@ impl ConnectError {
             Self::Control(ControlError::Slow) => Exit::TimedOut,
             Self::Revoked(_) => Exit::NotFound,
             Self::NothingToClose | Self::Every => Exit::Usage,
+            Self::Name(error) => error.exit(),
             _ => Exit::Failed,
         }
     }
@@ -115,6 +130,12 @@ impl ConnectError {
                 Some(ROOT.to_owned())
             }
             Self::Gateway(error) => error.hint(),
+            Self::Name(error) => error.hint(),
+            Self::NotRoot => Some(ROOT.to_owned()),
+            Self::NoProgram(_) => Some(
+                "install wireguard-go, or say where it is with --wireguard-go; with --backend kernel none is needed"
+                    .to_owned(),
+            ),
             Self::Machine(MachineError::Kernel(error)) => match error.refusal() {
                 Some(Refusal::Permission) => Some(ROOT.to_owned()),
                 Some(Refusal::NotSupported) => Some(

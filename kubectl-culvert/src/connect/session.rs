@@ -97,9 +97,6 @@ pub async fn run(
     options: Options,
     screen: Screen,
 ) -> Result<(), ConnectError> {
-    if options.closed && options.netns.is_some() {
-        return Err(ConnectError::NothingToClose);
-    }
     let started = now().boot;
     if options.netns.is_none() && !options.down {
         let strict = strict::interfaces();

@@ -12,26 +12,33 @@ use crate::world::{Culvert, Ground};
 /// Judges definitions, policies and the namespace of the agents.
 pub(super) fn ground(ground: &Ground, culvert: &Culvert, system: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut add =
-        |check, weight, about: String, what: &str| findings.push(finding(check, weight, about, what));
     for wanted in crds() {
         let Some(found) = &ground.definitions else { break };
         let about = format!("customresourcedefinition/{}", wanted.name_any());
         match found.iter().find(|one| one.name_any() == wanted.name_any()) {
-            None => add(
+            None => findings.push(finding(
                 Check::Definitions,
                 Weight::Bad,
                 about,
                 "it is missing; `kubectl culvert install generate | kubectl apply -f -` adds it",
-            ),
-            Some(one) if !same(&wanted, one) => add(
+            )),
+            Some(one) if !same(&wanted, one) => findings.push(finding(
                 Check::Definitions,
                 Weight::Odd,
                 about,
                 "it is of another version than this program; apply the definitions of the newer one",
-            ),
+            )),
             Some(_) => {}
         }
+    }
+    if !culvert.is_defined && findings.is_empty() {
+        // This user may not list definitions, or the apiserver has not taken them up yet.
+        findings.push(finding(
+            Check::Definitions,
+            Weight::Bad,
+            "customresourcedefinitions".to_owned(),
+            "the apiserver does not serve the kinds; `kubectl culvert install generate | kubectl apply -f -` defines them",
+        ));
     }
     let has = |names: Option<Vec<String>>, wanted: &str| {
         names.is_none_or(|names| names.iter().any(|name| name == wanted))
@@ -48,17 +55,13 @@ pub(super) fn ground(ground: &Ground, culvert: &Culvert, system: &str) -> Vec<Fi
             .map(|all| all.iter().map(kube::ResourceExt::name_any).collect());
         if !has(policies, &name) || !has(bindings, &name) {
             let about = format!("validatingadmissionpolicy/{name}");
-            add(
+            findings.push(finding(
                 Check::Policies,
                 Weight::Bad,
                 about,
                 "it or its binding is missing, so whoever may write objects may forge them; `kubectl culvert install generate | kubectl apply -f -` adds both",
-            );
+            ));
         }
-    }
-    if culvert.gateways.is_empty() {
-        let what = "there is no gateway, so no key works; apply one as in examples/gateway.yaml";
-        add(Check::Gateways, Weight::Bad, "wireguardgateways".to_owned(), what);
     }
     let namespace = ground
         .namespaces
@@ -71,12 +74,12 @@ pub(super) fn ground(ground: &Ground, culvert: &Culvert, system: &str) -> Vec<Fi
         let what = format!(
             "its Pod Security level is `{level}`, which keeps the agents from the node's network; kubectl label namespace {system} pod-security.kubernetes.io/enforce=privileged --overwrite"
         );
-        add(
+        findings.push(finding(
             Check::PodSecurity,
             Weight::Bad,
             format!("namespace/{system}"),
-            &what,
-        );
+            what,
+        ));
     }
     findings
 }

@@ -62,6 +62,7 @@ fn on_node() -> GatewayNode {
 
 fn well() -> (Culvert, Ground, Server) {
     let culvert = Culvert {
+        is_defined: true,
         pools: vec![pool()],
         gateways: vec![gateway()],
         nodes: vec![on_node()],
@@ -378,4 +379,93 @@ fn a_gateway_that_leaves_is_worth_a_look() {
 fn what_could_not_be_read_is_no_fault_of_the_cluster() {
     let (culvert, _, server) = well();
     assert_eq!(all(&culvert, &Ground::default(), &server, "culvert-system"), []);
+}
+
+/// What was not looked at when this is planted, and what was found.
+fn not_looked_at(plant: impl FnOnce(&mut Culvert, &mut Ground)) -> (Vec<Check>, Vec<Check>) {
+    let (mut culvert, mut ground, server) = well();
+    plant(&mut culvert, &mut ground);
+    let found = all(&culvert, &ground, &server, "culvert-system");
+    let unseen = unseen(&found, &culvert, &ground, &server, "culvert-system");
+    let unseen = unseen.into_iter().map(|one| one.check).collect();
+    (unseen, found.into_iter().map(|one| one.check).collect())
+}
+
+/// Checks of which only a node's agent can tell.
+fn of_nodes() -> Vec<Check> {
+    Check::ALL
+        .into_iter()
+        .filter(|check| check.is_of_nodes())
+        .collect()
+}
+
+#[test]
+fn all_of_a_cluster_that_is_well_is_looked_at() {
+    assert_eq!(not_looked_at(|_, _| ()), (vec![], vec![]));
+}
+
+#[test]
+fn what_could_not_be_read_was_not_looked_at() {
+    let (unseen, _) = not_looked_at(|_, ground| *ground = Ground::default());
+    assert_eq!(unseen, [Check::Definitions, Check::Policies, Check::PodSecurity]);
+    let (unseen, _) = not_looked_at(|_, ground| ground.bindings = None);
+    assert_eq!(unseen, [Check::Policies]);
+}
+
+#[test]
+fn without_the_kinds_nothing_of_them_was_looked_at_and_that_is_found() {
+    for may_list in [true, false] {
+        let (unseen, found) = not_looked_at(|culvert, ground| {
+            *culvert = Culvert::default();
+            ground.definitions = may_list.then(Vec::new);
+        });
+        let is_ground =
+            |check: &Check| matches!(check, Check::Definitions | Check::Policies | Check::PodSecurity);
+        let others = Check::ALL.into_iter().filter(|check| !is_ground(check));
+        assert_eq!(unseen, others.collect::<Vec<_>>());
+        assert!(
+            found.iter().all(|check| *check == Check::Definitions) && !found.is_empty(),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn who_is_not_there_was_not_looked_at() {
+    let (unseen, found) = not_looked_at(|culvert, _| {
+        culvert.pools.clear();
+        culvert.gateways[0].spec.pool_refs.clear();
+    });
+    assert_eq!((unseen, found), (vec![Check::Operator], vec![Check::Pools]));
+
+    let (unseen, found) = not_looked_at(|culvert, _| culvert.nodes.clear());
+    let mut without_nodes = [vec![Check::Agents, Check::Clock, Check::Drain], of_nodes()].concat();
+    without_nodes.sort();
+    assert_eq!((&unseen, found), (&without_nodes, vec![Check::Gateways]));
+
+    let (unseen, _) = not_looked_at(|culvert, _| {
+        culvert.gateways.clear();
+        culvert.nodes.clear();
+    });
+    without_nodes.push(Check::Mtu);
+    without_nodes.sort();
+    assert_eq!(unseen, without_nodes);
+
+    // An agent that was never heard is one that is not well; what its node is like nobody knows.
+    let (mut unseen, found) = not_looked_at(|culvert, _| culvert.nodes[0].status = None);
+    unseen.retain(|check| *check != Check::Clock);
+    assert_eq!((unseen, found), (of_nodes(), vec![Check::Agents]));
+
+    let (unseen, found) = not_looked_at(|_, ground| ground.namespaces = Some(Vec::new()));
+    assert_eq!((unseen, found), (vec![Check::PodSecurity], vec![]));
+}
+
+#[test]
+fn objects_alone_tell_that_there_is_no_gateway() {
+    let (mut culvert, _, server) = well();
+    culvert.gateways.clear();
+    culvert.nodes.clear();
+    let found = objects(&culvert, server.there);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].check, Check::Gateways);
 }

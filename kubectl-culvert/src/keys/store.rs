@@ -9,6 +9,7 @@ use std::time::Duration;
 use culvert_wireguard::key::KeyError;
 use jiff::Timestamp;
 use rand::rngs::SysError;
+use sha2::{Digest as _, Sha256};
 
 use super::pair::Pair;
 use crate::cluster::Cluster;
@@ -17,6 +18,10 @@ use crate::private::{self, Existing, PrivateError};
 
 /// Longer than the file of a key, blanks included.
 const ROOM: usize = 255;
+
+/// The longest name that stands in a path as it is, of the 255 letters of a file's name, and the beginning of a longer one.
+const LONG: usize = 200;
+const HEAD: usize = 100;
 
 /// A private key could not be made, kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -172,9 +177,17 @@ impl Store {
     }
 }
 
-/// One component of a path. No name in the API has a slash or begins with a dot, so none loses its own.
+/// One component of a path. No name in the API has a slash or begins with a dot, so none loses its own. A long one has its
+/// beginning and a digest: with an ending it would be longer than a file's name may be.
 fn component(name: &str) -> String {
-    let name = name.replace('/', "_");
+    let mut name = name.replace('/', "_");
+    if name.len() > LONG {
+        let digest = Sha256::digest(name.as_bytes());
+        let head: String = name.chars().take(HEAD).collect();
+        name = digest[..16]
+            .iter()
+            .fold(head + "-", |text, byte| format!("{text}{byte:02x}"));
+    }
     if name.starts_with('.') {
         format!("_{name}")
     } else {
@@ -248,6 +261,29 @@ mod tests {
         for name in ["..", ".", "a/b"] {
             assert!(![".", ".."].contains(&component(name).as_str()) && !component(name).contains('/'));
         }
+    }
+
+    #[test]
+    fn a_name_of_any_length_has_a_file_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path().to_owned());
+        // The longest that an object may have.
+        for name in [
+            format!("a{}", "b".repeat(252)),
+            format!("{}a", "b".repeat(252)),
+            "b".repeat(200),
+        ] {
+            let pair = Pair::draw().unwrap();
+            store.create_next(&name, &pair).unwrap();
+            store.switch(&name).unwrap();
+            assert_eq!(store.read(&name).unwrap().public, pair.public);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+        assert!(
+            store
+                .path(&"b".repeat(200))
+                .ends_with(format!("{}.key", "b".repeat(200)))
+        );
     }
 
     #[test]

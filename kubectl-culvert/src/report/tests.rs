@@ -48,6 +48,7 @@ fn planted() -> Culvert {
         json!({ "addresses": ["canary"], "publicKey": "canary" }),
     );
     Culvert {
+        is_defined: true,
         pools: vec![serde_json::from_value(pool).unwrap()],
         gateways: vec![serde_json::from_value(gateway).unwrap()],
         nodes: vec![serde_json::from_value(node).unwrap()],
@@ -66,7 +67,8 @@ fn nothing_that_somebody_wrote_is_in_a_report() {
     let findings = judge::all(&culvert, &Ground::default(), &server, "canary");
     let found = serde_json::to_string(&findings).unwrap();
     assert!(found.contains(CANARY), "nothing was planted");
-    let report = report(&culvert, &Ground::default(), &server, &findings);
+    let unseen = judge::unseen(&findings, &culvert, &Ground::default(), &server, "canary");
+    let report = report(&culvert, &Ground::default(), &server, &findings, &unseen);
     let text = serde_json::to_string_pretty(&report).unwrap();
     assert!(!text.contains(CANARY), "{text}");
     // And it is of use.

@@ -13,12 +13,14 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
 /// The apiserver and a user's home.
 pub struct Cluster {
     folder: tempfile::TempDir,
+    is_busy: Arc<AtomicBool>,
 }
 
 /// What is answered to a method and path: a status code and a body.
@@ -30,10 +32,12 @@ impl Cluster {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let answers = Arc::new(answers);
+        let is_busy = Arc::new(AtomicBool::new(false));
+        let busy = Arc::clone(&is_busy);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let answers = Arc::clone(&answers);
-                std::thread::spawn(move || serve(stream, &answers));
+                let (answers, busy) = (Arc::clone(&answers), Arc::clone(&busy));
+                std::thread::spawn(move || serve(stream, &answers, &busy));
             }
         });
         let folder = tempfile::tempdir().unwrap();
@@ -49,7 +53,7 @@ impl Cluster {
         // Where the plugin keeps private keys: below the apiserver's name.
         let keys = folder.path().join(format!("culvert/127.0.0.1_{port}/tenant"));
         std::fs::create_dir_all(&keys).unwrap();
-        Self { folder }
+        Self { folder, is_busy }
     }
 
     /// A file of a private key.
@@ -64,6 +68,33 @@ impl Cluster {
         std::fs::write(server.join("tenant").join(format!("{name}.key")), private).unwrap();
     }
 
+    /// Whether the apiserver does what it is asked, or says that it cannot.
+    pub fn answers(&self, does: bool) {
+        self.is_busy.store(!does, Ordering::SeqCst);
+    }
+
+    /// The files below the user's home but the kubeconfig, without the apiserver's name.
+    pub fn files(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let below = path.strip_prefix(self.folder.path()).unwrap();
+                let parts = below.iter().map(|part| part.to_string_lossy().into_owned());
+                let parts: Vec<String> = parts.filter(|part| !part.starts_with("127.0.0.1_")).collect();
+                found.push(parts.join("/"));
+            }
+        }
+        found.retain(|file| file != "kubeconfig");
+        found.sort();
+        found
+    }
+
     /// Where the user is.
     pub fn home(&self) -> PathBuf {
         self.folder.path().to_owned()
@@ -71,8 +102,14 @@ impl Cluster {
 
     /// Runs the plugin, and gives everything it said.
     pub fn run(&self, words: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_kubectl-culvert"))
-            .args(words)
+        self.run_by(&[], words)
+    }
+
+    /// Runs the plugin by way of another program, and gives everything it said.
+    pub fn run_by(&self, by: &[&str], words: &[&str]) -> String {
+        let line = [by, &[env!("CARGO_BIN_EXE_kubectl-culvert")], words].concat();
+        let output = Command::new(line[0])
+            .args(&line[1..])
             .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
             .env("XDG_DATA_HOME", self.folder.path())
             .env_remove("NO_COLOR")
@@ -99,7 +136,7 @@ impl Cluster {
     }
 }
 
-fn serve(stream: TcpStream, answers: &Answers) {
+fn serve(stream: TcpStream, answers: &Answers, busy: &AtomicBool) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     loop {
@@ -125,7 +162,12 @@ fn serve(stream: TcpStream, answers: &Answers) {
             "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
             "message": "not found", "details": { "name": asked.rsplit('/').next() },
         });
-        let (code, mut answer) = answers.get(asked).cloned().unwrap_or((404, unknown));
+        let (code, mut answer) = if busy.load(Ordering::SeqCst) {
+            let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 503 });
+            (503, status)
+        } else {
+            answers.get(asked).cloned().unwrap_or((404, unknown))
+        };
         let named = query
             .split('&')
             .find_map(|part| part.strip_prefix("fieldSelector=metadata.name%3D"));

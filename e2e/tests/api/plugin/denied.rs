@@ -11,7 +11,7 @@ async fn plugin_names_the_verb_and_the_role_to_ask_for() -> Result<()> {
     let said = site.run(&["key", "new", "laptop"]).await?;
     ensure!(said.code == 3, "{said:?}");
     for words in [
-        &*format!("you may not create wireguardkeys `laptop` in namespace `{TENANT}`"),
+        &*format!("you may not create wireguardkey `laptop` in namespace `{TENANT}`"),
         "role `culvert-user`",
         &format!("--clusterrole=culvert-user --user=USER -n {TENANT}"),
     ] {
@@ -55,7 +55,18 @@ async fn plugin_says_why_a_key_is_not_served_and_what_to_do() -> Result<()> {
     let said = site.run(&["key", "new", "laptop", "--pool", "nowhere"]).await?;
     ensure!(said.code == 6 && said.err.contains("PoolNotFound"), "{said:?}");
     let said = site.run(&["key", "new", "UPPER"]).await?;
-    ensure!(said.code == 6 && said.err.contains("metadata.name"), "{said:?}");
+    ensure!(
+        said.code == 6 && said.err.contains("is no name for a key") && said.err.contains("next: "),
+        "{said:?}"
+    );
+    // What this program takes for a name, the apiserver does too.
+    let longest = ["a".repeat(63), "0-z".to_owned(), "b".repeat(185)].join(".");
+    site.run(&["key", "new", &longest]).await?.well()?;
+    let said = site.run(&["key", "list", "-l", "a b"]).await?;
+    ensure!(
+        said.code == 6 && said.err.contains("next: ") && said.err.contains("selector"),
+        "{said:?}"
+    );
     let said = site.run(&["key", "rotate", "nobody"]).await?;
     ensure!(said.code == 4, "{said:?}");
     let said = site.run(&["key", "list", "--context", "elsewhere"]).await?;

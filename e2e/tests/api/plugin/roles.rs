@@ -88,8 +88,11 @@ async fn run_as(site: &mut Site, user: &str, words: &[&str]) -> Result<(Said, Ve
     Ok((said?, refused(site, user)?.split_off(before)))
 }
 
-/// Ensures that a refusal is told, and that it is of this role.
+/// Ensures that a refusal is told, and that this role is named and no other.
 fn is_told(words: &[&str], missing: &str, said: &Said) -> Result<()> {
+    for other in [USER, READER, ADMIN].iter().filter(|role| **role != missing) {
+        ensure!(!said.err.contains(other), "it names `{other}`");
+    }
     if words == ["version"] {
         // What can be told is told.
         ensure!(said.code == 0 && said.err.contains("you may not list customresourcedefinitions"));
@@ -113,18 +116,26 @@ async fn plugin_commands_go_well_with_their_roles_and_name_the_one_that_is_missi
     for (words, roles) in COMMANDS {
         let line = words.join(" ");
         for missing in roles {
-            // Who is no administrator has both of the others.
+            // Who is no administrator has both of the others, or none.
             let others: Vec<&str> = [USER, READER]
                 .into_iter()
                 .filter(|role| role != missing && (roles.contains(role) || *missing == ADMIN))
                 .collect();
-            let user = user(&site, &others, &mut known).await?;
-            let (said, refused) = run_as(&mut site, &user, words).await?;
-            is_told(words, missing, &said).with_context(|| format!("`{line}` with {others:?}: {said:?}"))?;
-            ensure!(
-                !refused.is_empty(),
-                "`{line}` with {others:?} was refused nothing"
-            );
+            let without = if *missing == ADMIN {
+                vec![others, Vec::new()]
+            } else {
+                vec![others]
+            };
+            for others in without {
+                let user = user(&site, &others, &mut known).await?;
+                let (said, refused) = run_as(&mut site, &user, words).await?;
+                is_told(words, missing, &said)
+                    .with_context(|| format!("`{line}` with {others:?}: {said:?}"))?;
+                ensure!(
+                    !refused.is_empty(),
+                    "`{line}` with {others:?} was refused nothing"
+                );
+            }
         }
         let user = user(&site, roles, &mut known).await?;
         let (said, refused) = run_as(&mut site, &user, words).await?;

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::cluster::Cluster;
 use crate::commands::Context;
 use crate::duration;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::gateways::list;
 use crate::keys::MANAGED_BY;
 use crate::output::{self, Progress};
@@ -38,7 +38,7 @@ const TRIES: u8 = 10;
 
 /// Flags of `install retire`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::WRITES))]
 pub struct Retire {
     /// The namespace that the operator runs in.
     #[arg(long, default_value = "culvert-system", value_name = "NAME")]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::client::{ClientArgs, KeyArgs, Written, file_in};
 use crate::Error;
 use crate::commands::Context;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::output;
 use crate::private::{self, Existing, Out, PrivateError};
 
@@ -20,7 +20,7 @@ Examples:
 
 /// Flags of `key config`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::SHOWS))]
 pub struct Args {
     /// Whose configuration.
     #[command(flatten)]

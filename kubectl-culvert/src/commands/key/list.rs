@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 
 use crate::Error;
 use crate::commands::Context;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::keys::{self, Store};
 use crate::output::{self, Format};
 use crate::{clock, duration};
@@ -20,7 +20,7 @@ Examples:
 
 /// Flags of `key list`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::READS))]
 pub struct Args {
     /// Keys of all namespaces.
     #[arg(long, short = 'A')]

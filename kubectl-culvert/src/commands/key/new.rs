@@ -13,7 +13,7 @@ use crate::Error;
 use crate::cluster::Cluster;
 use crate::commands::Context;
 use crate::duration;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::keys::{self, NewKey, Pair, Served, Store, StoreError};
 use crate::output::{self, Format, Progress};
 use crate::private;
@@ -29,7 +29,7 @@ Examples:
 
 /// Flags of `key new`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::WRITES))]
 pub struct Args {
     /// The name of the key.
     pub name: String,
@@ -46,7 +46,8 @@ pub struct Args {
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = duration::parse_timeout)]
     pub wait: Duration,
 
-    /// Where the private key goes, `-` for standard output [default: a file below ~/.local/share/culvert].
+    /// Where the private key goes, `-` for standard output [default: a file below ~/.local/share/culvert]. A file of your
+    /// choice stays yours: `key revoke` leaves it alone.
     #[arg(long, value_name = "FILE")]
     pub private_key: Option<PathBuf>,
 
@@ -57,6 +58,7 @@ pub struct Args {
 
 /// Makes a key.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
+    keys::check_name(&args.name)?;
     let cluster = context.cluster().await?;
     let key = NewKey {
         name: args.name.clone(),
@@ -142,6 +144,11 @@ async fn kept(cluster: &Cluster, key: &NewKey) -> Result<(PublicKey, Option<Path
     }
     // One that is there is from a run that came to no end.
     let pair = if let Some(pair) = store.read_next(&key.name)? {
+        let next = store.next_path(&key.name);
+        output::note(&format!(
+            "going on with the private key that an earlier run has left in {}",
+            next.display()
+        ));
         pair
     } else {
         let pair = Pair::draw()?;
@@ -151,7 +158,13 @@ async fn kept(cluster: &Cluster, key: &NewKey) -> Result<(PublicKey, Option<Path
     match created(cluster, key, &pair.public).await {
         Ok(()) => store.switch(&key.name)?,
         Err(failure) => {
-            if !failure.is_unclear() {
+            if failure.is_unclear() {
+                output::note(&format!(
+                    "the private key is kept in {}, as the cluster may have taken its public half: the same command goes on with it, and `kubectl culvert key revoke {}` removes it",
+                    store.next_path(&key.name).display(),
+                    key.name
+                ));
+            } else {
                 store.remove_next(&key.name)?;
             }
             return Err(failure.into());
@@ -162,10 +175,16 @@ async fn kept(cluster: &Cluster, key: &NewKey) -> Result<(PublicKey, Option<Path
 
 /// Keeps the private key in a file of the user's choice.
 async fn in_file(cluster: &Cluster, key: &NewKey, path: &Path) -> Result<PublicKey, Error> {
+    private::is_free(path)?;
     let pair = Pair::draw()?;
     keys::write_private(path, &pair)?;
     if let Err(failure) = created(cluster, key, &pair.public).await {
-        if !failure.is_unclear() {
+        if failure.is_unclear() {
+            output::note(&format!(
+                "the private key is left in {}, as the cluster may have taken its public half: `kubectl culvert key list` says whether it has; if not, remove the file and run the command again",
+                path.display()
+            ));
+        } else {
             private::remove(path)?;
         }
         return Err(failure.into());

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::client::{ClientArgs, KeyArgs};
 use crate::Error;
 use crate::commands::Context;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::output;
 use crate::private::{self, Existing, Out, PrivateError};
 use crate::qr::{Code, Window};
@@ -22,7 +22,7 @@ Examples:
 
 /// Flags of `key qr`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::SHOWS))]
 pub struct Args {
     /// Whose configuration.
     #[command(flatten)]

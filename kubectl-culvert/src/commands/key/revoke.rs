@@ -6,25 +6,25 @@ use crate::Error;
 use crate::cluster::Cluster;
 use crate::commands::Context;
 use crate::duration;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::keys::{self, Revoked, Store};
 use crate::output;
 use crate::request::{Ask, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
-  # At once, on every gateway; the private key's file goes as well
+  # At once, on every gateway; the private key goes as well, where `key new` has kept it
   kubectl culvert key revoke laptop";
 
 /// Flags of `key revoke`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::WRITES))]
 pub struct Args {
     /// The names of the keys.
     #[arg(required = true)]
     pub names: Vec<String>,
 
-    /// Keep the files of the private keys on this machine.
+    /// Keep the files of the private keys below ~/.local/share/culvert. One that `key new` has put elsewhere stays in any case.
     #[arg(long)]
     pub keep_private_key: bool,
 

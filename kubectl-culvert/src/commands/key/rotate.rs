@@ -10,7 +10,7 @@ use crate::Error;
 use crate::cluster::Cluster;
 use crate::commands::Context;
 use crate::connect::{ConnectError, control};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::keys::{self, KeyFailure, Pair, Served, Store, StoreError};
 use crate::output::{self, Progress};
 use crate::private::{self, Existing};
@@ -27,7 +27,7 @@ Examples:
 
 /// Flags of `key rotate`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::WRITES))]
 pub struct Args {
     /// The name of the key.
     pub name: String,
