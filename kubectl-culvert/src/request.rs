@@ -150,6 +150,8 @@ pub enum Why {
     Unauthenticated,
     /// There is no such object.
     NotFound,
+    /// There is no such namespace.
+    NoNamespace,
     /// There is no such kind: Culvert is not installed.
     NoSuchKind,
     /// The name is taken.
@@ -222,7 +224,7 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self.why {
             Why::Denied | Why::Policy(_) | Why::Unauthenticated => Exit::Denied,
-            Why::NotFound | Why::NoSuchKind => Exit::NotFound,
+            Why::NotFound | Why::NoNamespace | Why::NoSuchKind => Exit::NotFound,
             Why::AlreadyExists | Why::Conflict | Why::Invalid(_) | Why::Refused(_) => Exit::Refused,
             Why::TimedOut => Exit::TimedOut,
             Why::Unavailable(_) | Why::Unreachable(_) | Why::Unreadable(_) => Exit::Failed,
@@ -253,6 +255,7 @@ impl Failure {
                     self.ask.resource
                 )
             }
+            Why::NoNamespace => "name another with -n; `kubectl get namespaces` lists those there are".to_owned(),
             Why::NoSuchKind => {
                 "Culvert is not installed in this cluster, or an older one: see `kubectl culvert install generate`".to_owned()
             }
@@ -288,7 +291,9 @@ fn of_status(status: kube::core::Status) -> Why {
         403 => Why::Denied,
         404 => {
             let about = status.details.as_ref();
-            if about.is_some_and(|about| !about.name.is_empty()) {
+            if about.is_some_and(|about| about.kind == "namespaces") {
+                Why::NoNamespace
+            } else if about.is_some_and(|about| !about.name.is_empty()) {
                 Why::NotFound
             } else {
                 Why::NoSuchKind
@@ -329,6 +334,7 @@ impl fmt::Display for Failure {
             Why::Policy(said) => write!(f, "you may not {ask}: {said}"),
             Why::Unauthenticated => write!(f, "failed to {ask}: the cluster does not know who you are"),
             Why::NotFound => write!(f, "failed to {ask}: it does not exist"),
+            Why::NoNamespace => write!(f, "failed to {ask}: there is no such namespace"),
             Why::NoSuchKind => write!(
                 f,
                 "failed to {ask}: the cluster does not know this kind of culvert.dev"

@@ -1,6 +1,7 @@
 //! What a refusal says.
 
 use anyhow::{Result, ensure};
+use culvert_e2e::process;
 
 use super::{Site, TENANT};
 
@@ -65,6 +66,17 @@ async fn plugin_says_why_a_key_is_not_served_and_what_to_do() -> Result<()> {
     let said = site.run(&["key", "list", "-l", "a b"]).await?;
     ensure!(
         said.code == 6 && said.err.contains("next: ") && said.err.contains("selector"),
+        "{said:?}"
+    );
+    // Who may do everything is not refused in a namespace that is not there.
+    let mut command = process::built("CULVERT_PLUGIN")?;
+    command
+        .args(["key", "new", "laptop", "--namespace", "nowhere"])
+        .env("KUBECONFIG", site.api.plane.kubeconfig())
+        .env("HOME", site.home.path());
+    let said = super::run(command).await?;
+    ensure!(
+        said.code == 4 && said.err.contains("there is no such namespace") && said.err.contains("next: "),
         "{said:?}"
     );
     let said = site.run(&["key", "rotate", "nobody"]).await?;
