@@ -44,8 +44,6 @@ const QUICK_START: Text = Text {
         ("cargo xtask image", "the suite's own images"),
         ("for image in target/images", "its nodes have them"),
         ("cargo build", "the suite's own build"),
-        ("(umask 077; wg genkey", "README has the same, and is run"),
-        ("kubectl apply -f examples/key.yaml", "the same"),
         ("sudo nsenter --net=/proc/$(docker", "its nodes are no containers"),
         ("kind delete cluster", "it goes with the machine"),
     ],
