@@ -85,9 +85,8 @@ async fn connect_in_a_namespace_by_wireguard_go_leaves_the_machine_alone() -> Re
 }
 
 /// Killed, the tunnel works on; the next run goes on with it, and one with `--down` takes it away.
-#[tokio::test]
-async fn connect_in_a_namespace_killed_leaves_a_tunnel_that_goes_on_and_goes() -> Result<()> {
-    let (bed, mut laptop, blue) = begin(&[]).await?;
+async fn killed_leaves_a_tunnel_that_goes_on_and_goes(flags: &[String]) -> Result<()> {
+    let (bed, mut laptop, blue) = begin(flags).await?;
     laptop.connect().await?;
     let first = identity(&bed).await?;
     resolved().await?;
@@ -110,4 +109,15 @@ async fn connect_in_a_namespace_killed_leaves_a_tunnel_that_goes_on_and_goes() -
     netns::run(&mut laptop.plugin(&words)?)?;
     left_nothing(&bed, &laptop, &blue).await?;
     bed.finish().await
+}
+
+#[tokio::test]
+async fn connect_in_a_namespace_killed_leaves_a_tunnel_that_goes_on_and_goes() -> Result<()> {
+    killed_leaves_a_tunnel_that_goes_on_and_goes(&[]).await
+}
+
+#[tokio::test]
+async fn connect_in_a_namespace_by_wireguard_go_killed_leaves_a_tunnel_that_goes_on_and_goes() -> Result<()> {
+    killed_leaves_a_tunnel_that_goes_on_and_goes(&userspace()?).await?;
+    stage::no_wireguard_go().await
 }
