@@ -146,7 +146,7 @@ pub struct GatewayNodeStatus {
     #[schemars(length(max = 64))]
     pub session: Option<String>,
 
-    /// The smallest MTU of the links that the node's default routes lead to, in bytes: what clients are sent takes `spec.mtu` of the gateway and 80. Absent where there is no such link.
+    /// The smallest MTU of the links that the node's default routes lead to, in bytes: what clients are sent takes `spec.mtu` of the gateway, and 60 over IPv4 or 80 over IPv6. Absent where there is no such link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0), extend("format" = "int32"))]
     pub uplink_mtu: Option<u32>,

@@ -10,6 +10,8 @@ pub mod report;
 pub mod status;
 pub mod version;
 
+use std::collections::BTreeSet;
+
 use crate::Error;
 use crate::args::{Cli, Command};
 use crate::cluster::{Cluster, ClusterArgs};
@@ -65,8 +67,7 @@ fn unread(failures: &[Failure], screen: Screen) {
     for failure in failures {
         output::note(&format!("not looked at: {failure}"));
     }
-    let mut hints: Vec<String> = failures.iter().filter_map(Failure::hint).collect();
-    hints.dedup();
+    let hints: BTreeSet<String> = failures.iter().filter_map(Failure::hint).collect();
     for hint in hints {
         output::note(&format!(
             "{} {hint}",

@@ -40,6 +40,7 @@ mod notify;
 mod options;
 mod place;
 pub mod plan;
+mod program;
 mod session;
 mod step;
 mod strict;

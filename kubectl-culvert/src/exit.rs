@@ -67,7 +67,7 @@ pub const READS: &[Exit] = &[
     Exit::TimedOut,
 ];
 
-/// How one may end that changes something, or writes a file that may be there.
+/// How one may end that changes something, writes a file that may be there, or selects by a text that may mean nothing.
 pub const WRITES: &[Exit] = &[
     Exit::Done,
     Exit::Failed,

@@ -7,6 +7,7 @@ mod finding;
 mod ground;
 mod unseen;
 
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use culvert_crds::{ConditionType, GatewayNode, Reason, WireGuardGateway};
@@ -28,8 +29,9 @@ pub const HEARD: Duration = Duration::from_secs(60);
 /// The MTU that a path of 1500 bytes bears, whatever the family outside.
 const MTU: u32 = 1420;
 
-/// What WireGuard and IPv6 put around a packet.
+/// What WireGuard and the outer family put around a packet.
 const AROUND: u32 = 80;
+const AROUND_IPV4: u32 = 60;
 
 /// The smallest MTU that a gateway may have.
 const SMALLEST_MTU: u32 = 1280;
@@ -56,16 +58,10 @@ pub fn objects(culvert: &Culvert, now: Timestamp) -> Vec<Finding> {
         findings.extend(self::gateway(gateway, culvert));
     }
     for node in &culvert.nodes {
-        findings.extend(self::node(node, now));
-        findings.extend(mtu(node, culvert));
+        findings.extend(self::node(node, culvert, now));
     }
     findings.sort();
     findings
-}
-
-/// How many nodes' agents are heard: what nobody looks at is not well.
-pub fn heard(culvert: &Culvert, now: Timestamp) -> usize {
-    culvert.nodes.iter().filter(|node| is_heard(node, now)).count()
 }
 
 /// Whether a node's agent is heard.
@@ -137,7 +133,7 @@ fn gateway(gateway: &WireGuardGateway, culvert: &Culvert) -> Vec<Finding> {
     findings
 }
 
-fn node(node: &GatewayNode, now: Timestamp) -> Vec<Finding> {
+fn node(node: &GatewayNode, culvert: &Culvert, now: Timestamp) -> Vec<Finding> {
     let about = format!("gatewaynode/{}", node.name_any());
     let Some(heard) = clock::heard(node) else {
         let what = format!(
@@ -169,6 +165,7 @@ fn node(node: &GatewayNode, now: Timestamp) -> Vec<Finding> {
         let what = format!("it could not program {} peers; its log says why", refused.count);
         findings.push(finding(Check::Kernel, Weight::Odd, about, what));
     }
+    findings.extend(mtu(node, culvert));
     findings
 }
 
@@ -179,11 +176,12 @@ fn mtu(node: &GatewayNode, culvert: &Culvert) -> Option<Finding> {
         .gateways
         .iter()
         .find(|gateway| gateway.uid().as_ref() == Some(&node.spec.gateway_ref.uid))?;
-    let (inside, outside) = (gateway.spec.mtu, gateway.spec.mtu + AROUND);
+    let around = around(node);
+    let (inside, outside) = (gateway.spec.mtu, gateway.spec.mtu + around);
     if outside <= uplink {
         return None;
     }
-    let fits = uplink.saturating_sub(AROUND);
+    let fits = uplink.saturating_sub(around);
     let instead = if fits < SMALLEST_MTU {
         String::new()
     } else {
@@ -194,6 +192,19 @@ fn mtu(node: &GatewayNode, culvert: &Culvert) -> Option<Finding> {
     );
     let about = format!("gatewaynode/{}", node.name_any());
     Some(finding(Check::Mtu, Weight::Bad, about, what))
+}
+
+/// What is put around a node's packets: less where clients reach it over IPv4 alone.
+fn around(node: &GatewayNode) -> u32 {
+    let endpoints = node.status.iter().flat_map(|status| &status.endpoints);
+    let mut families = endpoints
+        .map(|endpoint| endpoint.parse::<SocketAddrV4>().is_ok())
+        .peekable();
+    if families.peek().is_some() && families.all(|is_ipv4| is_ipv4) {
+        AROUND_IPV4
+    } else {
+        AROUND
+    }
 }
 
 /// Conditions that say that something is wrong, each reason once. What has no place of its own is `otherwise`'s.

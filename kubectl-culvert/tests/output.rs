@@ -65,6 +65,8 @@ fn node(name: &str, host: &str) -> Value {
             "conditions": [
                 condition("Programmed", "True", "Programmed", "every serving gateway has the peer in its kernel"),
                 condition("Ready", "True", "Ready", "ready to use"),
+                condition("EgressReady", "True", "Ready", "ready to use"),
+                condition("PrivacyDegraded", "False", "NothingFound", "nothing was found"),
             ],
         },
     })
@@ -699,6 +701,28 @@ fn a_private_key_that_is_left_is_told() {
     cluster.answers(true);
     insta::assert_snapshot!("left-goes-on", cluster.run(&["key", "new", "new", "--wait", "0"]));
     assert_eq!(cluster.files(), ["culvert/tenant/new.key", "new.key"]);
+}
+
+#[test]
+fn a_private_key_that_an_earlier_run_left_goes_only_when_the_object_is_anothers() {
+    let keys = "/apis/culvert.dev/v1alpha1/namespaces/tenant/wireguardkeys";
+    for (code, reason, left) in [
+        (403, "Forbidden", &["culvert/tenant/new.next"][..]),
+        (409, "AlreadyExists", &[]),
+    ] {
+        let (post, get) = (format!("POST {keys}"), format!("GET {keys}/new"));
+        let mut all = answers();
+        all.insert(post.leak(), refusal(code, reason, "no"));
+        all.insert(get.leak(), (200, key("new", GATEWAY, &Value::Null)));
+        let cluster = Cluster::start(all);
+        cluster.answers(false);
+        cluster.run(&["key", "new", "new"]);
+        assert_eq!(cluster.files(), ["culvert/tenant/new.next"]);
+        cluster.answers(true);
+        let said = cluster.run(&["key", "new", "new"]);
+        assert_eq!(cluster.files(), left, "{said}");
+        assert_eq!(said.contains("is kept in"), !left.is_empty(), "{said}");
+    }
 }
 
 #[test]

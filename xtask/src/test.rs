@@ -17,9 +17,10 @@ pub mod tally;
 mod unit;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
+use culvert_e2e::wait::Stopwatch;
 
 use crate::setup::{self, Need};
 use tally::Tally;
@@ -128,7 +129,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         }
     }
     // What could not be set up fails the suites that need it, below; the others run.
-    let start = Instant::now();
+    let start = Stopwatch::start();
     if let Err(error) = setup::ensure(&needs) {
         eprintln!("error: {error:#}");
     }
@@ -136,7 +137,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     let mut sum = Tally::default();
     for suite in suites {
         println!("== {} ==", suite.name());
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let tally = suite
             .run(&arguments.filter, arguments.real_time)
             .unwrap_or_else(|error| {

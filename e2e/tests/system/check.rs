@@ -398,7 +398,7 @@ async fn check_of_somebody_without_the_rights_names_them() -> Result<()> {
         let line = text.lines().find(|line| line.contains("pod security"));
         let is_told = line.is_some_and(|line| line.contains("not looked at"));
         ensure!(
-            code == WELL && is_told && text.contains("list namespaces"),
+            code == DENIED && is_told && text.contains("list namespaces"),
             "{code}: {text}"
         );
         Ok(Some(()))

@@ -5,7 +5,6 @@
 //! to programs there, `/etc/netns/NAME/resolv.conf`, unless somebody has made one. What was killed leaves a file or a bind of ours
 //! behind, which the next run knows as such.
 
-use std::env;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -77,9 +76,11 @@ impl Way {
                 _ => Self::Namespace(file),
             };
         }
-        if is_there("resolvectl") && run("resolvectl", &["status"], None).await.is_ok() {
+        if program::is_there(Path::new("resolvectl")) && run("resolvectl", &["status"], None).await.is_ok() {
             Self::Resolved
-        } else if is_there("resolvconf") && run("resolvconf", &["--version"], None).await.is_ok() {
+        } else if program::is_there(Path::new("resolvconf"))
+            && run("resolvconf", &["--version"], None).await.is_ok()
+        {
             Self::Resolvconf
         } else {
             Self::Bind
@@ -186,12 +187,6 @@ fn remove(file: &Path) -> Result<(), DnsError> {
         }),
         _ => Ok(()),
     }
-}
-
-/// Whether PATH has a program: to look takes much less than to start what is not there.
-fn is_there(program: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 async fn run(program: &'static str, words: &[&str], input: Option<&str>) -> Result<(), DnsError> {

@@ -31,7 +31,7 @@ pub(super) fn ground(ground: &Ground, culvert: &Culvert, system: &str) -> Vec<Fi
             Some(_) => {}
         }
     }
-    if !culvert.is_defined && findings.is_empty() {
+    if !culvert.is_defined && !findings.iter().any(|one| one.weight == Weight::Bad) {
         // This user may not list definitions, or the apiserver has not taken them up yet.
         findings.push(finding(
             Check::Definitions,

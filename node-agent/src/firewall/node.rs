@@ -20,6 +20,24 @@ pub struct Node {
     root: PathBuf,
 }
 
+/// A default route.
+#[derive(Clone, Debug)]
+struct Route {
+    link: String,
+    /// The lowest is preferred.
+    metric: u32,
+}
+
+fn links(routes: Vec<Route>) -> Vec<String> {
+    routes.into_iter().map(|route| route.link).collect()
+}
+
+fn preferred(mut routes: Vec<Route>) -> Vec<String> {
+    let lowest = routes.iter().map(|route| route.metric).min();
+    routes.retain(|route| Some(route.metric) == lowest);
+    links(routes)
+}
+
 impl Default for Node {
     fn default() -> Self {
         Self::under(Path::new("/"))
@@ -61,10 +79,11 @@ impl Node {
             .then_some(Reason::RouterAdvertisements)
     }
 
-    /// The smallest MTU of the links that default routes lead to, in bytes; `None` where there is none.
+    /// The smallest MTU of the links that default routes lead to, in bytes; `None` where there is none. Of each family those
+    /// that are preferred count: a link that waits for another's failure carries nothing.
     pub fn uplink_mtu(&self) -> Option<u32> {
-        let mut links = self.uplinks();
-        links.extend(self.ipv6_uplinks(|flags| flags & REJECTS == 0));
+        let mut links = preferred(self.ipv4_routes());
+        links.extend(preferred(self.ipv6_routes(|flags| flags & REJECTS == 0)));
         let mtus = links.iter().filter_map(|link| {
             // The first is the network namespace's own, wherever the files of devices are mounted from.
             let found = self.read(&format!("proc/sys/net/ipv6/conf/{link}/mtu"));
@@ -75,31 +94,43 @@ impl Node {
 
     /// Links that IPv4's default routes lead to.
     fn uplinks(&self) -> Vec<String> {
-        let routes = self.read("proc/net/route").unwrap_or_default();
-        let default = |line: &str| {
-            let mut fields = line.split_ascii_whitespace();
-            let link = fields.next()?;
-            let is_default = fields.next()? == "00000000" && fields.nth(5)? == "00000000";
-            is_default.then(|| link.to_owned())
-        };
-        routes.lines().skip(1).filter_map(default).collect()
+        links(self.ipv4_routes())
     }
 
     /// Links that have their IPv6 default route from a router.
     fn advertised(&self) -> Vec<String> {
-        self.ipv6_uplinks(|flags| flags & ADVERTISED != 0)
+        links(self.ipv6_routes(|flags| flags & ADVERTISED != 0))
     }
 
-    /// Links that IPv6's default routes with such flags lead to.
-    fn ipv6_uplinks(&self, wanted: impl Fn(u32) -> bool) -> Vec<String> {
+    /// IPv4's default routes.
+    fn ipv4_routes(&self) -> Vec<Route> {
+        let routes = self.read("proc/net/route").unwrap_or_default();
+        let default = |line: &str| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let [link, "00000000", _, _, _, _, metric, "00000000", ..] = fields[..] else {
+                return None;
+            };
+            Some(Route {
+                link: link.to_owned(),
+                metric: metric.parse().ok()?,
+            })
+        };
+        routes.lines().skip(1).filter_map(default).collect()
+    }
+
+    /// IPv6's default routes with such flags.
+    fn ipv6_routes(&self, wanted: impl Fn(u32) -> bool) -> Vec<Route> {
         let routes = self.read("proc/net/ipv6_route").unwrap_or_default();
         let default = |line: &str| {
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-            let [_, "00", .., flags, link] = fields[..] else {
+            let [_, "00", _, _, _, metric, _, _, flags, link] = fields[..] else {
                 return None;
             };
             let flags = u32::from_str_radix(flags, 16).ok()?;
-            wanted(flags).then(|| link.to_owned())
+            wanted(flags).then_some(Route {
+                link: link.to_owned(),
+                metric: u32::from_str_radix(metric, 16).ok()?,
+            })
         };
         routes.lines().filter_map(default).collect()
     }
@@ -196,6 +227,18 @@ mod tests {
         assert_eq!(both.uplink_mtu(), Some(1_400));
         let (_folder, ipv4) = node(&[("proc/net/route", ROUTES), (&eth0, "1500\n"), (&eth1, "1400\n")]);
         assert_eq!(ipv4.uplink_mtu(), Some(1_500));
+        // One that waits for the other's failure, in either family.
+        let waits = ROUTES.to_owned() + "eth2\t00000000\t010200C0\t0003\t0\t0\t200\t00000000\t0\t0\t0\n";
+        let later = route("00000003", "eth1").replace("00000400", "00000800") + &route("00000003", "eth0");
+        let eth2 = "proc/sys/net/ipv6/conf/eth2/mtu";
+        let (_folder, backup) = node(&[
+            ("proc/net/route", &waits),
+            ("proc/net/ipv6_route", &later),
+            (&eth0, "1500\n"),
+            (&eth1, "1400\n"),
+            (eth2, "1300\n"),
+        ]);
+        assert_eq!(backup.uplink_mtu(), Some(1_500));
         // A kernel without IPv6.
         let (_folder, old) = node(&[("proc/net/route", ROUTES), ("sys/class/net/eth0/mtu", "1492\n")]);
         assert_eq!(old.uplink_mtu(), Some(1_492));

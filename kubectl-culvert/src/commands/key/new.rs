@@ -143,7 +143,9 @@ async fn kept(cluster: &Cluster, key: &NewKey) -> Result<(PublicKey, Option<Path
         return Err(StoreError::Exists(path).into());
     }
     // One that is there is from a run that came to no end.
-    let pair = if let Some(pair) = store.read_next(&key.name)? {
+    let left = store.read_next(&key.name)?;
+    let is_left = left.is_some();
+    let pair = if let Some(pair) = left {
         let next = store.next_path(&key.name);
         output::note(&format!(
             "going on with the private key that an earlier run has left in {}",
@@ -158,7 +160,8 @@ async fn kept(cluster: &Cluster, key: &NewKey) -> Result<(PublicKey, Option<Path
     match created(cluster, key, &pair.public).await {
         Ok(()) => store.switch(&key.name)?,
         Err(failure) => {
-            if failure.is_unclear() {
+            // What the earlier run left may be in the cluster, unless the object there is another's.
+            if failure.is_unclear() || (is_left && !matches!(failure.why, Why::AlreadyExists)) {
                 output::note(&format!(
                     "the private key is kept in {}, as the cluster may have taken its public half: the same command goes on with it, and `kubectl culvert key revoke {}` removes it",
                     store.next_path(&key.name).display(),
