@@ -16,6 +16,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use super::program;
+
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// What is bound over it.
 const OURS: &str = "/run/culvert/connect/resolv.conf";
