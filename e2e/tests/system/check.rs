@@ -200,7 +200,7 @@ async fn check_finds_a_link_that_is_too_narrow_for_the_tunnel() -> Result<()> {
     let (bed, _around, administrator) = well().await?;
     let narrow = Fault {
         check: "mtu",
-        words: &[NODE, "takes 1400", "spec.mtu of the gateway to 1320"],
+        words: &[NODE, "takes 1400", "spec.mtu of the gateway to 1340"],
     };
     let mtu = |bytes: &str| bed.gateway.ip(&["link", "set", "up0", "mtu", bytes]).map(drop);
     mtu("1400")?;
@@ -210,11 +210,11 @@ async fn check_finds_a_link_that_is_too_narrow_for_the_tunnel() -> Result<()> {
     // The other way out is what it says to do.
     mtu("1400")?;
     administrator.finds(&narrow).await?;
-    let patch = json!({ "spec": { "mtu": 1_320 } });
+    let patch = json!({ "spec": { "mtu": 1_340 } });
     bed.patch::<WireGuardGateway>("default", &patch).await?;
     administrator.content().await?;
     let link = bed.gateway.ip(&["link", "show", "dev", INTERFACE])?;
-    ensure!(link.contains("mtu 1320"), "{link}");
+    ensure!(link.contains("mtu 1340"), "{link}");
     bed.finish().await
 }
 
