@@ -1,6 +1,8 @@
 //! The way to the cluster, with kubectl's own flags.
 
+use std::env;
 use std::future::Future;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,9 +55,9 @@ pub enum ClusterError {
     #[error("no cluster found")]
     NotConfigured,
 
-    /// There is no such file.
-    #[error("the kubeconfig `{}` cannot be read", .0.display())]
-    Missing(PathBuf),
+    /// A file cannot be read.
+    #[error("the kubeconfig `{}` cannot be read: {}", .0.display(), said(*.1))]
+    Unread(PathBuf, io::ErrorKind),
 
     /// The kubeconfig has no such context.
     #[error("the kubeconfig has no context `{0}`")]
@@ -76,7 +78,7 @@ impl ClusterError {
             KubeconfigError::CurrentContextNotSet => Self::NothingChosen,
             KubeconfigError::LoadContext(name) => Self::NoContext(name.clone()),
             KubeconfigError::FindPath => Self::NotConfigured,
-            KubeconfigError::ReadConfig(_, path) => Self::Missing(path.clone()),
+            KubeconfigError::ReadConfig(error, path) => Self::Unread(path.clone(), error.kind()),
             _ => Self::Unusable,
         }
     }
@@ -84,7 +86,13 @@ impl ClusterError {
     /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::NotConfigured | Self::Missing(_) => {
+            Self::Unread(_, _) if env::var_os("SUDO_USER").is_some() => {
+                "sudo has another home and drops KUBECONFIG; say `sudo KUBECONFIG=\"$HOME/.kube/config\" kubectl culvert …`"
+            }
+            Self::Unread(_, io::ErrorKind::PermissionDenied) => {
+                "be who may read it, or set KUBECONFIG or --kubeconfig to another file that kubectl uses"
+            }
+            Self::NotConfigured | Self::Unread(_, _) => {
                 "set KUBECONFIG or --kubeconfig to the file that kubectl uses"
             }
             Self::NoContext(_) | Self::NothingChosen => {
@@ -199,7 +207,7 @@ impl Cluster {
 async fn config(args: &ClusterArgs) -> Result<Config, ClusterError> {
     let named = args.kubeconfig.as_deref().map(read);
     // As the library does it: a pod has no kubeconfig.
-    let file = match named.unwrap_or_else(|| Kubeconfig::read().map_err(|error| ClusterError::of(&error))) {
+    let file = match named.unwrap_or_else(of_environment) {
         Ok(file) => file,
         Err(error) if args.kubeconfig.is_none() && args.context.is_none() => {
             return Config::incluster().map_err(|_| error);
@@ -212,6 +220,28 @@ async fn config(args: &ClusterArgs) -> Result<Config, ClusterError> {
     };
     let found = Config::from_custom_kubeconfig(file, &options).await;
     found.map_err(|error| ClusterError::of(&error))
+}
+
+/// As everybody says it.
+fn said(kind: io::ErrorKind) -> String {
+    match kind {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// As kubectl does it: of the files in KUBECONFIG those that are not there are left out, unless none is.
+fn of_environment() -> Result<Kubeconfig, ClusterError> {
+    let list = env::var_os("KUBECONFIG").unwrap_or_default();
+    let mut files = env::split_paths(&list)
+        .filter(|path| !path.as_os_str().is_empty() && path.try_exists().unwrap_or(true))
+        .peekable();
+    if files.peek().is_none() {
+        return Kubeconfig::read().map_err(|error| ClusterError::of(&error));
+    }
+    files.try_fold(Kubeconfig::default(), |all, path| {
+        all.merge(read(&path)?).map_err(|error| ClusterError::of(&error))
+    })
 }
 
 fn read(path: &Path) -> Result<Kubeconfig, ClusterError> {

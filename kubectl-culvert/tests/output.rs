@@ -726,6 +726,23 @@ fn a_private_key_that_an_earlier_run_left_goes_only_when_the_object_is_anothers(
 }
 
 #[test]
+fn files_of_kubeconfig_that_are_not_there_are_left_out_unless_none_is() {
+    let cluster = one();
+    let home = cluster.home();
+    let with = |list: String| {
+        let set = format!("KUBECONFIG={list}");
+        cluster.run_by(&["env", &set], &["key", "list"])
+    };
+    let said = with(format!("/none:{}/kubeconfig", home.display()));
+    assert!(
+        said.contains("laptop") && said.ends_with("exit code 0\n"),
+        "{said}"
+    );
+    let said = with("/none:/neither".to_owned());
+    assert!(said.contains("`/none` cannot be read: "), "{said}");
+}
+
+#[test]
 fn a_revocation_says_which_file_it_removes() {
     let mut all = answers();
     all.insert(

@@ -69,11 +69,12 @@ pub struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  sudo kubectl culvert connect
-  sudo kubectl culvert connect laptop --gateway gateway-1 --kill-switch
-  sudo ip netns add blue; sudo kubectl culvert connect --netns blue
-  sudo kubectl culvert key rotate laptop
-  sudo kubectl culvert connect laptop --down";
+  # sudo has another home, so it is told where the kubeconfig is
+  sudo KUBECONFIG=\"$HOME/.kube/config\" kubectl culvert connect
+  sudo KUBECONFIG=\"$HOME/.kube/config\" kubectl culvert connect laptop --kill-switch
+  sudo ip netns add blue; sudo KUBECONFIG=\"$HOME/.kube/config\" kubectl culvert connect --netns blue
+  sudo KUBECONFIG=\"$HOME/.kube/config\" kubectl culvert key rotate laptop
+  sudo KUBECONFIG=\"$HOME/.kube/config\" kubectl culvert connect laptop --down";
 
 /// Opens a tunnel and keeps it until it is told to stop.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {

@@ -73,7 +73,11 @@ pub struct Drain {
 
 /// Flags of `gateway purge`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = PURGE, after_long_help = exit::after(PURGE, exit::WRITES))]
+#[command(
+    override_usage = "kubectl culvert gateway purge [OPTIONS] <NODES>...\n       kubectl culvert gateway purge [OPTIONS] --all",
+    after_help = PURGE,
+    after_long_help = exit::after(PURGE, exit::WRITES)
+)]
 pub struct Purge {
     /// The nodes.
     #[arg(required_unless_present = "all", conflicts_with = "all")]

@@ -25,7 +25,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 #[command(after_help = COMMANDS, after_long_help = exit::below(COMMANDS))]
 pub enum Command {
-    /// Print definitions, admission policies, roles and service accounts as YAML.
+    /// Print definitions, admission policies, a namespace, service accounts, roles and their bindings as YAML.
     Generate(Generate),
 
     /// Have every node forget its peers, and let pools go: what comes before Culvert is taken away.

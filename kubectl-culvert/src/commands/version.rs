@@ -46,6 +46,13 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
         definitions: None,
     };
     let mut failures = Vec::new();
+    let data = args
+        .output
+        .filter(|format| matches!(format, Format::Json | Format::Yaml));
+    if data.is_none() {
+        // Whatever the cluster says.
+        output::line(&format!("kubectl-culvert   {}", versions.client))?;
+    }
     if !args.client {
         let cluster = context.administered().await?;
         let (server, ground) = futures::join!(world::server(&cluster), world::ground(&cluster));
@@ -55,10 +62,9 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
         failures.retain(|failure| failure.ask.resource == "customresourcedefinitions");
         versions.definitions = judge::definitions(&ground);
     }
-    if let Some(format @ (Format::Json | Format::Yaml)) = args.output {
+    if let Some(format) = data {
         output::bytes(output::value(format, &versions)?.as_bytes())?;
     } else {
-        output::line(&format!("kubectl-culvert   {}", versions.client))?;
         if let Some(server) = &versions.server {
             output::line(&format!("apiserver         {server}"))?;
         }

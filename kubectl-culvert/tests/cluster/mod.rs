@@ -113,6 +113,7 @@ impl Cluster {
             .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
             .env("XDG_DATA_HOME", self.folder.path())
             .env_remove("NO_COLOR")
+            .env_remove("SUDO_USER")
             .current_dir(self.folder.path())
             .output()
             .unwrap();
