@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cluster::ClusterArgs;
 use crate::commands::{check, complete, connect, gateway, install, key, report, status, version};
-use crate::exit::{self, Exit};
+use crate::exit;
 use crate::output::ScreenArgs;
 
 /// Private WireGuard tunnels through a Kubernetes cluster's gateways.
@@ -17,7 +17,7 @@ use crate::output::ScreenArgs;
     bin_name = "kubectl culvert",
     version,
     disable_help_subcommand = true,
-    after_help = exit::table(&Exit::ALL)
+    after_help = exit::all()
 )]
 pub struct Cli {
     /// About the cluster.

@@ -16,7 +16,7 @@ use crate::Error;
 use crate::args::{Cli, Command};
 use crate::cluster::{Cluster, ClusterArgs};
 use crate::exit::Exit;
-use crate::output::{self, Mood, Screen, paint};
+use crate::output::{self, Screen};
 use crate::request::{Failure, Role};
 
 /// What every command is given.
@@ -69,9 +69,6 @@ fn unread(failures: &[Failure], screen: Screen) {
     }
     let hints: BTreeSet<String> = failures.iter().filter_map(Failure::hint).collect();
     for hint in hints {
-        output::note(&format!(
-            "{} {hint}",
-            paint(screen.colour_err, Mood::Odd, "next:")
-        ));
+        output::note(&output::next(&hint, screen.colour_err));
     }
 }

@@ -10,7 +10,7 @@ use crate::conf::ConfError;
 use crate::exit::Exit;
 use crate::gateways::GatewayError;
 use crate::keys::{KeyFailure, NameError, StoreError};
-use crate::output::{Mood, OutputError, Screen, paint};
+use crate::output::{self, Mood, OutputError, Screen, paint};
 use crate::private::PrivateError;
 use crate::qr::QrError;
 use crate::request::Failure;
@@ -136,7 +136,7 @@ pub fn text(error: &Error, colour: bool) -> String {
     }
     text.push('\n');
     if let Some(hint) = error.hint() {
-        text = format!("{text}{} {hint}\n", paint(colour, Mood::Odd, "next:"));
+        text = format!("{text}{}\n", output::next(&hint, colour));
     }
     text
 }

@@ -27,7 +27,7 @@ pub enum Exit {
 
 impl Exit {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    const ALL: [Self; 9] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -54,63 +54,48 @@ impl Exit {
     }
 }
 
-/// How a command may end that asks no cluster.
-pub const LOCAL: &[Exit] = &[Exit::Done, Exit::Failed, Exit::Usage];
-
-/// How one may end that asks a cluster and changes nothing there.
-pub const READS: &[Exit] = &[
-    Exit::Done,
-    Exit::Failed,
-    Exit::Usage,
-    Exit::Denied,
-    Exit::NotFound,
-    Exit::TimedOut,
-];
-
-/// How one may end that changes something, writes a file that may be there, or selects by a text that may mean nothing.
-pub const WRITES: &[Exit] = &[
-    Exit::Done,
-    Exit::Failed,
-    Exit::Usage,
-    Exit::Denied,
-    Exit::NotFound,
-    Exit::TimedOut,
-    Exit::Refused,
-];
-
-/// How one may end that looks for what is wrong.
-pub const LOOKS: &[Exit] = &[
-    Exit::Done,
-    Exit::Failed,
-    Exit::Usage,
-    Exit::Denied,
-    Exit::NotFound,
-    Exit::TimedOut,
-    Exit::Faulty,
-];
-
-/// How one may end that shows a secret.
-pub const SHOWS: &[Exit] = &[
-    Exit::Done,
-    Exit::Failed,
-    Exit::Usage,
-    Exit::Denied,
-    Exit::NotFound,
-    Exit::TimedOut,
-    Exit::Refused,
-    Exit::Secret,
-];
-
-/// These codes and what they mean, for the end of a help text.
-pub fn table(codes: &[Exit]) -> String {
-    codes.iter().fold("Exit codes:".to_owned(), |text, code| {
-        format!("{text}\n  {}  {}", *code as u8, code.meaning())
-    })
+/// What a command does, by which it may end in one way or another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Does {
+    /// Asks no cluster.
+    Local,
+    /// Asks a cluster and changes nothing there.
+    Reads,
+    /// Changes something, writes a file that may be there, or selects by a text that may mean nothing.
+    Writes,
+    /// Looks for what is wrong.
+    Looks,
+    /// Shows a secret.
+    Shows,
 }
 
-/// Examples, then how the command may end.
-pub fn after(examples: &str, codes: &[Exit]) -> String {
-    format!("{examples}\n\n{}", table(codes))
+impl Does {
+    fn may_end(self, exit: Exit) -> bool {
+        match exit {
+            Exit::Done | Exit::Failed | Exit::Usage => true,
+            Exit::Denied | Exit::NotFound | Exit::TimedOut => self != Self::Local,
+            Exit::Refused => matches!(self, Self::Writes | Self::Shows),
+            Exit::Faulty => self == Self::Looks,
+            Exit::Secret => self == Self::Shows,
+        }
+    }
+}
+
+/// What every code means, for the end of a help text.
+pub fn all() -> String {
+    table(|_| true)
+}
+
+/// Examples, then how a command may end that does this.
+pub fn after(examples: &str, does: Does) -> String {
+    format!("{examples}\n\n{}", table(|exit| does.may_end(exit)))
+}
+
+fn table(is_listed: impl Fn(Exit) -> bool) -> String {
+    let listed = Exit::ALL.into_iter().filter(|exit| is_listed(*exit));
+    listed.fold("Exit codes:".to_owned(), |text, exit| {
+        format!("{text}\n  {}  {}", exit as u8, exit.meaning())
+    })
 }
 
 /// Examples of commands that have others below them, each of which says how it may end.

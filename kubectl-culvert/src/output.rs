@@ -172,6 +172,11 @@ pub fn note(text: &str) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
+/// What to do next, as a line of its own without the end of one.
+pub fn next(hint: &str, colour: bool) -> String {
+    format!("{} {hint}", paint(colour, Mood::Odd, "next:"))
+}
+
 /// Shows what is waited for, on a terminal alone; the next call, or [`Progress::end`], takes its place.
 #[derive(Debug)]
 pub struct Progress {

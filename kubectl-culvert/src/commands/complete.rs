@@ -30,7 +30,7 @@ Examples:
 
 /// Flags of `completion`.
 #[derive(Clone, Copy, Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::LOCAL))]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::Does::Local))]
 pub struct Args {
     /// The shell.
     #[arg(value_enum)]

@@ -25,7 +25,7 @@ pub use crate::connect::ConnectError;
 /// Needs root, or the right `CAP_NET_ADMIN`. Local networks stay reachable; the apiserver is reached outside of the tunnel. When it is
 /// killed, the tunnel stays as it is; run it again, or with --down.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_long_help = exit::after(EXAMPLES, exit::WRITES))]
+#[command(after_long_help = exit::after(EXAMPLES, exit::Does::Writes))]
 pub struct Args {
     /// The name of the key [default: one of this machine's own].
     pub name: Option<String>,

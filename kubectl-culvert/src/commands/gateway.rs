@@ -56,7 +56,7 @@ Examples:
 
 /// Flags of `gateway drain`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = DRAIN, after_long_help = exit::after(DRAIN, exit::WRITES))]
+#[command(after_help = DRAIN, after_long_help = exit::after(DRAIN, exit::Does::Writes))]
 pub struct Drain {
     /// The nodes.
     #[arg(required = true)]
@@ -76,7 +76,7 @@ pub struct Drain {
 #[command(
     override_usage = "kubectl culvert gateway purge [OPTIONS] <NODES>...\n       kubectl culvert gateway purge [OPTIONS] --all",
     after_help = PURGE,
-    after_long_help = exit::after(PURGE, exit::WRITES)
+    after_long_help = exit::after(PURGE, exit::Does::Writes)
 )]
 pub struct Purge {
     /// The nodes.

@@ -37,7 +37,7 @@ pub enum Command {
 
 /// Flags of `install generate`.
 #[derive(Clone, Copy, Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::LOCAL))]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::Does::Local))]
 pub struct Generate {
     /// The definitions and policies alone.
     #[arg(long)]

@@ -19,7 +19,7 @@ Examples:
 
 /// Flags of `report`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::WRITES))]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::Does::Writes))]
 pub struct Args {
     /// The namespace that Culvert runs in.
     #[arg(long, default_value = "culvert-system", value_name = "NAME")]

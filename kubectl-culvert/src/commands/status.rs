@@ -25,7 +25,7 @@ Examples:
 
 /// Flags of `status`.
 #[derive(Clone, Copy, Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::LOOKS))]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::Does::Looks))]
 pub struct Args {
     /// How to print it.
     #[arg(long, short, value_parser = output::of_data())]

@@ -18,7 +18,7 @@ Examples:
 
 /// Flags of `version`.
 #[derive(Clone, Copy, Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::READS))]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::Does::Reads))]
 pub struct Args {
     /// Ask no cluster.
     #[arg(long)]

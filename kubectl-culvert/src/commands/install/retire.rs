@@ -38,7 +38,7 @@ const TRIES: u8 = 10;
 
 /// Flags of `install retire`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::WRITES))]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::Does::Writes))]
 pub struct Retire {
     /// The namespace that the operator runs in.
     #[arg(long, default_value = "culvert-system", value_name = "NAME")]

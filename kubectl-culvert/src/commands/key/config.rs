@@ -20,7 +20,7 @@ Examples:
 
 /// Flags of `key config`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::SHOWS))]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::Does::Shows))]
 pub struct Args {
     /// Whose configuration.
     #[command(flatten)]

@@ -20,7 +20,7 @@ Examples:
 
 /// Flags of `key list`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::WRITES))]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::Does::Writes))]
 pub struct Args {
     /// Keys of all namespaces.
     #[arg(long, short = 'A')]

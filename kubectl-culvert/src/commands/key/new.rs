@@ -29,7 +29,7 @@ Examples:
 
 /// Flags of `key new`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::WRITES))]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::Does::Writes))]
 pub struct Args {
     /// The name of the key.
     pub name: String,

@@ -18,7 +18,7 @@ Examples:
 
 /// Flags of `key revoke`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::WRITES))]
+#[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::Does::Writes))]
 pub struct Args {
     /// The names of the keys.
     #[arg(required = true)]
