@@ -29,9 +29,10 @@ use super::story::Story;
 const NARROW: u16 = 1300;
 
 /// The client that is planted in a sink: every other one is of IPv6, but where that sink, or how it is planted, knows one
-/// family only.
+/// family only. None begins as the gateway's address does (198.51.100.1): memory has that beside what else was there, and
+/// digits that follow by chance make another address of it.
 fn decoy(sink: Sink) -> IpAddr {
-    let number = u8::try_from(sink as usize).unwrap_or(u8::MAX) + 100;
+    let number = u8::try_from(sink as usize).unwrap_or(u8::MAX - 200) + 200;
     let of_ipv4 = matches!(
         sink,
         Sink::ApiserverLog
