@@ -3,7 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::cluster::ClusterArgs;
-use crate::commands::{check, complete, connect, gateway, install, key, report, status, version};
+use crate::commands::{
+    check, complete, connect, gateway, install, key, logs, migrate, report, status, version,
+};
 use crate::exit;
 use crate::output::ScreenArgs;
 
@@ -52,6 +54,9 @@ pub enum Command {
     /// Write what whoever helps needs to know, with no name, key or address in it.
     Report(report::Args),
 
+    /// Show what the operator and the agents write down.
+    Logs(logs::Args),
+
     /// Drain gateways' nodes, or have them forget their clients.
     #[command(subcommand)]
     Gateway(gateway::Command),
@@ -59,6 +64,9 @@ pub enum Command {
     /// Print what Culvert needs of a cluster.
     #[command(subcommand)]
     Install(install::Command),
+
+    /// Have all objects stored in the newest version of the API, so that older ones may go.
+    Migrate(migrate::Args),
 
     /// Print what a shell needs to complete commands and names.
     Completion(complete::Args),

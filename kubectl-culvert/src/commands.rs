@@ -6,6 +6,8 @@ pub mod connect;
 pub mod gateway;
 pub mod install;
 pub mod key;
+pub mod logs;
+pub mod migrate;
 pub mod report;
 pub mod status;
 pub mod version;
@@ -58,6 +60,8 @@ pub async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Report(args) => report::run(args, &context).await,
         Command::Gateway(command) => gateway::run(command, &context).await,
         Command::Install(command) => install::run(command, &context).await,
+        Command::Logs(args) => logs::run(args, &context).await,
+        Command::Migrate(args) => migrate::run(args, &context).await,
         Command::Version(args) => version::run(args, &context).await,
     }
 }

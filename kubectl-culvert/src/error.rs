@@ -9,6 +9,7 @@ use crate::commands::gateway::Unanswered;
 use crate::conf::ConfError;
 use crate::exit::Exit;
 use crate::gateways::GatewayError;
+use crate::logs::LogsError;
 use crate::keys::{KeyFailure, NameError, StoreError};
 use crate::output::{self, Mood, OutputError, Screen, paint};
 use crate::private::PrivateError;
@@ -55,6 +56,10 @@ pub enum Error {
     #[error(transparent)]
     Qr(#[from] QrError),
 
+    /// There is no log to read.
+    #[error(transparent)]
+    Logs(#[from] LogsError),
+
     /// A node has not done what it was asked.
     #[error(transparent)]
     Node(#[from] Unanswered),
@@ -79,6 +84,7 @@ impl Error {
             Self::Cluster(_) | Self::Output(_) | Self::Qr(_) => Exit::Failed,
             Self::Private(error) => error.exit(),
             Self::Node(_) => Exit::TimedOut,
+            Self::Logs(_) => Exit::NotFound,
             Self::Request(failure) => failure.exit(),
             Self::Key(failure) => failure.exit(),
             Self::Name(error) => error.exit(),
@@ -113,6 +119,7 @@ impl Error {
             Self::Private(error) => error.hint(),
             Self::Qr(error) => error.hint(),
             Self::Connect(error) => error.hint(),
+            Self::Logs(error) => Some(error.hint()),
             Self::Node(unanswered) => Some(format!(
                 "it goes on by itself; `kubectl get wgn {}` and the agent's log on that node say what it waits for",
                 unanswered.name

@@ -26,6 +26,8 @@ pub mod exit;
 pub mod gateways;
 pub mod judge;
 pub mod keys;
+pub mod logs;
+pub mod migrate;
 pub mod output;
 pub mod private;
 pub mod qr;

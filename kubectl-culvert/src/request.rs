@@ -3,10 +3,11 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use kube::api::PatchParams;
 use kube::runtime::watcher;
 
 use crate::exit::Exit;
-use crate::keys::NAME_RULE;
+use crate::keys::{MANAGED_BY, NAME_RULE};
 
 /// What was asked of the apiserver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +86,7 @@ impl Ask {
             return role;
         }
         match (self.resource, self.verb) {
+            ("pods" | "pods/log", _) => Role::Logs,
             ("wireguardkeys", _) if self.namespace.is_some() => Role::User,
             ("ippools" | "wireguardgateways" | "gatewaynodes", "get" | "list" | "watch") => Role::Reader,
             _ => Role::Admin,
@@ -106,7 +108,7 @@ impl fmt::Display for Ask {
     }
 }
 
-/// A role of `examples/roles.yaml`.
+/// A role of `examples/roles.yaml`, or the cluster's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Keys of a namespace.
@@ -115,6 +117,10 @@ pub enum Role {
     Reader,
     /// All that an administrator does.
     Admin,
+    /// What Culvert's programs write down.
+    Logs,
+    /// What whoever installs Culvert has: no role of ours.
+    Installer,
 }
 
 impl Role {
@@ -124,18 +130,24 @@ impl Role {
             Self::User => "culvert-user",
             Self::Reader => "culvert-reader",
             Self::Admin => "culvert-admin",
+            Self::Logs => "culvert-logs",
+            Self::Installer => "cluster-admin",
         }
     }
 
-    /// The command by which an administrator grants it.
-    fn grant(self, namespace: Option<&str>) -> String {
+    /// How whoever lacks it comes by it.
+    fn advice(self, namespace: Option<&str>) -> String {
         let role = self.name();
-        match (self, namespace) {
-            (Self::User, Some(namespace)) => {
+        let grant = match (self, namespace) {
+            (Self::Installer, _) => {
+                return format!("it is done by whoever installs Culvert, as with the cluster's role `{role}`");
+            }
+            (Self::User | Self::Logs, Some(namespace)) => {
                 format!("kubectl create rolebinding {role} --clusterrole={role} --user=USER -n {namespace}")
             }
             _ => format!("kubectl create clusterrolebinding {role} --clusterrole={role} --user=USER"),
-        }
+        };
+        format!("ask the cluster's administrator for the role `{role}` (examples/roles.yaml): {grant}")
     }
 }
 
@@ -234,14 +246,7 @@ impl Failure {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         let hint = match &self.why {
-            Why::Denied => {
-                let role = self.ask.role();
-                let grant = role.grant(self.ask.namespace.as_deref());
-                format!(
-                    "ask the cluster's administrator for the role `{}` (examples/roles.yaml): {grant}",
-                    role.name()
-                )
-            }
+            Why::Denied => self.ask.role().advice(self.ask.namespace.as_deref()),
             Why::Unauthenticated => {
                 "log in again, or choose another --context; `kubectl auth whoami` says who you are".to_owned()
             }
@@ -362,6 +367,14 @@ impl StdError for Failure {
             Why::Unreadable(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+/// How a patch is made: in this program's name.
+pub fn patch_params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(MANAGED_BY.to_owned()),
+        ..PatchParams::default()
     }
 }
 

@@ -67,13 +67,15 @@ pub struct Server {
 
 /// Reads Culvert's objects.
 pub async fn culvert(cluster: &Cluster) -> Result<Culvert, Failure> {
-    // On the heap, as each is large and all of them are under way at the same time.
-    let (pools, gateways, nodes, keys) = futures::try_join!(
+    // On the heap, as each is large and all of them are under way at the same time. Where several fail, the same one is told
+    // each time, whichever came first.
+    let (pools, gateways, nodes, keys) = futures::join!(
         Box::pin(list(cluster, "ippools")),
         Box::pin(list(cluster, "wireguardgateways")),
         Box::pin(list(cluster, "gatewaynodes")),
         Box::pin(keys::list(cluster, true, None)),
-    )?;
+    );
+    let (pools, gateways, nodes, keys) = (pools?, gateways?, nodes?, keys?);
     Ok(Culvert {
         is_defined: true,
         pools,

@@ -232,6 +232,20 @@
   verbs:
   - list
 {{- end }}
+{{- define "culvert.rules.culvert-logs" -}}
+- apiGroups:
+  - ""
+  resources:
+  - pods
+  verbs:
+  - list
+- apiGroups:
+  - ""
+  resources:
+  - pods/log
+  verbs:
+  - get
+{{- end }}
 {{- define "culvert.rules.check" -}}
 - apiGroups:
   - culvert.dev

@@ -108,13 +108,24 @@ impl Tools {
         self.output(process::built("CULVERT_PLUGIN")?, words, None).await
     }
 
-    /// Runs a program to its end, as this user.
-    async fn output(&self, mut command: Command, words: &[&str], input: Option<&str>) -> Result<Output> {
+    /// `kubectl culvert`, to be started by the caller: for what goes on until it is ended.
+    pub fn plugin_command(&self, words: &[&str]) -> Result<Command> {
+        Ok(self.of_user(process::built("CULVERT_PLUGIN")?, words))
+    }
+
+    /// A program, to be run as this user.
+    fn of_user(&self, mut command: Command, words: &[&str]) -> Command {
         command
             .args(words)
             .env("KUBECONFIG", &self.kubeconfig)
             .env("HOME", &self.home)
             .current_dir(&self.home);
+        command
+    }
+
+    /// Runs a program to its end, as this user.
+    async fn output(&self, command: Command, words: &[&str], input: Option<&str>) -> Result<Output> {
+        let mut command = self.of_user(command, words);
         let stdin = match input {
             None => Stdio::null(),
             Some(text) => {

@@ -6,6 +6,7 @@ mod denied;
 mod golden;
 mod keys;
 mod killed;
+mod migrate;
 mod retire;
 mod roles;
 mod secret;

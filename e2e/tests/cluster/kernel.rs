@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{access, faults, traffic, world::World, written};
+use crate::{access, faults, logs, traffic, world::World, written};
 
 #[tokio::test]
 async fn tunnels_outlive_what_is_done_to_a_cluster() -> Result<()> {
@@ -32,7 +32,8 @@ async fn programs_keep_to_themselves() -> Result<()> {
     world.install().await?;
     traffic::two_keys_have_tunnels_through_two_gateways(&mut world).await?;
     access::an_agent_writes_for_its_own_node_alone(&world).await?;
-    access::metrics_ask_who_it_is_and_tell_of_nobody(&world).await
+    access::metrics_ask_who_it_is_and_tell_of_nobody(&world).await?;
+    logs::logs_are_read_by_whoever_has_the_role(&world).await
 }
 
 #[tokio::test]

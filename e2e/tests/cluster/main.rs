@@ -6,6 +6,7 @@ mod any;
 mod bare;
 mod faults;
 mod kernel;
+mod logs;
 mod traffic;
 mod uninstall;
 mod userspace;

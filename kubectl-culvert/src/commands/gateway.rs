@@ -6,7 +6,7 @@ use clap::Subcommand;
 use culvert_crds::GatewayNode;
 use futures::StreamExt as _;
 use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::{Value, json};
 
@@ -16,9 +16,8 @@ use crate::commands::Context;
 use crate::duration;
 use crate::exit::{self, Exit};
 use crate::gateways::{self, GatewayError};
-use crate::keys::MANAGED_BY;
 use crate::output::{self, Progress};
-use crate::request::Ask;
+use crate::request::{Ask, patch_params};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -204,10 +203,7 @@ async fn ask(cluster: &Cluster, node: &GatewayNode, wish: Wish) -> Result<Gatewa
         "metadata": { "uid": node.metadata.uid },
         "spec": wish.spec(node),
     });
-    let params = PatchParams {
-        field_manager: Some(MANAGED_BY.to_owned()),
-        ..PatchParams::default()
-    };
+    let params = patch_params();
     let api = cluster.all::<GatewayNode>();
     let ask = Ask::cluster("patch", "gatewaynodes").named(&name);
     Ok(cluster

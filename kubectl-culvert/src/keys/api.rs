@@ -6,12 +6,12 @@ use std::time::Duration;
 use culvert_crds::WireGuardKey;
 use culvert_wireguard::PublicKey;
 use kube::Resource as _;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Patch, PostParams, Preconditions};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::duration;
-use crate::request::{Ask, Failure, Why};
+use crate::request::{Ask, Failure, Why, patch_params};
 
 /// The field manager of what this program writes, and the value of the label `app.kubernetes.io/managed-by` on keys that it
 /// made.
@@ -112,10 +112,7 @@ pub async fn replace(
         },
         "spec": { "publicKey": public.to_base64() },
     });
-    let params = PatchParams {
-        field_manager: Some(MANAGED_BY.to_owned()),
-        ..PatchParams::default()
-    };
+    let params = patch_params();
     let api = cluster.here::<WireGuardKey>();
     cluster
         .ask(

@@ -143,7 +143,7 @@ impl Default for Crds {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Roles {
-    /// Make the cluster roles `culvert-user` (has keys), `culvert-reader` (sees gateways) and `culvert-admin`. None is
+    /// Make the cluster roles `culvert-user` (has keys), `culvert-reader` (sees gateways), `culvert-admin` and `culvert-logs`. None is
     /// bound to anybody.
     pub create: bool,
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use culvert_crds::{GatewayNode, IPPool};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PostParams, Preconditions};
 use kube::{Api, ResourceExt as _};
 
 use crate::Error;
@@ -16,7 +16,7 @@ use crate::exit::{self, Exit};
 use crate::gateways::list;
 use crate::keys::MANAGED_BY;
 use crate::output::{self, Progress};
-use crate::request::{Ask, Failure, Why};
+use crate::request::{Ask, Failure, Why, patch_params};
 use crate::retire::{self, LEASE};
 
 const EXAMPLES: &str = "\
@@ -129,7 +129,7 @@ async fn ask(cluster: &Cluster, node: &GatewayNode) -> Result<(), Error> {
     let name = node.name_any();
     let nodes = cluster.all::<GatewayNode>();
     let ask = Ask::cluster("patch", "gatewaynodes").named(&name);
-    let (params, patch) = (params(), Patch::Merge(&patch));
+    let (params, patch) = (patch_params(), Patch::Merge(&patch));
     gone_is_well(cluster.ask(ask, nodes.patch(&name, &params, &patch)).await)
 }
 
@@ -163,7 +163,7 @@ async fn let_go(cluster: &Cluster, pool: IPPool) -> Result<(), Error> {
     while let Some(patch) = pool.as_ref().and_then(retire::release) {
         let ask = Ask::cluster("patch", "ippools").named(&name);
         match cluster
-            .ask(ask, pools.patch(&name, &params(), &Patch::Merge(&patch)))
+            .ask(ask, pools.patch(&name, &patch_params(), &Patch::Merge(&patch)))
             .await
         {
             Ok(_) => output::line(&format!("pool {name} is let go"))?,
@@ -206,12 +206,5 @@ fn gone_is_well<T>(result: Result<T, Failure>) -> Result<(), Error> {
     match result {
         Err(failure) if !matches!(failure.why, Why::NotFound) => Err(failure.into()),
         _ => Ok(()),
-    }
-}
-
-fn params() -> PatchParams {
-    PatchParams {
-        field_manager: Some(MANAGED_BY.to_owned()),
-        ..PatchParams::default()
     }
 }
