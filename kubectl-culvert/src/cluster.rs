@@ -59,6 +59,10 @@ pub enum ClusterError {
     #[error("the kubeconfig `{}` cannot be read: {}", .0.display(), said(*.1))]
     Unread(PathBuf, io::ErrorKind),
 
+    /// What a file holds is no kubeconfig.
+    #[error("`{}` is no kubeconfig", .0.display())]
+    Malformed(PathBuf),
+
     /// The kubeconfig has no such context.
     #[error("the kubeconfig has no context `{0}`")]
     NoContext(String),
@@ -97,6 +101,9 @@ impl ClusterError {
             }
             Self::NoContext(_) | Self::NothingChosen => {
                 "`kubectl config get-contexts` lists those there are; choose one with --context"
+            }
+            Self::Malformed(_) => {
+                "`kubectl config view --kubeconfig` with that file says what is wrong; get it anew from where it came, or name another"
             }
             Self::Unusable => "try `kubectl version` with it",
         }
@@ -233,17 +240,26 @@ fn said(kind: io::ErrorKind) -> String {
 /// As kubectl does it: of the files in KUBECONFIG those that are not there are left out, unless none is.
 fn of_environment() -> Result<Kubeconfig, ClusterError> {
     let list = env::var_os("KUBECONFIG").unwrap_or_default();
-    let mut files = env::split_paths(&list)
-        .filter(|path| !path.as_os_str().is_empty() && path.try_exists().unwrap_or(true))
+    let named: Vec<PathBuf> = env::split_paths(&list)
+        .filter(|path| !path.as_os_str().is_empty())
+        .collect();
+    let mut there = named
+        .iter()
+        .filter(|path| path.try_exists().unwrap_or(true))
         .peekable();
-    if files.peek().is_none() {
-        return Kubeconfig::read().map_err(|error| ClusterError::of(&error));
+    if there.peek().is_none() {
+        let usual = || env::home_dir().map(|home| home.join(".kube/config"));
+        let only = named.first().cloned().or_else(usual);
+        return read(&only.ok_or(ClusterError::NotConfigured)?);
     }
-    files.try_fold(Kubeconfig::default(), |all, path| {
-        all.merge(read(&path)?).map_err(|error| ClusterError::of(&error))
+    there.try_fold(Kubeconfig::default(), |all, path| {
+        all.merge(read(path)?).map_err(|error| ClusterError::of(&error))
     })
 }
 
 fn read(path: &Path) -> Result<Kubeconfig, ClusterError> {
-    Kubeconfig::read_from(path).map_err(|error| ClusterError::of(&error))
+    Kubeconfig::read_from(path).map_err(|error| match ClusterError::of(&error) {
+        ClusterError::Unusable => ClusterError::Malformed(path.to_owned()),
+        error => error,
+    })
 }

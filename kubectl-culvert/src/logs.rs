@@ -108,7 +108,11 @@ fn container(component: Component, pod: &Pod) -> Option<&ContainerStatus> {
 fn has_started(component: Component, pod: &Pod) -> Result<(), String> {
     let Some(container) = container(component, pod) else {
         let is_placed = node(pod).is_some();
-        let why = if is_placed { "it has not started" } else { "it is on no node yet" };
+        let why = if is_placed {
+            "it has not started"
+        } else {
+            "it is on no node yet"
+        };
         return Err(why.to_owned());
     };
     let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
@@ -189,7 +193,9 @@ impl LogsError {
         match self {
             Self::Nobody { component, .. } => {
                 let (selector, flag) = (component.selector(), component.flag());
-                format!("name another namespace with {flag}; `kubectl get pods -A -l {selector}` finds the pods")
+                format!(
+                    "name another namespace with {flag}; `kubectl get pods -A -l {selector}` finds the pods"
+                )
             }
             Self::NoNode { known, .. } => format!("there are: {}", known.join(", ")),
         }
@@ -233,8 +239,16 @@ mod tests {
         let of = |state: &Value, restarts| status(Component::Agent, state, restarts);
         vec![
             pod("culvert-agent-e", None, &Value::Null),
-            pod("culvert-agent-d", Some("gateway-4"), &of(&waits("CrashLoopBackOff"), 3)),
-            pod("culvert-agent-c", Some("gateway-3"), &of(&waits("ErrImagePull"), 0)),
+            pod(
+                "culvert-agent-d",
+                Some("gateway-4"),
+                &of(&waits("CrashLoopBackOff"), 3),
+            ),
+            pod(
+                "culvert-agent-c",
+                Some("gateway-3"),
+                &of(&waits("ErrImagePull"), 0),
+            ),
             pod("culvert-agent-b", Some("gateway-2"), &Value::Null),
             pod("culvert-agent-a", Some("gateway-1"), &of(&runs, 0)),
         ]
@@ -288,8 +302,19 @@ mod tests {
         // Kubelets have been seen to write the node's own time zone.
         assert_eq!(line(b"2026-01-02T05:04:05.000000006+02:00 x").time, Some(time));
         assert_eq!(line(b"2026-01-02T03:04:05.000000006Z \n").text, b"");
-        for text in [&b"no time here"[..], b"", b"2026-13-45T00:00:00Z x", b"\xff\xfe x"] {
-            assert_eq!(line(text), Line { time: None, text: text.to_vec() });
+        for text in [
+            &b"no time here"[..],
+            b"",
+            b"2026-13-45T00:00:00Z x",
+            b"\xff\xfe x",
+        ] {
+            assert_eq!(
+                line(text),
+                Line {
+                    time: None,
+                    text: text.to_vec()
+                }
+            );
         }
     }
 

@@ -41,7 +41,10 @@ pub struct Migration {
 pub fn plan(definition: &CustomResourceDefinition) -> Option<Migration> {
     let spec = &definition.spec;
     let stored = &spec.versions.iter().find(|version| version.storage)?.name;
-    let listed = definition.status.iter().flat_map(|status| &status.stored_versions);
+    let listed = definition
+        .status
+        .iter()
+        .flat_map(|status| &status.stored_versions);
     let older: Vec<String> = listed
         .flatten()
         .filter(|version| *version != stored)

@@ -140,7 +140,9 @@ impl Role {
         let role = self.name();
         let grant = match (self, namespace) {
             (Self::Installer, _) => {
-                return format!("it is done by whoever installs Culvert, as with the cluster's role `{role}`");
+                return format!(
+                    "it is done by whoever installs Culvert, as with the cluster's role `{role}`"
+                );
             }
             (Self::User | Self::Logs, Some(namespace)) => {
                 format!("kubectl create rolebinding {role} --clusterrole={role} --user=USER -n {namespace}")

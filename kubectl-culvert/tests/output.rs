@@ -743,6 +743,26 @@ fn files_of_kubeconfig_that_are_not_there_are_left_out_unless_none_is() {
 }
 
 #[test]
+fn a_kubeconfig_that_is_none_is_named_and_not_quoted() {
+    let cluster = one();
+    let file = cluster.home().join("torn");
+    std::fs::write(&file, "users: [{ name: me, user: { token: s3cret").unwrap();
+    for said in [
+        cluster.run_by(
+            &["env", &format!("KUBECONFIG={}", file.display())],
+            &["key", "list"],
+        ),
+        cluster.run(&["key", "list", "--kubeconfig", &file.display().to_string()]),
+    ] {
+        assert!(
+            said.contains("/torn` is no kubeconfig") && said.ends_with("exit code 1\n"),
+            "{said}"
+        );
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
 fn a_revocation_says_which_file_it_removes() {
     let mut all = answers();
     all.insert(

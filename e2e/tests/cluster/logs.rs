@@ -37,7 +37,11 @@ pub async fn logs_are_read_by_whoever_has_the_role(world: &World) -> Result<()> 
         .await?;
     fact("all logs come in the order in which they were written", async {
         let all = reader.plugin(&["logs", "--timestamps"]).await?;
-        for label in ["[operator/culvert-operator-", "[agent/gateway-1] ", "[agent/gateway-2] "] {
+        for label in [
+            "[operator/culvert-operator-",
+            "[agent/gateway-1] ",
+            "[agent/gateway-2] ",
+        ] {
             ensure!(all.contains(label), "nothing of {label}");
         }
         let times: Vec<Timestamp> = all.lines().filter_map(time).collect();
@@ -46,27 +50,34 @@ pub async fn logs_are_read_by_whoever_has_the_role(world: &World) -> Result<()> 
         Ok(format!("{} lines", times.len()))
     })
     .await?;
-    fact("one node's are its agent's alone, as many as are asked for", async {
-        let one = reader.plugin(&["logs", "gateway-2", "--tail", "1"]).await?;
-        ensure!(
-            one.lines().count() == 1 && one.starts_with("[agent/gateway-2] "),
-            "{one}"
-        );
-        let operator = reader.plugin(&["logs", "--operator"]).await?;
-        ensure!(
-            operator.lines().all(|line| line.starts_with("[operator/")),
-            "{operator}"
-        );
-        let said = reader.plugin_output(&["logs", "gateway-9"]).await?;
-        let text = String::from_utf8_lossy(&said.stderr).into_owned();
-        ensure!(
-            said.status.code() == Some(4) && text.contains("gateway-1") && text.contains("gateway-2"),
-            "{said:?}"
-        );
-        Ok(String::new())
-    })
+    fact(
+        "one node's are its agent's alone, as many as are asked for",
+        async {
+            let one = reader.plugin(&["logs", "gateway-2", "--tail", "1"]).await?;
+            ensure!(
+                one.lines().count() == 1 && one.starts_with("[agent/gateway-2] "),
+                "{one}"
+            );
+            let operator = reader.plugin(&["logs", "--operator"]).await?;
+            ensure!(
+                operator.lines().all(|line| line.starts_with("[operator/")),
+                "{operator}"
+            );
+            let said = reader.plugin_output(&["logs", "gateway-9"]).await?;
+            let text = String::from_utf8_lossy(&said.stderr).into_owned();
+            ensure!(
+                said.status.code() == Some(4) && text.contains("gateway-1") && text.contains("gateway-2"),
+                "{said:?}"
+            );
+            Ok(String::new())
+        },
+    )
     .await?;
-    fact("an agent is followed over its replacement", followed(world, &reader)).await
+    fact(
+        "an agent is followed over its replacement",
+        followed(world, &reader),
+    )
+    .await
 }
 
 /// Follows the agent of a node, has its pod deleted, and waits for what the next one writes.

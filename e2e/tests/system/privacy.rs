@@ -99,7 +99,9 @@ async fn privacy_no_sink_knows_a_client_and_each_would_tell() -> Result<()> {
         canaries.iter().map(Canary::shapes).sum::<usize>(),
         found.len()
     );
-    println!("{}", found.join("\n"));
+    for leak in &found {
+        println!("counted: canaries: {leak}");
+    }
     story.took_place().await?;
 
     let missed = plants::missed(&mut story, &decoys).await?;

@@ -93,7 +93,10 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
     let mut failures = Vec::new();
     let mut open = Vec::new();
     for source in sources {
-        match cluster.ask(about(&source), read(&cluster, &source, params(&args))).await {
+        match cluster
+            .ask(about(&source), read(&cluster, &source, params(&args)))
+            .await
+        {
             Ok(lines) => open.push((source.label, lines)),
             Err(failure) => failures.push(failure),
         }

@@ -63,7 +63,10 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
             None => "stored in one version, nothing to do".to_owned(),
             Some(migration) if args.dry_run => {
                 let Migration { stored, older, .. } = migration;
-                format!("to be written again as {stored}, so that {} may go", listed(&older))
+                format!(
+                    "to be written again as {stored}, so that {} may go",
+                    listed(&older)
+                )
             }
             Some(migration) => {
                 let count = write_again(&cluster, resource, &migration, context).await?;

@@ -113,16 +113,17 @@ async fn plugin_migrates_objects_so_that_an_old_version_may_go() -> Result<()> {
     let said = migrate(&mut site, "alice", &[]).await?;
     ensure!(
         said.code == 3
-            && said
-                .err
-                .contains("you may not list customresourcedefinitions")
+            && said.err.contains("you may not list customresourcedefinitions")
             && said.err.contains("whoever installs Culvert"),
         "{said:?}"
     );
     let said = migrate(&mut site, "admin", &["--dry-run"]).await?.well()?;
     let to_do = format!("to be written again as {NEW}, so that {OLD} may go");
     ensure!(said.matches(&to_do).count() == KINDS.len(), "{said}");
-    ensure!(stored(&site, "wireguardkeys").await? == [OLD, NEW], "a dry run has done it");
+    ensure!(
+        stored(&site, "wireguardkeys").await? == [OLD, NEW],
+        "a dry run has done it"
+    );
 
     let before = site.key("laptop").await?;
     let said = migrate(&mut site, "admin", &[]).await?.well()?;
@@ -131,7 +132,10 @@ async fn plugin_migrates_objects_so_that_an_old_version_may_go() -> Result<()> {
     ensure!(said.contains(&format!("{} {done}", KEYS + 1)), "{said}");
     let after = site.key("laptop").await?;
     for field in ["/spec", "/status", "/metadata/uid", "/metadata/generation"] {
-        ensure!(before.pointer(field) == after.pointer(field), "{field}: {before} {after}");
+        ensure!(
+            before.pointer(field) == after.pointer(field),
+            "{field}: {before} {after}"
+        );
     }
     let said = migrate(&mut site, "admin", &[]).await?.well()?;
     ensure!(said.matches("nothing to do").count() == KINDS.len(), "{said}");
