@@ -27,7 +27,7 @@ use crate::schema;
     // With a dot, two gateways' objects for two nodes could have one name.
     validation = Rule::new("!self.metadata.name.contains('.')").message("a gateway's name has no dot; use `-`"),
     printcolumn(name = "Pools", type_ = "string", json_path = ".spec.poolRefs[*].name"),
-    printcolumn(name = "Interface", type_ = "string", json_path = ".spec.interface"),
+    printcolumn(name = "Interface", type_ = "string", json_path = ".spec.interface", priority = "1"),
     printcolumn(name = "Port", type_ = "integer", json_path = ".spec.listenPort"),
     printcolumn(name = "Nodes", type_ = "string", json_path = ".status.nodes", description = "Nodes that serve, of those selected."),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),

@@ -34,8 +34,13 @@ pub const MAX_REFUSED: usize = 64;
     status = "GatewayNodeStatus",
     selectable = ".spec.nodeName",
     doc = "One gateway on one selected node: made by the operator, answered by that node's agent. Clients read the gateway's public key and endpoint here.",
-    printcolumn(name = "Gateway", type_ = "string", json_path = ".spec.gatewayRef.name"),
-    printcolumn(name = "Node", type_ = "string", json_path = ".spec.nodeName"),
+    printcolumn(
+        name = "Gateway",
+        type_ = "string",
+        json_path = ".spec.gatewayRef.name",
+        priority = "1"
+    ),
+    printcolumn(name = "Node", type_ = "string", json_path = ".spec.nodeName", priority = "1"),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoints[0]"),
     printcolumn(name = "Public-Key", type_ = "string", json_path = ".status.publicKey"),
     printcolumn(

@@ -22,8 +22,18 @@ pub const IN_USE: &str = "culvert.dev/in-use";
     category = "culvert",
     status = "IPPoolStatus",
     doc = "Ranges that tunnel addresses are drawn from. The first host address of each range is the gateway's own.",
-    printcolumn(name = "IPv4", type_ = "string", json_path = ".spec.ipv4.cidr"),
-    printcolumn(name = "IPv6", type_ = "string", json_path = ".spec.ipv6.cidr"),
+    printcolumn(
+        name = "IPv4",
+        type_ = "string",
+        json_path = ".spec.ipv4.cidr",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "IPv6",
+        type_ = "string",
+        json_path = ".spec.ipv6.cidr",
+        priority = "1"
+    ),
     printcolumn(
         name = "Allocated",
         type_ = "integer",

@@ -125,9 +125,9 @@ fn live(arg: &str, path: &[&str]) -> Option<Live> {
         // One that is being made has no name yet.
         ("name", ["key", "new"]) => None,
         ("name" | "names", ["key", ..]) => Some(Live::Keys),
-        ("gateway", _) | ("nodes", ["gateway", ..]) => Some(Live::Gateways),
+        ("gateway", _) | ("nodes", ["gateway", ..] | ["logs"]) => Some(Live::Gateways),
         ("pool", _) => Some(Live::Pools),
-        ("namespace", _) => Some(Live::Namespaces),
+        ("namespace" | "system_namespace" | "agent_namespace", _) => Some(Live::Namespaces),
         ("context", _) => Some(Live::Contexts),
         _ => None,
     }

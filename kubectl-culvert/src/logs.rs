@@ -1,4 +1,4 @@
-//! Whose logs there are, and their lines (pure): `commands/logs.rs` reads them.
+//! Whose logs there are, their lines, and where a log that ended is gone on with (pure): `commands/logs.rs` reads them.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -48,6 +48,12 @@ pub struct Source {
 
     /// The pod's UID.
     pub uid: String,
+
+    /// The container's own name with its runtime: another one after each restart.
+    pub run: Option<String>,
+
+    /// It runs: more may come.
+    pub is_running: bool,
 }
 
 /// A container that has written nothing, and why.
@@ -65,20 +71,26 @@ pub fn sources(component: Component, pods: &[Pod], previous: bool) -> (Vec<Sourc
     let (mut found, mut silent) = (Vec::new(), Vec::new());
     for pod in pods {
         let label = label(component, pod);
-        let said = if previous {
-            has_run_before(component, pod)
-        } else {
-            has_started(component, pod)
-        };
-        match said {
-            Ok(()) => found.push(Source {
+        let container = container(component, pod);
+        let has_written = if previous { has_run_before } else { has_started };
+        if let Some(container) = container.filter(|container| has_written(container)) {
+            let state = container.state.as_ref();
+            found.push(Source {
                 label,
                 component,
                 namespace: pod.namespace().unwrap_or_default(),
                 pod: pod.name_any(),
                 uid: pod.uid().unwrap_or_default(),
-            }),
-            Err(why) => silent.push(Silent { label, why }),
+                run: container.container_id.clone(),
+                is_running: state.is_some_and(|state| state.running.is_some()),
+            });
+        } else {
+            let why = if previous && container.is_some() {
+                "it has not been restarted".to_owned()
+            } else {
+                why(pod, container)
+            };
+            silent.push(Silent { label, why });
         }
     }
     found.sort_by(|one, other| one.label.cmp(&other.label));
@@ -89,6 +101,17 @@ pub fn sources(component: Component, pods: &[Pod], previous: bool) -> (Vec<Sourc
 /// The node that a pod is on.
 pub fn node(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref()
+}
+
+/// Those of these names that are of no node with an agent.
+pub fn without_agent(agents: &[Pod], names: &[String]) -> Vec<LogsError> {
+    let known: Vec<&str> = agents.iter().filter_map(node).collect();
+    let none = names.iter().filter(|name| !known.contains(&name.as_str()));
+    let error = |name: &String| LogsError::NoNode {
+        name: name.clone(),
+        known: known.iter().map(|&name| name.to_owned()).collect(),
+    };
+    none.map(error).collect()
 }
 
 fn label(component: Component, pod: &Pod) -> String {
@@ -105,31 +128,27 @@ fn container(component: Component, pod: &Pod) -> Option<&ContainerStatus> {
     all.iter().find(|container| container.name == component.name())
 }
 
-fn has_started(component: Component, pod: &Pod) -> Result<(), String> {
-    let Some(container) = container(component, pod) else {
-        let is_placed = node(pod).is_some();
-        let why = if is_placed {
-            "it has not started"
-        } else {
-            "it is on no node yet"
-        };
-        return Err(why.to_owned());
-    };
-    let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
-    match waiting {
-        // What it wrote before it ended is still there.
-        Some(waiting) if container.restart_count == 0 => Err(match &waiting.reason {
-            Some(reason) => format!("it has not started: {reason}"),
-            None => "it has not started".to_owned(),
-        }),
-        _ => Ok(()),
-    }
+/// Whether there is a log of the run that is now, or was last: what waits for its next start has one of the run before.
+fn has_started(container: &ContainerStatus) -> bool {
+    let state = container.state.as_ref();
+    state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+        || has_run_before(container)
 }
 
-fn has_run_before(component: Component, pod: &Pod) -> Result<(), String> {
-    match container(component, pod) {
-        Some(container) if container.restart_count > 0 => Ok(()),
-        _ => Err("it has not been restarted".to_owned()),
+/// Whether a run has ended of which the log is still there.
+fn has_run_before(container: &ContainerStatus) -> bool {
+    let last = container.last_state.as_ref();
+    last.is_some_and(|last| last.terminated.is_some())
+}
+
+/// Why a container has not started.
+fn why(pod: &Pod, container: Option<&ContainerStatus>) -> String {
+    let waiting = container.and_then(|container| container.state.as_ref()?.waiting.as_ref()?.reason.as_ref());
+    let of_pod = pod.status.as_ref().and_then(|status| status.reason.as_ref());
+    match waiting.or(of_pod) {
+        Some(reason) => format!("it has not started: {reason}"),
+        None if node(pod).is_none() => "it is on no node yet".to_owned(),
+        None => "it has not started".to_owned(),
     }
 }
 
@@ -163,6 +182,67 @@ pub fn oldest<'a>(lines: impl Iterator<Item = Option<&'a Line>>) -> Option<usize
         .filter_map(|(number, line)| Some((line?.time, number)))
         .min()
         .map(|(_, number)| number)
+}
+
+/// What is known of a container's log that is followed: where to go on when it breaks off, and whether there will be more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// It is being read.
+    pub is_open: bool,
+
+    /// From when on its lines were asked for, until there is one.
+    began: Option<Timestamp>,
+
+    /// When the last line was written.
+    last: Option<Timestamp>,
+
+    /// Lines up to this one have been read before.
+    read_until: Option<Timestamp>,
+
+    /// The run whose log has been read to its end.
+    ended: Option<String>,
+}
+
+impl Followed {
+    /// Of one whose lines are asked for from a time on, or all.
+    pub fn from(began: Option<Timestamp>) -> Self {
+        Self {
+            began,
+            ..Self::default()
+        }
+    }
+
+    /// Whether there may be more of this container than has been read.
+    pub fn wants(&self, source: &Source) -> bool {
+        !self.is_open && (source.is_running || self.ended.is_none() || self.ended != source.run)
+    }
+
+    /// Begins to read a log, and says from when on: from the whole second in which the last line was written, as whole
+    /// seconds are what can be asked for.
+    pub fn open(&mut self) -> Option<Timestamp> {
+        self.is_open = true;
+        self.read_until = self.last;
+        let from = self.last.or(self.began)?;
+        Timestamp::from_second(from.as_second()).ok()
+    }
+
+    /// Whether a line is new. Once one is, all that follow are, whatever time they say it is.
+    pub fn takes(&mut self, line: &Line) -> bool {
+        if line.time.is_some() && line.time <= self.read_until {
+            return false;
+        }
+        if line.time.is_some() {
+            self.last = line.time;
+            self.read_until = None;
+        }
+        true
+    }
+
+    /// It is not read any more; `whole` when it came to its end, and did not break off.
+    pub fn close(&mut self, source: &Source, whole: bool) {
+        self.is_open = false;
+        self.ended = source.run.clone().filter(|_| whole && !source.is_running);
+    }
 }
 
 /// No pod has a log to read.
@@ -226,31 +306,28 @@ mod tests {
         .unwrap()
     }
 
-    fn status(component: Component, state: &Value, restarts: i32) -> Value {
+    fn status(component: Component, state: &Value, last: &Value) -> Value {
         json!({
-            "name": component.name(), "image": "i", "imageID": "i", "ready": false,
-            "restartCount": restarts, "state": state,
+            "name": component.name(), "image": "i", "imageID": "i", "ready": false, "containerID": "c",
+            "restartCount": 7, "state": state, "lastState": last,
         })
     }
 
     fn agents() -> Vec<Pod> {
         let runs = json!({ "running": {} });
         let waits = |reason: &str| json!({ "waiting": { "reason": reason } });
-        let of = |state: &Value, restarts| status(Component::Agent, state, restarts);
+        let of = |state: &Value, last: &Value| status(Component::Agent, state, last);
+        let (ended, none) = (json!({ "terminated": { "exitCode": 1 } }), json!({}));
+        let mut evicted = pod("culvert-agent-f", Some("gateway-5"), &Value::Null);
+        evicted.status.get_or_insert_default().reason = Some("Evicted".to_owned());
+        let (loops, pulls) = (waits("CrashLoopBackOff"), waits("ErrImagePull"));
         vec![
+            evicted,
             pod("culvert-agent-e", None, &Value::Null),
-            pod(
-                "culvert-agent-d",
-                Some("gateway-4"),
-                &of(&waits("CrashLoopBackOff"), 3),
-            ),
-            pod(
-                "culvert-agent-c",
-                Some("gateway-3"),
-                &of(&waits("ErrImagePull"), 0),
-            ),
+            pod("culvert-agent-d", Some("gateway-4"), &of(&loops, &ended)),
+            pod("culvert-agent-c", Some("gateway-3"), &of(&pulls, &none)),
             pod("culvert-agent-b", Some("gateway-2"), &Value::Null),
-            pod("culvert-agent-a", Some("gateway-1"), &of(&runs, 0)),
+            pod("culvert-agent-a", Some("gateway-1"), &of(&runs, &none)),
         ]
     }
 
@@ -262,7 +339,7 @@ mod tests {
     fn an_agent_is_called_by_its_node_and_an_operator_by_its_pod() {
         let (found, _) = sources(Component::Agent, &agents(), false);
         assert_eq!(labels(&found), ["agent/gateway-1", "agent/gateway-4"]);
-        let runs = status(Component::Operator, &json!({ "running": {} }), 0);
+        let runs = status(Component::Operator, &json!({ "running": {} }), &json!({}));
         let operator = pod("culvert-operator-x", Some("gateway-1"), &runs);
         let (found, _) = sources(Component::Operator, &[operator], false);
         assert_eq!(labels(&found), ["operator/culvert-operator-x"]);
@@ -282,6 +359,7 @@ mod tests {
                 ("agent/culvert-agent-e", "it is on no node yet"),
                 ("agent/gateway-2", "it has not started"),
                 ("agent/gateway-3", "it has not started: ErrImagePull"),
+                ("agent/gateway-5", "it has not started: Evicted"),
             ]
         );
     }
@@ -290,7 +368,71 @@ mod tests {
     fn the_run_before_is_there_after_a_restart_alone() {
         let (found, silent) = sources(Component::Agent, &agents(), true);
         assert_eq!(labels(&found), ["agent/gateway-4"]);
-        assert_eq!(silent.len(), 4);
+        assert!(!found[0].is_running);
+        let runs = silent.iter().find(|one| one.label == "agent/gateway-1").unwrap();
+        assert_eq!(runs.why, "it has not been restarted");
+        assert_eq!(silent.len(), 5);
+    }
+
+    fn source(run: &str, is_running: bool) -> Source {
+        Source {
+            label: "agent/gateway-1".to_owned(),
+            component: Component::Agent,
+            namespace: "culvert-system".to_owned(),
+            pod: "culvert-agent-a".to_owned(),
+            uid: "u".to_owned(),
+            run: Some(run.to_owned()),
+            is_running,
+        }
+    }
+
+    fn at(milliseconds: i64) -> Line {
+        Line {
+            time: Some(Timestamp::from_millisecond(milliseconds).unwrap()),
+            text: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_log_that_breaks_off_is_gone_on_with_without_a_gap_or_a_line_twice() {
+        let mut followed = Followed::default();
+        let runs = source("one", true);
+        assert!(followed.wants(&runs));
+        assert_eq!(followed.open(), None);
+        assert!(!followed.wants(&runs));
+        for line in [at(10_100), at(10_700), at(10_700)] {
+            assert!(followed.takes(&line));
+        }
+        followed.close(&runs, false);
+        assert!(followed.wants(&runs));
+        // Not from the next second on, to which 10.7 s would be rounded.
+        assert_eq!(followed.open(), Some(Timestamp::from_second(10).unwrap()));
+        let again = [at(10_100), at(10_700), at(10_700), at(10_710), at(10_705)];
+        let taken = again.map(|line| followed.takes(&line));
+        // What comes after a new line is new, though its clock was set back.
+        assert_eq!(taken, [false, false, false, true, true]);
+    }
+
+    #[test]
+    fn a_log_that_has_said_nothing_is_gone_on_with_from_when_it_was_first_read() {
+        let began = Timestamp::from_millisecond(5_900).unwrap();
+        let mut followed = Followed::from(Some(began));
+        assert_eq!(followed.open(), Some(Timestamp::from_second(5).unwrap()));
+        assert!(followed.takes(&at(5_950)));
+    }
+
+    #[test]
+    fn a_container_that_has_ended_is_read_once_and_again_after_it_has_restarted() {
+        let mut followed = Followed::default();
+        let ended = source("one", false);
+        followed.open();
+        followed.close(&ended, true);
+        assert!(!followed.wants(&ended));
+        assert!(followed.wants(&source("two", false)) && followed.wants(&source("two", true)));
+        // It broke off before its end.
+        followed.open();
+        followed.close(&ended, false);
+        assert!(followed.wants(&ended));
     }
 
     #[test]
@@ -320,15 +462,11 @@ mod tests {
 
     #[test]
     fn the_oldest_line_comes_first_and_one_without_a_time_at_once() {
-        let at = |second: i64| Line {
-            time: Some(Timestamp::from_second(second).unwrap()),
-            text: Vec::new(),
-        };
         let timeless = Line {
             time: None,
             text: Vec::new(),
         };
-        let (two, one) = (at(2), at(1));
+        let (two, one) = (at(2000), at(1000));
         assert_eq!(oldest([Some(&two), None, Some(&one)].into_iter()), Some(2));
         assert_eq!(oldest([Some(&one), Some(&timeless)].into_iter()), Some(1));
         // As they came, where both say the same.

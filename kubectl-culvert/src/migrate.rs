@@ -3,8 +3,14 @@
 //!
 //! An apiserver stores an object in the version that was the stored one when it was last written. A definition lists every
 //! version that has ever been, and none of them can be taken away until all objects are written again and the list is cut.
+//!
+//! Of several apiservers each hears of a new stored version by itself. One that has not heard yet finds an object as it
+//! would write it, and writes nothing: so nobody begins before all have had their time ([`settles`]).
+
+use std::time::Duration;
 
 use culvert_crds::GROUP;
+use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt as _;
 use kube::core::ApiResource;
@@ -72,6 +78,25 @@ pub fn plan(definition: &CustomResourceDefinition) -> Option<Migration> {
     })
 }
 
+/// How long an apiserver may take to hear of a definition: it watches them, and is not ready while it cannot.
+const HEARD: Duration = Duration::from_secs(30);
+
+/// How long it takes yet until every apiserver knows this definition; `now` is the time there.
+pub fn settles(definition: &CustomResourceDefinition, now: Timestamp) -> Duration {
+    let metadata = &definition.metadata;
+    let written = metadata
+        .managed_fields
+        .iter()
+        .flatten()
+        .filter_map(|entry| entry.time.as_ref())
+        .chain(&metadata.creation_timestamp)
+        .map(|time| time.0)
+        .max();
+    let Some(written) = written else { return HEARD };
+    let age = Duration::try_from(now.duration_since(written)).unwrap_or_default();
+    HEARD.saturating_sub(age)
+}
+
 /// The patch of the status that cuts the list. It carries the version of the definition that the plan was made from: were
 /// another version stored by now, objects would be lost.
 pub fn cut(definition: &CustomResourceDefinition, migration: &Migration) -> Value {
@@ -84,6 +109,7 @@ pub fn cut(definition: &CustomResourceDefinition, migration: &Migration) -> Valu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
     /// A definition with these versions, each `(name, served, stored)`, and this list.
     fn definition(versions: &[(&str, bool, bool)], listed: &[&str]) -> CustomResourceDefinition {
@@ -133,6 +159,26 @@ mod tests {
         let patch = cut(&definition, &migration);
         assert_eq!(patch["status"], json!({ "storedVersions": ["v3"] }));
         assert_eq!(patch["metadata"], json!({ "resourceVersion": "7" }));
+    }
+
+    #[test]
+    fn a_definition_settles_half_a_minute_after_its_last_change() {
+        let mut definition = definition(&[("v1", true, true)], &["v1"]);
+        let at = |second: i64| Timestamp::from_second(1_000_000 + second).unwrap();
+        let time = |second| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(second));
+        // Nobody says when it was changed.
+        assert_eq!(settles(&definition, at(0)), HEARD);
+        definition.metadata.creation_timestamp = Some(time(0));
+        assert_eq!(settles(&definition, at(10)), Duration::from_secs(20));
+        assert_eq!(settles(&definition, at(31)), Duration::ZERO);
+        let changes = [20, 25, 22].map(|second| ManagedFieldsEntry {
+            time: Some(time(second)),
+            ..ManagedFieldsEntry::default()
+        });
+        definition.metadata.managed_fields = Some(changes.to_vec());
+        assert_eq!(settles(&definition, at(31)), Duration::from_secs(24));
+        // A clock that was set back there.
+        assert_eq!(settles(&definition, at(0)), HEARD);
     }
 
     #[test]

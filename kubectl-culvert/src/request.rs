@@ -80,6 +80,11 @@ impl Ask {
         ))
     }
 
+    /// Whether it is passed on to a node's kubelet.
+    fn is_of_kubelet(&self) -> bool {
+        self.resource == "pods/log"
+    }
+
     /// The role that lets a user do this, as in `examples/roles.yaml`.
     pub fn role(&self) -> Role {
         if let Some(role) = self.granted_by {
@@ -178,6 +183,8 @@ pub enum Why {
     Unavailable(u16),
     /// The apiserver will not do it.
     Refused(u16),
+    /// A node's kubelet does not, or not yet; its message, or the apiserver's about it, says why.
+    Kubelet(String),
     /// No answer in time.
     TimedOut,
     /// No connection.
@@ -200,6 +207,7 @@ impl Failure {
     /// What a client error means for this request.
     pub fn of(ask: Ask, error: kube::Error) -> Self {
         let why = match error {
+            kube::Error::Api(status) if ask.is_of_kubelet() => of_kubelet(*status),
             kube::Error::Api(status) => of_status(*status),
             error @ (kube::Error::SerdeError(_) | kube::Error::FromUtf8(_)) => Why::Unreadable(error),
             error => Why::Unreachable(error),
@@ -241,7 +249,7 @@ impl Failure {
             Why::NotFound | Why::NoNamespace | Why::NoSuchKind => Exit::NotFound,
             Why::AlreadyExists | Why::Conflict | Why::Invalid(_) | Why::Refused(_) => Exit::Refused,
             Why::TimedOut => Exit::TimedOut,
-            Why::Unavailable(_) | Why::Unreachable(_) | Why::Unreadable(_) => Exit::Failed,
+            Why::Unavailable(_) | Why::Unreachable(_) | Why::Unreadable(_) | Why::Kubelet(_) => Exit::Failed,
         }
     }
 
@@ -260,6 +268,14 @@ impl Failure {
                 format!(
                     "`kubectl get {}.culvert.dev{of}` lists those there are",
                     self.ask.resource
+                )
+            }
+            Why::Kubelet(_) => {
+                let (of, pod) = (self.ask.namespace.as_deref(), self.ask.name.as_deref());
+                format!(
+                    "`kubectl -n {} describe pod {}` says more",
+                    of.unwrap_or_default(),
+                    pod.unwrap_or_default()
                 )
             }
             Why::NoNamespace => "name another with -n; `kubectl get namespaces` lists those there are".to_owned(),
@@ -285,6 +301,17 @@ impl Failure {
             Why::Policy(_) | Why::Refused(_) => return None,
         };
         Some(hint)
+    }
+}
+
+/// A kubelet's answers come through with their codes; the apiserver's own are those about who asks.
+fn of_kubelet(status: kube::core::Status) -> Why {
+    let is_of_roles = status.message.contains(" is forbidden: User ");
+    match status.code {
+        401 => Why::Unauthenticated,
+        403 if is_of_roles => Why::Denied,
+        408 | 504 => Why::TimedOut,
+        _ => Why::Kubelet(status.message),
     }
 }
 
@@ -355,6 +382,7 @@ impl fmt::Display for Failure {
             Why::Unavailable(code) | Why::Refused(code) => {
                 write!(f, "failed to {ask}: the apiserver answered with code {code}")
             }
+            Why::Kubelet(said) => write!(f, "failed to {ask}: {said}"),
             Why::TimedOut => write!(f, "failed to {ask}: no answer in time"),
             Why::Unreachable(_) => write!(f, "failed to {ask}: no connection to the apiserver"),
             Why::Unreadable(_) => write!(f, "failed to {ask}: the apiserver's answer makes no sense"),
@@ -394,5 +422,59 @@ pub fn cause(error: watcher::Error) -> kube::Error {
             }
             .boxed(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_log(code: u16, message: &str) -> Failure {
+        let ask = Ask::within("get", "pods/log", "culvert-system").named("culvert-agent-x");
+        let status = kube::core::Status {
+            code,
+            message: message.to_owned(),
+            ..kube::core::Status::default()
+        };
+        Failure::of(ask, kube::Error::Api(status.boxed()))
+    }
+
+    #[test]
+    fn a_kubelets_words_are_passed_on_and_blamed_on_nobody() {
+        for (code, message) in [
+            (
+                400,
+                "container \"agent\" in pod \"culvert-agent-x\" is waiting to start: ContainerCreating",
+            ),
+            (
+                403,
+                "Forbidden (user=kube-apiserver-kubelet-client, verb=get, resource=nodes, subresource(s)=[proxy])",
+            ),
+            (404, "pods \"culvert-agent-x\" not found"),
+            (
+                500,
+                "Get \"https://192.0.2.11:10250/containerLogs/…\": dial tcp 192.0.2.11:10250: connect: no route to host",
+            ),
+        ] {
+            let failure = of_log(code, message);
+            assert!(failure.to_string().ends_with(message), "{failure}");
+            assert_eq!(failure.exit(), Exit::Failed);
+            assert_eq!(
+                failure.hint().as_deref(),
+                Some("`kubectl -n culvert-system describe pod culvert-agent-x` says more")
+            );
+        }
+    }
+
+    #[test]
+    fn a_log_that_no_role_lets_read_is_told_as_any_other_refusal() {
+        let refusal = of_log(
+            403,
+            "pods \"culvert-agent-x\" is forbidden: User \"alice\" cannot get resource \"pods/log\" in API group",
+        );
+        assert_eq!(refusal.exit(), Exit::Denied);
+        let hint = refusal.hint().unwrap();
+        let grant = "--clusterrole=culvert-logs --user=USER -n culvert-system";
+        assert!(hint.ends_with(grant), "{hint}");
     }
 }

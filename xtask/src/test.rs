@@ -89,6 +89,8 @@ impl Suite {
             Self::Api => &[Need::ControlPlane, Need::Charts],
             Self::Kernel => &[Need::Machine, Need::UserspaceWireGuard],
             Self::System => &[Need::ControlPlane, Need::Machine, Need::UserspaceWireGuard],
+            // Nothing is built of a cluster that somebody else runs.
+            Self::Cluster if cluster::is_of_kubeconfig() => &[Need::ControlPlane, Need::Charts],
             Self::Cluster => &[
                 Need::ControlPlane,
                 Need::Cluster,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use culvert_e2e::{Fault, FaultProxy, wait};
-use std::time::Duration;
+use std::{cell::Cell, pin::pin, time::Duration};
 
 use crate::fixture::{Api, key, public_key, quick_pool};
 
@@ -24,16 +24,27 @@ async fn crash_at(api: &Api, fault: Fault, name: &str, n: u8) -> Result<Option<R
     let struck = proxy.arm(fault);
     let operator = api.operator(&proxy.kubeconfig())?;
     api.apply(&key(name, &public_key(n))).await?;
-    let deleting = async {
+    let mut strike = pin!(struck.wait(QUIET));
+    let is_begun = Cell::new(false);
+    let mut deletion = pin!(async {
         api.addressed(name).await?;
-        api.kubectl(&["delete", "wireguardkey", name], None).await?;
-        // A crash may have to wait for the release and the deletion of the claim.
-        std::future::pending::<Result<()>>().await
-    };
+        is_begun.set(true);
+        api.kubectl(&["delete", "wireguardkey", name], None).await
+    });
+    let mut is_deleted = false;
     let call = tokio::select! {
-        call = struck.wait(QUIET) => call.ok(),
-        result = deleting => { result?; None }
+        call = &mut strike => call.ok(),
+        result = &mut deletion => {
+            result?;
+            is_deleted = true;
+            // A crash may have to wait for the release and the deletion of the claim.
+            strike.await.ok()
+        }
     };
+    // One that has begun as the write was struck must not come later.
+    if is_begun.get() && !is_deleted {
+        deletion.await?;
+    }
     operator.kill()?;
     drop(proxy);
     let Some(call) = call else {

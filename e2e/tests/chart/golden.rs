@@ -1,7 +1,7 @@
 //! What is rendered by default, to be read in a review: `INSTA_UPDATE=always cargo test -p culvert-e2e --all-features --test
 //! chart` writes it anew.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use culvert_e2e::chart;
 
 use crate::{objects, read};
@@ -48,20 +48,44 @@ fn programs_by_default() -> Result<()> {
 /// What is said after an install.
 #[test]
 fn notes_by_default() -> Result<()> {
-    let output = chart::helm(&[
+    insta::assert_snapshot!(notes(&[])?);
+    Ok(())
+}
+
+/// What was left out is named, and only that.
+#[test]
+fn notes_name_what_was_left_out_and_nothing_else() -> Result<()> {
+    let of = |monitor: bool, rule: bool| {
+        let value = |is_made| if is_made { "always" } else { "never" };
+        let monitor = format!("metrics.serviceMonitor.render={}", value(monitor));
+        let rule = format!("metrics.prometheusRule.render={}", value(rule));
+        notes(&["--set", &monitor, "--set", &rule])
+    };
+    for (monitor, rule) in [(true, true), (true, false), (false, true), (false, false)] {
+        let notes = of(monitor, rule)?;
+        ensure!(notes.contains("Not made") == !(monitor && rule), "{notes}");
+        ensure!(notes.contains("ServiceMonitor (") == !monitor, "{notes}");
+        ensure!(notes.contains("PrometheusRule (") == !rule, "{notes}");
+    }
+    Ok(())
+}
+
+/// What Helm says after an install with these further flags.
+fn notes(flags: &[&str]) -> Result<String> {
+    let folder = chart::folder();
+    let folder = folder.to_string_lossy();
+    let install = [
         "install",
         "culvert",
-        &chart::folder().to_string_lossy(),
+        &folder,
         "--namespace",
         chart::NAMESPACE,
         "--dry-run=client",
         "--hide-secret",
-    ])?;
+    ];
+    let output = chart::helm(&[&install[..], flags].concat())?;
     let text = String::from_utf8(output.stdout)?;
-    let notes = text
-        .split_once("NOTES:\n")
-        .context(String::from_utf8_lossy(&output.stderr).into_owned())?
-        .1;
-    insta::assert_snapshot!(notes);
-    Ok(())
+    let notes = text.split_once("NOTES:\n");
+    let (_, notes) = notes.with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    Ok(notes.to_owned())
 }

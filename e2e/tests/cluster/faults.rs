@@ -13,6 +13,9 @@ use crate::world::{PODS, TEAM, World, fact, items};
 
 const INSIDE: &str = DEFAULT_POOL.inside[0];
 
+/// Where a node's agent says whether it is ready.
+const AGENT_READY: &str = "http://127.0.0.1:9820/readyz";
+
 /// Who of the operators leads.
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/culvert-system/leases/culvert-operator";
 
@@ -34,6 +37,11 @@ pub async fn an_outage_of_the_apiserver_ends_nothing(world: &World) -> Result<()
         }
         world.cluster()?.plane.kill_apiserver()?;
         wait::pass(outage()).await;
+        // Decision 8: what a node serves is served.
+        for node in world.nodes() {
+            node.run(&["curl", "--silent", "--show-error", "--fail", AGENT_READY])
+                .with_context(|| format!("the agent of {} is not ready", node.name))?;
+        }
         for pings in pings {
             pings.stop().await?.lost_none()?;
         }

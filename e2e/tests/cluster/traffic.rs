@@ -246,16 +246,12 @@ pub async fn upgrades_keep_tunnels(world: &World) -> Result<()> {
     })
     .await?;
     fact(
-        "an upgrade of the agents, and the way back, keep tunnels",
+        "an upgrade of the agents, the way back, and the upgrade again keep tunnels",
         async {
             let before = generation(world).await?;
             let traffic = Traffic::start(world).await?;
-            helm(
-                tools,
-                &["upgrade"],
-                &["operator.concurrency=16", "agent.podAnnotations.round=second"],
-            )
-            .await?;
+            let values = ["operator.concurrency=16", "agent.podAnnotations.round=second"];
+            helm(tools, &["upgrade"], &values).await?;
             let second = generation(world).await?;
             ensure!(second > before, "the DaemonSet has not changed");
             tools
@@ -269,7 +265,10 @@ pub async fn upgrades_keep_tunnels(world: &World) -> Result<()> {
                     "5m",
                 ])
                 .await?;
-            ensure!(generation(world).await? > second, "nothing was rolled back");
+            let back = generation(world).await?;
+            ensure!(back > second, "nothing was rolled back");
+            helm(tools, &["upgrade"], &values).await?;
+            ensure!(generation(world).await? > back, "nothing was upgraded again");
             let told = traffic.end(!world.kernel).await?;
             world.all_serve().await?;
             Ok(told)

@@ -41,6 +41,13 @@ pub async fn a_release_leaves_nodes_clean_and_keys_as_they_were(world: &World, k
         },
     )
     .await?;
+    fact("definitions that leave the release stay, with every key", async {
+        helm(world.tools(), &["upgrade"], &["crds.enabled=false"]).await?;
+        ensure!(count(&api).await? == keys, "keys are gone");
+        ensure!(served(&api, keys).await? == before, "some have other addresses");
+        Ok(String::new())
+    })
+    .await?;
     fact(
         "a release that is uninstalled leaves nodes clean, and keys where they are",
         async {

@@ -21,7 +21,7 @@ Examples:
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::Does::Looks))]
 pub struct Args {
-    /// The namespace that Culvert runs in.
+    /// The namespace that Culvert runs in; its agents, where they have one of their own.
     #[arg(long, default_value = "culvert-system", value_name = "NAME")]
     pub system_namespace: String,
 

@@ -1,5 +1,5 @@
-//! `logs`: the effects of [`crate::logs`]. What is there is printed in the order in which it was written; what is yet to
-//! come, as it comes.
+//! `logs`: the effects of [`crate::logs`]. What is there is printed in the order in which it was written; with `--follow`,
+//! lines are printed as they come.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,10 +17,10 @@ use crate::Error;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::commands::{Context, unread};
-use crate::duration;
+use crate::duration::{self, BadDuration};
 use crate::exit::{self, Exit};
-use crate::logs::{self, Component, Line, LogsError, Silent, Source};
-use crate::output;
+use crate::logs::{self, Component, Followed, Line, LogsError, Silent, Source};
+use crate::output::{self, OutputError};
 use crate::request::{Ask, Failure, Why};
 
 const EXAMPLES: &str = "\
@@ -37,7 +37,14 @@ Examples:
 /// How often pods are looked for that are new, or have started again.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// How many logs are opened side by side: a node that does not answer takes its time.
+const AT_ONCE: usize = 16;
+
+/// How long a log that is followed may say nothing before it is asked for anew: the connection may be dead.
+const QUIET: Duration = Duration::from_mins(5);
+
 /// Flags of `logs`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = exit::after(EXAMPLES, exit::Does::Reads))]
 pub struct Args {
@@ -53,7 +60,7 @@ pub struct Args {
     pub follow: bool,
 
     /// Only what is not older than this, as in 10m.
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = since)]
     pub since: Option<Duration>,
 
     /// Only so many lines of each log, the last ones [default: all].
@@ -68,114 +75,282 @@ pub struct Args {
     #[arg(long, short)]
     pub previous: bool,
 
-    /// The namespace that Culvert runs in.
-    #[arg(long, default_value = "culvert-system", value_name = "NAME")]
-    pub system_namespace: String,
+    /// The namespace that Culvert runs in [default: that of -n, else culvert-system].
+    #[arg(long, value_name = "NAME")]
+    pub system_namespace: Option<String>,
 
     /// The namespace that agents run in [default: the same].
     #[arg(long, value_name = "NAME")]
     pub agent_namespace: Option<String>,
 }
 
+/// A time that something may be younger than.
+fn since(text: &str) -> Result<Duration, BadDuration> {
+    let time = duration::parse(text)?;
+    if time.is_zero() {
+        Err(BadDuration)
+    } else {
+        Ok(time)
+    }
+}
+
 /// A log that is being read.
 type Lines = BoxStream<'static, io::Result<Line>>;
 
+/// Where the programs are, and what is asked of their logs.
+struct Reader<'a> {
+    cluster: Cluster,
+    args: &'a Args,
+    /// Of the operator, and of the agents.
+    namespaces: [String; 2],
+}
+
 /// Does what was asked.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
-    let cluster = context.cluster().await?;
-    let (sources, silent) = find(&cluster, &args).await?;
-    for Silent { label, why } in silent {
-        output::note(&format!("{label}: {why}"));
+    let own = args.system_namespace.clone().or(context.args.namespace.clone());
+    let own = own.unwrap_or_else(|| "culvert-system".to_owned());
+    let of_agents = args.agent_namespace.clone().unwrap_or_else(|| own.clone());
+    let reader = Reader {
+        cluster: context.cluster().await?,
+        args: &args,
+        namespaces: [own, of_agents],
+    };
+    let done = if args.follow {
+        reader.follow().await
+    } else {
+        reader.all(context).await
+    };
+    match done {
+        // Whoever reads them has read enough.
+        Err(Error::Output(OutputError::Write(error))) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(Exit::Done)
+        }
+        done => done,
     }
-    if args.follow {
-        return follow(&cluster, &args, sources).await;
+}
+
+/// Whose logs there are.
+#[derive(Default)]
+struct Found {
+    sources: Vec<Source>,
+    silent: Vec<Silent>,
+    missing: Vec<LogsError>,
+}
+
+impl Found {
+    /// Says who has none. Somebody has to be there.
+    fn tell(self) -> Result<Vec<Source>, Error> {
+        let is_nobody = self.sources.is_empty() && self.silent.is_empty();
+        let mut missing = self.missing.into_iter();
+        if is_nobody && let Some(first) = missing.next() {
+            return Err(first.into());
+        }
+        for error in missing {
+            output::note(&error.to_string());
+        }
+        for Silent { label, why } in self.silent {
+            output::note(&format!("{label}: {why}"));
+        }
+        Ok(self.sources)
     }
-    let mut failures = Vec::new();
-    let mut open = Vec::new();
-    for source in sources {
-        match cluster
-            .ask(about(&source), read(&cluster, &source, params(&args)))
-            .await
+}
+
+impl Reader<'_> {
+    /// Looks for those whose logs were asked for.
+    async fn find(&self) -> Result<Found, Failure> {
+        let mut found = Found::default();
+        for (component, namespace) in [Component::Operator, Component::Agent]
+            .into_iter()
+            .zip(&self.namespaces)
         {
-            Ok(lines) => open.push((source.label, lines)),
-            Err(failure) => failures.push(failure),
+            let is_wanted = match component {
+                Component::Operator => self.args.nodes.is_empty(),
+                Component::Agent => !self.args.operator,
+            };
+            if !is_wanted {
+                continue;
+            }
+            let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), namespace);
+            let params = ListParams::default().labels(&component.selector());
+            let ask = Ask::within("list", "pods", namespace);
+            let mut pods = self.cluster.ask(ask, api.list(&params)).await?.items;
+            if pods.is_empty() {
+                let namespace = namespace.clone();
+                found.missing.push(LogsError::Nobody { component, namespace });
+                continue;
+            }
+            let nodes = &self.args.nodes;
+            found.missing.extend(logs::without_agent(&pods, nodes));
+            pods.retain(|pod| nodes.is_empty() || nodes.iter().any(|name| logs::node(pod) == Some(name)));
+            let (sources, silent) = logs::sources(component, &pods, self.args.previous);
+            found.sources.extend(sources);
+            found.silent.extend(silent);
+        }
+        Ok(found)
+    }
+
+    /// How logs are asked for, from the beginning of what is wanted on.
+    fn params(&self) -> LogParams {
+        let since = self.args.since.map(|since| since.as_secs());
+        LogParams {
+            follow: self.args.follow,
+            previous: self.args.previous,
+            since_seconds: since.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX)),
+            tail_lines: self.args.tail,
+            timestamps: true,
+            ..LogParams::default()
         }
     }
-    print_in_order(open, args.timestamps).await?;
-    unread(&failures, context.screen);
-    Ok(failures.first().map_or(Exit::Done, Failure::exit))
-}
 
-/// Whose logs were asked for, and who of them has none. Somebody has to be there.
-async fn find(cluster: &Cluster, args: &Args) -> Result<(Vec<Source>, Vec<Silent>), Error> {
-    let (mut found, mut silent) = (Vec::new(), Vec::new());
-    for component in [Component::Operator, Component::Agent] {
-        let is_wanted = match component {
-            Component::Operator => args.nodes.is_empty(),
-            Component::Agent => !args.operator,
+    /// Prints what is there, the oldest first; no more than a line of each log is held.
+    async fn all(&self, context: &Context) -> Result<Exit, Error> {
+        let sources = self.find().await?.tell()?;
+        let opened = futures::stream::iter(sources)
+            .map(|source| async move {
+                let ask = about(&source);
+                let read = read(self.cluster.clone(), source.clone(), self.params());
+                (source, self.cluster.ask(ask, read).await)
+            })
+            .buffered(AT_ONCE)
+            .collect::<Vec<_>>()
+            .await;
+        let (mut open, mut failures) = (Vec::new(), Vec::new());
+        for (source, lines) in opened {
+            match lines {
+                Ok(lines) => open.push((source, lines)),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        let mut heads = Vec::new();
+        for (source, lines) in &mut open {
+            heads.push(next(source, lines, &mut failures).await);
+        }
+        while let Some(number) = logs::oldest(heads.iter().map(Option::as_ref)) {
+            let (source, lines) = &mut open[number];
+            if let Some(line) = heads[number].take() {
+                self.print(source, &line)?;
+            }
+            heads[number] = next(source, lines, &mut failures).await;
+        }
+        unread(&failures, context.screen);
+        Ok(failures.first().map_or(Exit::Done, Failure::exit))
+    }
+
+    fn print(&self, source: &Source, line: &Line) -> Result<(), Error> {
+        let time = line.time.filter(|_| self.args.timestamps);
+        let time = time.map_or(String::new(), |time| format!("{time:.9} "));
+        let mark = format!("[{}] {time}", source.label);
+        let bytes = [mark.as_bytes(), &line.text, b"\n"].concat();
+        Ok(output::bytes(&bytes)?)
+    }
+
+    /// Prints lines as they come, for ever: a pod that starts again is gone on with, and one that is new joins.
+    async fn follow(&self) -> Result<Exit, Error> {
+        let mut tails: BTreeMap<String, Tail> = BTreeMap::new();
+        let mut events = SelectAll::new();
+        let began = self.began();
+        for source in self.find().await?.tell()? {
+            let tail = tails.entry(source.uid.clone()).or_insert(Tail::from(began));
+            tail.followed.open();
+            events.push(self.tail(source, self.params()));
+        }
+        let mut look = Box::pin(self.look());
+        loop {
+            tokio::select! {
+                Some((source, event)) = events.next() => {
+                    if let Some(tail) = tails.get_mut(&source.uid) {
+                        self.handle(&source, event, tail)?;
+                    }
+                }
+                found = &mut look => {
+                    for source in found? {
+                        let tail = tails.entry(source.uid.clone()).or_insert(Tail::from(None));
+                        if tail.followed.wants(&source) {
+                            let params = LogParams {
+                                since_seconds: None,
+                                since_time: tail.followed.open(),
+                                tail_lines: None,
+                                ..self.params()
+                            };
+                            events.push(self.tail(source, params));
+                        }
+                    }
+                    look = Box::pin(self.look());
+                }
+            }
+        }
+    }
+
+    /// From when on lines are asked for at first; `None` for all that there are.
+    fn began(&self) -> Option<Timestamp> {
+        let now = clock::now().wall;
+        match (self.args.since, self.args.tail) {
+            (Some(since), _) => now.checked_sub(since).ok(),
+            (None, Some(_)) => Some(now),
+            (None, None) => None,
+        }
+    }
+
+    /// Waits a little, and looks for pods again: there may be none for a moment, and no apiserver either.
+    async fn look(&self) -> Result<Vec<Source>, Failure> {
+        clock::pause(LOOK).await;
+        match self.find().await {
+            Ok(found) => Ok(found.sources),
+            Err(failure) if failure.may_pass() => Ok(Vec::new()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Everything that happens to a log, its end last. A kubelet answers once there is something to say, so that opening
+    /// may take as long as any silence.
+    fn tail(&self, source: Source, params: LogParams) -> BoxStream<'static, (Source, Event)> {
+        let ask = about(&source);
+        let opened = read(self.cluster.clone(), source.clone(), params);
+        let opened = async move {
+            match tokio::time::timeout(QUIET, opened).await {
+                Ok(Ok(lines)) => events(lines).boxed(),
+                Ok(Err(error)) => {
+                    let failed = Event::Failed(Failure::of(ask, error));
+                    futures::stream::iter([failed, Event::End { whole: false }]).boxed()
+                }
+                Err(_) => futures::stream::iter([Event::End { whole: false }]).boxed(),
+            }
         };
-        if !is_wanted {
-            continue;
-        }
-        let namespace = match component {
-            Component::Operator => &args.system_namespace,
-            Component::Agent => args.agent_namespace.as_ref().unwrap_or(&args.system_namespace),
-        };
-        let pods = pods(cluster, component, namespace).await?;
-        let (sources, none) = logs::sources(component, &chosen(pods, &args.nodes)?, args.previous);
-        found.extend(sources);
-        silent.extend(none);
+        futures::stream::once(opened)
+            .flatten()
+            .map(move |event| (source.clone(), event))
+            .boxed()
     }
-    Ok((found, silent))
-}
 
-async fn pods(cluster: &Cluster, component: Component, namespace: &str) -> Result<Vec<Pod>, Error> {
-    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
-    let params = ListParams::default().labels(&component.selector());
-    let ask = Ask::within("list", "pods", namespace);
-    let pods = cluster.ask(ask, api.list(&params)).await?.items;
-    if pods.is_empty() {
-        let namespace = namespace.to_owned();
-        return Err(LogsError::Nobody { component, namespace }.into());
-    }
-    Ok(pods)
-}
-
-/// The pods on these nodes, or all where none is named; each name has to fit one.
-fn chosen(mut pods: Vec<Pod>, nodes: &[String]) -> Result<Vec<Pod>, LogsError> {
-    let is_on = |pod: &Pod, name: &String| logs::node(pod) == Some(name);
-    for name in nodes {
-        if !pods.iter().any(|pod| is_on(pod, name)) {
-            return Err(LogsError::NoNode {
-                name: name.clone(),
-                known: pods.iter().filter_map(logs::node).map(str::to_owned).collect(),
-            });
+    fn handle(&self, source: &Source, event: Event, tail: &mut Tail) -> Result<(), Error> {
+        match event {
+            Event::Line(line) => {
+                tail.is_said = false;
+                if tail.followed.takes(&line) {
+                    self.print(source, &line)?;
+                }
+            }
+            Event::Failed(failure) if matches!(failure.why, Why::Denied | Why::Unauthenticated) => {
+                return Err(failure.into());
+            }
+            Event::Failed(failure) => {
+                if !std::mem::replace(&mut tail.is_said, true) {
+                    output::note(&format!("{}: {failure}; trying again", source.label));
+                }
+            }
+            Event::End { whole } => tail.followed.close(source, whole),
         }
+        Ok(())
     }
-    pods.retain(|pod| nodes.is_empty() || nodes.iter().any(|name| is_on(pod, name)));
-    Ok(pods)
 }
 
 fn about(source: &Source) -> Ask {
     Ask::within("get", "pods/log", &source.namespace).named(&source.pod)
 }
 
-fn params(args: &Args) -> LogParams {
-    LogParams {
-        follow: args.follow,
-        previous: args.previous,
-        since_seconds: args
-            .since
-            .map(|since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)),
-        tail_lines: args.tail,
-        timestamps: true,
-        ..LogParams::default()
-    }
-}
-
 /// Begins to read a log.
-async fn read(cluster: &Cluster, source: &Source, params: LogParams) -> kube::Result<Lines> {
-    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &source.namespace);
+async fn read(cluster: Cluster, source: Source, params: LogParams) -> kube::Result<Lines> {
+    let api: Api<Pod> = Api::namespaced(cluster.client, &source.namespace);
     let params = LogParams {
         container: Some(source.component.name().to_owned()),
         ..params
@@ -192,151 +367,54 @@ fn lines(log: impl AsyncBufRead + Send + 'static) -> impl Stream<Item = io::Resu
     })
 }
 
-fn print(label: &str, line: &Line, is_timed: bool) -> Result<(), Error> {
-    let time = line.time.filter(|_| is_timed);
-    let time = time.map_or(String::new(), |time| format!("{time:.9} "));
-    let mark = format!("[{label}] {time}");
-    let bytes = [mark.as_bytes(), &line.text, b"\n"].concat();
-    Ok(output::bytes(&bytes)?)
-}
-
-/// Prints what is there, the oldest first; no more than a line of each log is held.
-async fn print_in_order(mut open: Vec<(String, Lines)>, is_timed: bool) -> Result<(), Error> {
-    let mut heads = Vec::new();
-    for (label, lines) in &mut open {
-        heads.push(next(label, lines).await);
-    }
-    while let Some(number) = logs::oldest(heads.iter().map(Option::as_ref)) {
-        let (label, lines) = &mut open[number];
-        if let Some(line) = heads[number].take() {
-            print(label, &line, is_timed)?;
+/// The next line. That a log breaks off is said in its place, and is a failure of its request.
+async fn next(source: &Source, lines: &mut Lines, failures: &mut Vec<Failure>) -> Option<Line> {
+    match lines.try_next().await {
+        Ok(line) => line,
+        Err(error) => {
+            output::note(&format!("{}: the log breaks off here", source.label));
+            failures.push(Failure::of(about(source), kube::Error::ReadEvents(error)));
+            None
         }
-        heads[number] = next(label, lines).await;
-    }
-    Ok(())
-}
-
-/// The next line. That a log breaks off is said in its place.
-async fn next(label: &str, lines: &mut Lines) -> Option<Line> {
-    if let Ok(line) = lines.try_next().await {
-        line
-    } else {
-        output::note(&format!("{label}: the log breaks off here"));
-        None
     }
 }
 
 /// What is known of a container that is followed.
-#[derive(Default)]
-struct Followed {
-    /// Its log is being read.
-    is_open: bool,
-
-    /// When the last line was written, to go on from there.
-    last: Option<Timestamp>,
+struct Tail {
+    followed: Followed,
 
     /// It has been said that its log cannot be read.
     is_said: bool,
+}
+
+impl Tail {
+    fn from(began: Option<Timestamp>) -> Self {
+        Self {
+            followed: Followed::from(began),
+            is_said: false,
+        }
+    }
 }
 
 /// What happens to a log that is followed.
 enum Event {
     Line(Line),
     Failed(Failure),
-    End,
+    /// It has come to its end, or has broken off.
+    End {
+        whole: bool,
+    },
 }
 
-/// Prints lines as they come, for ever: a pod that starts again is gone on with, and one that is new joins.
-async fn follow(cluster: &Cluster, args: &Args, mut sources: Vec<Source>) -> Result<Exit, Error> {
-    let mut followed: BTreeMap<String, Followed> = BTreeMap::new();
-    let mut events = SelectAll::new();
-    let mut is_first = true;
-    loop {
-        for source in sources {
-            let known = followed.entry(source.uid.clone()).or_default();
-            if !known.is_open {
-                known.is_open = true;
-                let params = resumed(params(args), known.last, is_first);
-                events.push(tail(cluster.clone(), source, params));
-            }
-        }
-        is_first = false;
-        let look = clock::now().boot + LOOK;
-        loop {
-            tokio::select! {
-                Some((source, event)) = events.next() => {
-                    let known = followed.entry(source.uid.clone()).or_default();
-                    handle(&source, event, known, args.timestamps)?;
-                }
-                () = clock::until(look) => break,
-            }
-        }
-        sources = match find(cluster, args).await {
-            Ok((found, _)) => found,
-            // Between two rollouts there may be none for a moment, and no apiserver either.
-            Err(Error::Logs(_)) => Vec::new(),
-            Err(error) if error.may_pass() => Vec::new(),
-            Err(error) => return Err(error),
-        };
-    }
-}
-
-/// Where to go on: after the last line that was printed; of a pod that comes later, from its beginning.
-fn resumed(params: LogParams, last: Option<Timestamp>, is_first: bool) -> LogParams {
-    if is_first {
-        return params;
-    }
-    LogParams {
-        since_seconds: None,
-        since_time: last,
-        tail_lines: None,
-        ..params
-    }
-}
-
-/// Everything that happens to a log, its end last. A kubelet answers once there is something to say, so that opening is
-/// waited for without a limit.
-fn tail(cluster: Cluster, source: Source, params: LogParams) -> BoxStream<'static, (Source, Event)> {
-    let opened = {
-        let source = source.clone();
-        async move {
-            match read(&cluster, &source, params).await {
-                Ok(lines) => lines
-                    // One that breaks off is gone on with, as one that ends.
-                    .filter_map(|line| async { line.ok().map(Event::Line) })
-                    .boxed(),
-                Err(error) => {
-                    let failed = Event::Failed(Failure::of(about(&source), error));
-                    futures::stream::iter([failed]).boxed()
-                }
-            }
-        }
-    };
-    futures::stream::once(opened)
-        .flatten()
-        .chain(futures::stream::iter([Event::End]))
-        .map(move |event| (source.clone(), event))
-        .boxed()
-}
-
-fn handle(source: &Source, event: Event, known: &mut Followed, is_timed: bool) -> Result<(), Error> {
-    match event {
-        // A kubelet that is asked from a second on says that whole second again.
-        Event::Line(line) if line.time.is_some() && line.time <= known.last => {}
-        Event::Line(line) => {
-            known.last = line.time.or(known.last);
-            known.is_said = false;
-            print(&source.label, &line, is_timed)?;
-        }
-        Event::Failed(failure) if matches!(failure.why, Why::Denied | Why::Unauthenticated) => {
-            return Err(failure.into());
-        }
-        Event::Failed(failure) => {
-            if !std::mem::replace(&mut known.is_said, true) {
-                output::note(&format!("{}: {failure}; trying again", source.label));
-            }
-        }
-        Event::End => known.is_open = false,
-    }
-    Ok(())
+/// What happens to a log that is open, until it ends, breaks off or is quiet for too long.
+fn events(lines: Lines) -> impl Stream<Item = Event> + Send {
+    futures::stream::unfold(Some(lines), |lines| async {
+        let mut lines = lines?;
+        let next = tokio::time::timeout(QUIET, lines.try_next()).await;
+        Some(match next {
+            Ok(Ok(Some(line))) => (Event::Line(line), Some(lines)),
+            Ok(Ok(None)) => (Event::End { whole: true }, None),
+            Ok(Err(_)) | Err(_) => (Event::End { whole: false }, None),
+        })
+    })
 }

@@ -1,5 +1,7 @@
 //! `migrate`: the effects of [`crate::migrate`].
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, Patch};
@@ -7,14 +9,15 @@ use kube::core::DynamicObject;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use crate::Error;
+use crate::clock;
 use crate::cluster::Cluster;
 use crate::commands::Context;
+use crate::duration;
 use crate::exit::{self, Exit};
-use crate::gateways::list;
 use crate::migrate::{self, KINDS, Migration};
 use crate::output::{self, Progress};
 use crate::request::{Ask, Failure, Role, Why, patch_params};
+use crate::{Error, error, world};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,8 +33,14 @@ const PAGE: u32 = 500;
 /// How many are written side by side.
 const AT_ONCE: usize = 8;
 
-/// How often the list of a definition is cut that somebody else's write was faster than.
-const TRIES: u8 = 5;
+/// How often a request is made whose failure may pass.
+const TRIES: u32 = 5;
+
+/// How long it is waited before the second try; before each further one, twice as long.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How many objects are named that were refused.
+const NAMED: usize = 10;
 
 /// Flags of `migrate`.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -42,60 +51,112 @@ pub struct Args {
     pub dry_run: bool,
 }
 
-/// An object, as it is named to the apiserver.
-struct Named {
-    namespace: Option<String>,
-    name: String,
-}
-
-/// Does what was asked.
+/// Does what was asked. What is refused keeps nothing else from being written; it keeps its kind's old versions.
 pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
     let cluster = context.cluster().await?.for_role(Role::Installer);
-    let definitions: Vec<CustomResourceDefinition> = list(&cluster, "customresourcedefinitions").await?;
-    let mut is_known = false;
-    for resource in KINDS {
-        let name = migrate::definition_of(resource);
-        let Some(definition) = definitions.iter().find(|one| one.name_any() == name) else {
-            continue;
-        };
-        is_known = true;
-        let said = match migrate::plan(definition) {
+    let definitions = definitions(&cluster).await?;
+    if !args.dry_run {
+        settle(&cluster, &definitions, context).await?;
+    }
+    let mut refused = Vec::new();
+    for (resource, definition) in definitions {
+        let said = match migrate::plan(&definition) {
             None => "stored in one version, nothing to do".to_owned(),
-            Some(migration) if args.dry_run => {
-                let Migration { stored, older, .. } = migration;
-                format!(
-                    "to be written again as {stored}, so that {} may go",
-                    listed(&older)
-                )
-            }
             Some(migration) => {
-                let count = write_again(&cluster, resource, &migration, context).await?;
-                cut(&cluster, definition.clone(), &migration).await?;
-                let Migration { stored, older, .. } = migration;
-                format!("{count} written again as {stored}; {} may go", listed(&older))
+                let (stored, older) = (migration.stored.clone(), migration.older.join(", "));
+                if args.dry_run {
+                    format!("to be written again as {stored}, so that {older} may go")
+                } else {
+                    let written = write_again(&cluster, resource, &migration, context).await?;
+                    if written.failures.is_empty() {
+                        cut(&cluster, definition, &migration).await?;
+                        format!("{} written again as {stored}; {older} may go", written.count)
+                    } else {
+                        let kept = written.failures.len();
+                        refused.extend(written.failures);
+                        format!(
+                            "{} of {} could not be written again; {older} may not go yet",
+                            kept, written.count
+                        )
+                    }
+                }
             }
         };
         output::line(&format!("{resource:<18} {said}"))?;
     }
-    if is_known {
+    let more = refused.len().saturating_sub(NAMED);
+    let mut refused = refused.into_iter().take(NAMED).map(Error::from);
+    let Some(first) = refused.next() else {
         return Ok(Exit::Done);
+    };
+    for other in refused {
+        error::print(&other, context.screen);
     }
-    let ask = Ask::cluster("list", KINDS[0]).into();
-    let why = Why::NoSuchKind;
-    Err(Failure { ask, why }.into())
+    if more > 0 {
+        output::note(&format!("and {more} more"));
+    }
+    Err(first)
 }
 
-fn listed(versions: &[String]) -> String {
-    versions.join(", ")
+/// The definitions of all kinds that the cluster knows: of one at least.
+async fn definitions(cluster: &Cluster) -> Result<Vec<(&'static str, CustomResourceDefinition)>, Failure> {
+    let api = cluster.all::<CustomResourceDefinition>();
+    let mut found = Vec::new();
+    for resource in KINDS {
+        let name = migrate::definition_of(resource);
+        let ask = Ask::cluster("get", "customresourcedefinitions").named(&name);
+        let definition = cluster.ask(ask, api.get_opt(&name)).await?;
+        found.extend(definition.map(|definition| (resource, definition)));
+    }
+    if found.is_empty() {
+        let ask = Ask::cluster("list", KINDS[0]).into();
+        let why = Why::NoSuchKind;
+        return Err(Failure { ask, why });
+    }
+    Ok(found)
 }
 
-/// Has every object of a kind written, as it is, and gives their number. What has changed or gone meanwhile needs it no more.
+/// Waits until every apiserver knows the definitions of which there is something to do.
+async fn settle(
+    cluster: &Cluster,
+    definitions: &[(&'static str, CustomResourceDefinition)],
+    context: &Context,
+) -> Result<(), Failure> {
+    let now = world::server(cluster).await?.there;
+    let wait = definitions
+        .iter()
+        .filter(|(_, definition)| migrate::plan(definition).is_some())
+        .map(|(_, definition)| migrate::settles(definition, now))
+        .max()
+        .unwrap_or_default();
+    if !wait.is_zero() {
+        let mut progress = Progress::new(context.screen);
+        let text = duration::text(wait);
+        progress.show(&format!(
+            "waiting for {text}, until every apiserver knows the definitions"
+        ));
+        clock::until(clock::now().boot + wait).await;
+        progress.end();
+    }
+    Ok(())
+}
+
+/// What became of the objects of a kind.
+struct Written {
+    /// How many there are.
+    count: usize,
+
+    /// What was refused.
+    failures: Vec<Failure>,
+}
+
+/// Has every object of a kind written, as it is.
 async fn write_again(
     cluster: &Cluster,
     resource: &'static str,
     migration: &Migration,
     context: &Context,
-) -> Result<usize, Error> {
+) -> Result<Written, Failure> {
     let objects = all(cluster, resource, migration).await?;
     let mut progress = Progress::new(context.screen);
     let count = objects.len();
@@ -103,11 +164,18 @@ async fn write_again(
         .map(|object| write(cluster, resource, migration, object))
         .buffer_unordered(AT_ONCE)
         .enumerate();
-    while let Some((done, written)) = writes.next().await {
-        written?;
-        progress.show(&format!("{resource}: {done} of {count}"));
+    let mut failures = Vec::new();
+    while let Some((before, written)) = writes.next().await {
+        failures.extend(written.err());
+        progress.show(&format!("{resource}: {} of {count}", before + 1));
     }
-    Ok(count)
+    Ok(Written { count, failures })
+}
+
+/// An object, as it is named to the apiserver.
+struct Named {
+    namespace: Option<String>,
+    name: String,
 }
 
 /// The names of all objects of a kind: without their contents, which may be many.
@@ -152,11 +220,19 @@ async fn write(
             Ask::cluster("patch", resource),
         ),
     };
+    let ask = ask.named(&name);
     let (params, nothing) = (patch_params(), Patch::Merge(json!({})));
-    let write = api.patch_metadata(&name, &params, &nothing);
-    match cluster.ask(ask.named(&name), write).await {
-        Err(failure) if !matches!(failure.why, Why::NotFound) => Err(failure),
-        _ => Ok(()),
+    let mut tries = 1;
+    loop {
+        let write = api.patch_metadata(&name, &params, &nothing);
+        match cluster.ask(ask.clone(), write).await {
+            // What is gone, or was written by somebody else meanwhile, needs it no more.
+            Err(failure) if matches!(failure.why, Why::NotFound | Why::Conflict) => return Ok(()),
+            Err(failure) if failure.may_pass() && tries < TRIES => {}
+            result => return result.map(drop),
+        }
+        clock::pause(PAUSE * 2_u32.pow(tries - 1)).await;
+        tries += 1;
     }
 }
 

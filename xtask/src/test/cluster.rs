@@ -93,6 +93,11 @@ fn chart() -> Result<PathBuf> {
     Ok(crate::checkout()?.join("charts/culvert"))
 }
 
+/// Whether somebody's own cluster is to be used, as far as can be told before the suite runs.
+pub fn is_of_kubeconfig() -> bool {
+    is_kubeconfig().unwrap_or(false)
+}
+
 /// Whether somebody's own cluster is to be used.
 fn is_kubeconfig() -> Result<bool> {
     match env::var("CULVERT_CLUSTER").as_deref() {

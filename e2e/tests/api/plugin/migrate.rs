@@ -81,6 +81,64 @@ async fn objects(site: &Site, kind: &str) -> Result<Vec<Value>> {
     Ok(list["items"].as_array().cloned().unwrap_or_default())
 }
 
+const REFUSAL: &str = "somebody else's policy";
+
+/// Has a policy refuse every change of one key.
+async fn refuse(site: &Site, name: &str) -> Result<()> {
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": { "name": name },
+        "spec": {
+            "matchConstraints": { "resourceRules": [{
+                "apiGroups": ["culvert.dev"],
+                "apiVersions": ["*"],
+                "operations": ["UPDATE"],
+                "resources": ["wireguardkeys"],
+            }] },
+            "validations": [{ "expression": format!("object.metadata.name != '{name}'"), "message": REFUSAL }],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": { "name": name },
+        "spec": { "policyName": name, "validationActions": ["Deny"] },
+    });
+    site.api.apply(&policy).await?;
+    site.api.apply(&binding).await?;
+    is_refused(site, name, true).await
+}
+
+/// Takes the policy away again.
+async fn allow(site: &Site, name: &str) -> Result<()> {
+    let binding = format!("validatingadmissionpolicybinding/{name}");
+    let policy = format!("validatingadmissionpolicy/{name}");
+    site.api.kubectl(&["delete", &binding, &policy], None).await?;
+    is_refused(site, name, false).await
+}
+
+/// Waits until the apiserver knows whether the key may be changed.
+async fn is_refused(site: &Site, name: &str, expected: bool) -> Result<()> {
+    let key = format!("wgk/{name}");
+    let change = json!({ "metadata": { "labels": { "a": "b" } } }).to_string();
+    let patch = [
+        "patch",
+        &key,
+        "-n",
+        "default",
+        "--dry-run=server",
+        "--type=merge",
+        "-p",
+        &change,
+    ];
+    wait::until("the policy to be known", SOON, || async {
+        let refused = site.api.kubectl(&patch, None).await.is_err();
+        Ok((refused == expected).then_some(()))
+    })
+    .await
+}
+
 async fn migrate(site: &mut Site, user: &str, words: &[&str]) -> Result<Said> {
     let kubeconfig = if user == "admin" {
         site.api.plane.kubeconfig()
@@ -113,7 +171,9 @@ async fn plugin_migrates_objects_so_that_an_old_version_may_go() -> Result<()> {
     let said = migrate(&mut site, "alice", &[]).await?;
     ensure!(
         said.code == 3
-            && said.err.contains("you may not list customresourcedefinitions")
+            && said
+                .err
+                .contains("you may not get customresourcedefinition `ippools.culvert.dev`")
             && said.err.contains("whoever installs Culvert"),
         "{said:?}"
     );
@@ -125,11 +185,30 @@ async fn plugin_migrates_objects_so_that_an_old_version_may_go() -> Result<()> {
         "a dry run has done it"
     );
 
+    refuse(&site, "key-7").await?;
+    let said = migrate(&mut site, "admin", &[]).await?;
+    ensure!(
+        said.code == 3
+            && said.err.contains("wireguardkey `key-7` in namespace `default`")
+            && said.err.contains(REFUSAL)
+            && !said.err.contains("key-8"),
+        "{said:?}"
+    );
+    ensure!(
+        said.out.contains(&format!("1 of {} could not", KEYS + 1)),
+        "{said:?}"
+    );
+    ensure!(stored(&site, "wireguardkeys").await? == [OLD, NEW], "{said:?}");
+    for kind in ["ippools", "wireguardpeers", "gatewaynodes"] {
+        ensure!(stored(&site, kind).await? == [NEW], "{kind} was left out");
+    }
+    allow(&site, "key-7").await?;
+
     let before = site.key("laptop").await?;
     let said = migrate(&mut site, "admin", &[]).await?.well()?;
     let done = format!("written again as {NEW}; {OLD} may go");
-    ensure!(said.matches(&done).count() == KINDS.len(), "{said}");
     ensure!(said.contains(&format!("{} {done}", KEYS + 1)), "{said}");
+    ensure!(said.matches("nothing to do").count() == KINDS.len() - 1, "{said}");
     let after = site.key("laptop").await?;
     for field in ["/spec", "/status", "/metadata/uid", "/metadata/generation"] {
         ensure!(
