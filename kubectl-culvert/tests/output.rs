@@ -402,6 +402,77 @@ fn what_an_administrator_asks() {
     }
 }
 
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// The definitions as a cluster has them, with the versions that objects of the first kind may be stored in.
+fn definitions(stored: &[&str]) -> Vec<Value> {
+    let mut all: Vec<Value> = culvert_crds::crds()
+        .iter()
+        .map(|definition| serde_json::to_value(definition).unwrap())
+        .collect();
+    for (number, definition) in all.iter_mut().enumerate() {
+        let names = definition["spec"]["names"].clone();
+        let stored = if number == 0 { stored } else { &["v1alpha1"] };
+        definition["status"] = json!({ "storedVersions": stored, "conditions": [], "acceptedNames": names });
+    }
+    all
+}
+
+#[test]
+fn a_cluster_of_another_version_is_told() {
+    let mut all = admin_answers();
+    let mut other = definitions(&["v1alpha1"]);
+    other[1]["spec"]["versions"][0]["name"] = "v2".into();
+    let path: &str = Box::leak(format!("GET {DEFINITIONS}").into_boxed_str());
+    all.insert(path, (200, list(&other)));
+    insta::assert_snapshot!("version-skew", Cluster::start(all).run(&["version"]));
+}
+
+#[test]
+fn versions_that_may_go_are_told() {
+    let mut all = Answers::new();
+    for definition in definitions(&["v1alpha0", "v1alpha1"]) {
+        let name = definition["metadata"]["name"].as_str().unwrap();
+        let path: &str = Box::leak(format!("GET {DEFINITIONS}/{name}").into_boxed_str());
+        all.insert(path, (200, definition.clone()));
+    }
+    insta::assert_snapshot!(
+        "migrate-dry-run",
+        Cluster::start(all).run(&["migrate", "--dry-run"])
+    );
+    let bare = Cluster::start(Answers::new());
+    insta::assert_snapshot!("migrate-bare", bare.run(&["migrate"]));
+}
+
+#[test]
+fn whoever_has_no_log_is_named() {
+    const PODS: &str = "GET /api/v1/namespaces/culvert-system/pods";
+    let of = |pods: &[Value]| {
+        let mut all = Answers::new();
+        all.insert(PODS, (200, list(pods)));
+        Cluster::start(all)
+    };
+    insta::assert_snapshot!("logs-nobody", of(&[]).run(&["logs"]));
+    let state = json!({ "waiting": { "reason": "ErrImagePull" } });
+    let pulls = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": "culvert-agent-x", "namespace": "culvert-system", "uid": "u" },
+        "spec": { "nodeName": "gateway-1", "containers": [] },
+        "status": { "containerStatuses": [{
+            "name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+        }] },
+    });
+    let cluster = of(&[pulls]);
+    for (name, words) in [
+        ("logs-silent", &["logs", "gateway-1"][..]),
+        ("logs-previous", &["logs", "gateway-1", "--previous"]),
+        ("logs-elsewhere", &["logs", "gateway-9"]),
+        ("logs-since", &["logs", "--since", "0s"]),
+    ] {
+        insta::assert_snapshot!(name, cluster.run(words));
+    }
+}
+
 #[test]
 fn what_comes_before_culvert_is_taken_away() {
     const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/culvert-system/leases";

@@ -21,6 +21,7 @@ mod invariants;
 mod lease;
 mod load;
 mod outage;
+mod owners;
 mod plugin;
 mod probe;
 mod proxy;

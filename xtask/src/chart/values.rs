@@ -143,8 +143,8 @@ impl Default for Crds {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Roles {
-    /// Make the cluster roles `culvert-user` (has keys), `culvert-reader` (sees gateways), `culvert-admin` and `culvert-logs`. None is
-    /// bound to anybody.
+    /// Make the cluster roles `culvert-user` (has keys), `culvert-reader` (sees gateways), `culvert-admin` and
+    /// `culvert-logs`. None is bound to anybody.
     pub create: bool,
 
     /// Add `culvert-user` to Kubernetes' own roles `admin` and `edit`: who may change a namespace may have keys there.

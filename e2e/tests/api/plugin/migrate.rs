@@ -188,7 +188,7 @@ async fn plugin_migrates_objects_so_that_an_old_version_may_go() -> Result<()> {
     refuse(&site, "key-7").await?;
     let said = migrate(&mut site, "admin", &[]).await?;
     ensure!(
-        said.code == 3
+        said.code == 6
             && said.err.contains("wireguardkey `key-7` in namespace `default`")
             && said.err.contains(REFUSAL)
             && !said.err.contains("key-8"),
