@@ -29,6 +29,14 @@ impl Component {
             self.name()
         )
     }
+
+    /// What names its namespace on the command line.
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Operator => "--system-namespace",
+            Self::Agent => "--agent-namespace",
+        }
+    }
 }
 
 /// A container that has written something.
@@ -278,15 +286,6 @@ impl LogsError {
                 )
             }
             Self::NoNode { known, .. } => format!("there are: {}", known.join(", ")),
-        }
-    }
-}
-
-impl Component {
-    fn flag(self) -> &'static str {
-        match self {
-            Self::Operator => "--system-namespace",
-            Self::Agent => "--agent-namespace",
         }
     }
 }

@@ -28,6 +28,10 @@ use crate::test::artifact;
 /// Where the images will be, until a chart's `global.imageRegistry` says otherwise.
 const REPOSITORY: &str = "ghcr.io/culvert-dev";
 
+/// What the images are called.
+const OPERATOR: &str = "culvert-operator";
+const AGENT: &str = "culvert-node-agent";
+
 /// A user without a name and without rights, as many images have it.
 const NOBODY: &str = "65532:65532";
 
@@ -99,6 +103,22 @@ pub fn write(profile: Profile, out: &Path) -> Result<Vec<Written>> {
     Ok(written)
 }
 
+/// Takes both images from a folder that [`write`] has written.
+pub fn take(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("failed to create {}", to.display()))?;
+    for name in [OPERATOR, AGENT] {
+        let archive = format!("{name}.tar");
+        let path = from.join(&archive);
+        fs::copy(&path, to.join(&archive)).with_context(|| {
+            format!(
+                "failed to take {}; `cargo xtask image --out` writes it",
+                path.display()
+            )
+        })?;
+    }
+    Ok(())
+}
+
 /// Writes the image of what keeps a pod's namespaces open in the tests' cluster.
 pub fn write_pause(program: &Path, out: &Path) -> Result<Written> {
     let mut tree = Tree::default();
@@ -121,7 +141,7 @@ fn operator(programs: &Programs) -> Result<Image> {
     tree.program(&programs.operator, "culvert-operator")?;
     tree.program(&programs.plugin, "kubectl-culvert")?;
     Ok(Image {
-        name: "culvert-operator",
+        name: OPERATOR,
         title: "Culvert's operator, and its plugin for kubectl",
         entrypoint: "/culvert-operator",
         user: NOBODY,
@@ -142,7 +162,7 @@ fn agent(programs: &Programs) -> Result<Image> {
         tree.folder(folder);
     }
     Ok(Image {
-        name: "culvert-node-agent",
+        name: AGENT,
         title: "Culvert's agent on gateway nodes",
         entrypoint: "/culvert-node-agent",
         // The kernel asks who writes to a network's settings; the agent gives up every right of root's but one.

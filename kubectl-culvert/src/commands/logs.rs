@@ -17,7 +17,7 @@ use crate::Error;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::commands::{Context, unread};
-use crate::duration::{self, BadDuration};
+use crate::duration;
 use crate::exit::{self, Exit};
 use crate::logs::{self, Component, Followed, Line, LogsError, Silent, Source};
 use crate::output::{self, OutputError};
