@@ -85,13 +85,12 @@ pub struct Args {
 }
 
 /// A time that something may be younger than.
-fn since(text: &str) -> Result<Duration, BadDuration> {
-    let time = duration::parse(text)?;
+fn since(text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text).map_err(|error| error.to_string())?;
     if time.is_zero() {
-        Err(BadDuration)
-    } else {
-        Ok(time)
+        return Err("nothing is younger than that; write 1s or more".to_owned());
     }
+    Ok(time)
 }
 
 /// A log that is being read.
