@@ -1,5 +1,7 @@
 //! Whose logs there are, their lines, and where a log that ended is gone on with (pure): `commands/logs.rs` reads them.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt as _;
@@ -113,8 +115,8 @@ pub fn node(pod: &Pod) -> Option<&str> {
 
 /// Those of these names that are of no node with an agent.
 pub fn without_agent(agents: &[Pod], names: &[String]) -> Vec<LogsError> {
-    let known: Vec<&str> = agents.iter().filter_map(node).collect();
-    let none = names.iter().filter(|name| !known.contains(&name.as_str()));
+    let known: BTreeSet<&str> = agents.iter().filter_map(node).collect();
+    let none = names.iter().filter(|name| !known.contains(name.as_str()));
     let error = |name: &String| LogsError::NoNode {
         name: name.clone(),
         known: known.iter().map(|&name| name.to_owned()).collect(),

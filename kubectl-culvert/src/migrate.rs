@@ -39,6 +39,9 @@ pub struct Migration {
     /// Those that objects may still be stored in, and that the definition lists as such.
     pub older: Vec<String>,
 
+    /// The definition's generation: what was written under another one may be stored otherwise.
+    pub generation: Option<i64>,
+
     /// How the kind's objects are reached: in a version that the apiserver serves.
     pub through: ApiResource,
 }
@@ -68,6 +71,7 @@ pub fn plan(definition: &CustomResourceDefinition) -> Option<Migration> {
     Some(Migration {
         stored: stored.clone(),
         older,
+        generation: definition.metadata.generation,
         through: ApiResource {
             group: spec.group.clone(),
             version: through.clone(),

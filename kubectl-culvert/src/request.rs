@@ -304,13 +304,12 @@ impl Failure {
     }
 }
 
-/// A kubelet's answers come through with their codes; the apiserver's own are those about who asks.
+/// A kubelet's answers come through with their codes; the apiserver's own, about who asks, are told by their words.
 fn of_kubelet(status: kube::core::Status) -> Why {
     let is_of_roles = status.message.contains(" is forbidden: User ");
     match status.code {
-        401 => Why::Unauthenticated,
+        401 if status.message == "Unauthorized" => Why::Unauthenticated,
         403 if is_of_roles => Why::Denied,
-        408 | 504 => Why::TimedOut,
         _ => Why::Kubelet(status.message),
     }
 }
@@ -450,6 +449,10 @@ mod tests {
                 403,
                 "Forbidden (user=kube-apiserver-kubelet-client, verb=get, resource=nodes, subresource(s)=[proxy])",
             ),
+            (
+                401,
+                "the server has asked for the client to provide credentials (get pods culvert-agent-x)",
+            ),
             (404, "pods \"culvert-agent-x\" not found"),
             (
                 500,
@@ -473,6 +476,7 @@ mod tests {
             "pods \"culvert-agent-x\" is forbidden: User \"alice\" cannot get resource \"pods/log\" in API group",
         );
         assert_eq!(refusal.exit(), Exit::Denied);
+        assert!(matches!(of_log(401, "Unauthorized").why, Why::Unauthenticated));
         let hint = refusal.hint().unwrap();
         let grant = "--clusterrole=culvert-logs --user=USER -n culvert-system";
         assert!(hint.ends_with(grant), "{hint}");

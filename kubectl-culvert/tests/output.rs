@@ -408,7 +408,7 @@ const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitio
 fn definitions(stored: &[&str]) -> Vec<Value> {
     let mut all: Vec<Value> = culvert_crds::crds()
         .iter()
-        .map(|definition| serde_json::to_value(definition).unwrap())
+        .map(|definition| json!(definition))
         .collect();
     for (number, definition) in all.iter_mut().enumerate() {
         let names = definition["spec"]["names"].clone();

@@ -63,9 +63,9 @@ fn notes_name_what_was_left_out_and_nothing_else() -> Result<()> {
     };
     for (monitor, rule) in [(true, true), (true, false), (false, true), (false, false)] {
         let notes = of(monitor, rule)?;
-        ensure!(notes.contains("Not made") == !(monitor && rule), "{notes}");
-        ensure!(notes.contains("ServiceMonitor (") == !monitor, "{notes}");
-        ensure!(notes.contains("PrometheusRule (") == !rule, "{notes}");
+        ensure!(notes.contains("Not made") != (monitor && rule), "{notes}");
+        ensure!(notes.contains("ServiceMonitor (") != monitor, "{notes}");
+        ensure!(notes.contains("PrometheusRule (") != rule, "{notes}");
     }
     Ok(())
 }

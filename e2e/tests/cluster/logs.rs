@@ -1,9 +1,17 @@
 //! What Culvert's programs write down, read with the plugin.
 
-use std::{io::Read as _, process::Stdio};
+use std::{
+    io::{self, BufRead as _, BufReader},
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+};
 
 use anyhow::{Context, Result, ensure};
-use culvert_e2e::{cluster::Tools, wait};
+use culvert_e2e::{
+    cluster::{SOON, Tools},
+    wait,
+};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::world::{NAMESPACE, PODS, TEAM, World, fact, items};
@@ -87,20 +95,26 @@ async fn followed(world: &World, reader: &Tools) -> Result<String> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .context("failed to follow")?;
     let out = child.stdout.take().context("a child without an output")?;
-    let reading = std::thread::spawn(move || {
-        let mut text = String::new();
-        let mut out = out;
-        out.read_to_string(&mut text).map(|_| text)
-    });
-    let replaced = replaced(world).await;
+    let err = child.stderr.take().context("a child without an output")?;
+    let (out, err) = (Read::of(out), Read::of(err));
+    let done = async {
+        replaced(world).await?;
+        wait::until("what the next agent writes", SOON, || async {
+            let is_there = out.text().contains("interface found and looked through");
+            ensure!(is_there, "{}{}", out.text(), err.text());
+            Ok(Some(()))
+        })
+        .await
+    }
+    .await;
     child.kill().context("failed to end it")?;
     child.wait()?;
-    let text = reading.join().ok().context("the reader panicked")??;
-    replaced?;
+    done?;
+    let text = out.end()?;
     ensure!(
         text.lines().all(|line| line.starts_with("[agent/gateway-2] ")),
         "{text}"
@@ -110,32 +124,57 @@ async fn followed(world: &World, reader: &Tools) -> Result<String> {
         times.windows(2).all(|pair| pair[0] < pair[1]),
         "a line is there twice, or not in order:\n{text}"
     );
-    let first = "interface found and looked through";
-    ensure!(text.contains(first), "nothing of the next agent:\n{text}");
     Ok(format!("{} lines", times.len()))
 }
 
-/// Deletes the pod of a node's agent, and waits until another is ready and its lines can have been read.
+/// What a program writes, read as it comes.
+struct Read {
+    text: Arc<Mutex<String>>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Read {
+    fn of(out: impl io::Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let shared = Arc::clone(&text);
+        let thread = thread::spawn(move || {
+            for line in BufReader::new(out).lines() {
+                let line = line?;
+                let mut text = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                text.push_str(&line);
+                text.push('\n');
+            }
+            Ok(())
+        });
+        Self { text, thread }
+    }
+
+    /// All that has come.
+    fn text(&self) -> String {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All that came, once nothing more can.
+    fn end(self) -> Result<String> {
+        self.thread.join().ok().context("the reader panicked")??;
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(text.clone())
+    }
+}
+
+/// Deletes the pod of a node's agent, and waits for another.
 async fn replaced(world: &World) -> Result<()> {
     let old = agent(world, "gateway-2").await?.context("no agent")?;
     world
         .tools()
         .kubectl(&["-n", NAMESPACE, "delete", "pod", &old, "--wait=true"])
         .await?;
-    wait::until("another agent", culvert_e2e::cluster::SOON, || async {
+    wait::until("another agent", SOON, || async {
         let new = agent(world, "gateway-2").await?.context("no agent")?;
         ensure!(new != old, "it is the old one");
         Ok(Some(()))
     })
-    .await?;
-    let rollout = ["rollout", "status", "daemonset/culvert-agent", "--timeout=3m"];
-    world
-        .tools()
-        .kubectl(&[&["-n", NAMESPACE], &rollout[..]].concat())
-        .await?;
-    // The plugin looks for pods every 2 s.
-    wait::pass(std::time::Duration::from_secs(10)).await;
-    Ok(())
+    .await
 }
 
 /// The pod of a node's agent.

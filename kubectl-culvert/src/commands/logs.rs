@@ -1,27 +1,26 @@
-//! `logs`: the effects of [`crate::logs`]. What is there is printed in the order in which it was written; with `--follow`,
-//! lines are printed as they come.
+//! `logs`: the effects of [`crate::logs`]. What is there is printed in the order in which it was written; with `--follow`
+//! ([`follow`]), lines are printed as they come.
 
-use std::collections::BTreeMap;
+mod follow;
+
 use std::io;
 use std::time::Duration;
 
 use clap::value_parser;
-use futures::stream::{BoxStream, SelectAll};
+use futures::stream::BoxStream;
 use futures::{AsyncBufRead, AsyncBufReadExt as _, Stream, StreamExt as _, TryStreamExt as _};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ListParams, LogParams};
 
 use crate::Error;
-use crate::clock;
 use crate::cluster::Cluster;
 use crate::commands::{Context, unread};
 use crate::duration;
 use crate::exit::{self, Exit};
-use crate::logs::{self, Component, Followed, Line, LogsError, Silent, Source};
+use crate::logs::{self, Component, Line, LogsError, Silent, Source};
 use crate::output::{self, OutputError};
-use crate::request::{Ask, Failure, Why};
+use crate::request::{Ask, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,13 +33,10 @@ Examples:
   # What an agent wrote before it ended
   kubectl culvert logs gateway-1 --previous";
 
-/// How often pods are looked for that are new, or have started again.
-const LOOK: Duration = Duration::from_secs(2);
-
 /// How many logs are opened side by side: a node that does not answer takes its time.
 const AT_ONCE: usize = 16;
 
-/// How long a log that is followed may say nothing before it is asked for anew: the connection may be dead.
+/// How long a log may say nothing: the connection may be dead.
 const QUIET: Duration = Duration::from_mins(5);
 
 /// Flags of `logs`.
@@ -137,20 +133,26 @@ struct Found {
 }
 
 impl Found {
-    /// Says who has none. Somebody has to be there.
-    fn tell(self) -> Result<Vec<Source>, Error> {
+    /// Says who has none. Somebody has to be there. A node that was named and has no agent is given back: the others' logs
+    /// are no less wanted.
+    fn tell(self) -> Result<(Vec<Source>, Option<LogsError>), Error> {
         let is_nobody = self.sources.is_empty() && self.silent.is_empty();
-        let mut missing = self.missing.into_iter();
-        if is_nobody && let Some(first) = missing.next() {
-            return Err(first.into());
-        }
-        for error in missing {
-            output::note(&error.to_string());
-        }
         for Silent { label, why } in self.silent {
             output::note(&format!("{label}: {why}"));
         }
-        Ok(self.sources)
+        let mut unknown = None;
+        for error in self.missing {
+            let is_unknown = matches!(error, LogsError::NoNode { .. });
+            if unknown.is_none() && (is_nobody || is_unknown) {
+                unknown = Some(error);
+            } else {
+                output::note(&error.to_string());
+            }
+        }
+        match unknown {
+            Some(error) if is_nobody => Err(error.into()),
+            unknown => Ok((self.sources, unknown)),
+        }
     }
 }
 
@@ -203,7 +205,7 @@ impl Reader<'_> {
 
     /// Prints what is there, the oldest first; no more than a line of each log is held.
     async fn all(&self, context: &Context) -> Result<Exit, Error> {
-        let sources = self.find().await?.tell()?;
+        let (sources, unknown) = self.find().await?.tell()?;
         let opened = futures::stream::iter(sources)
             .map(|source| async move {
                 let ask = about(&source);
@@ -232,6 +234,9 @@ impl Reader<'_> {
             heads[number] = next(source, lines, &mut failures).await;
         }
         unread(&failures, context.screen);
+        if let Some(error) = unknown {
+            return Err(error.into());
+        }
         Ok(failures.first().map_or(Exit::Done, Failure::exit))
     }
 
@@ -241,105 +246,6 @@ impl Reader<'_> {
         let mark = format!("[{}] {time}", source.label);
         let bytes = [mark.as_bytes(), &line.text, b"\n"].concat();
         Ok(output::bytes(&bytes)?)
-    }
-
-    /// Prints lines as they come, for ever: a pod that starts again is gone on with, and one that is new joins.
-    async fn follow(&self) -> Result<Exit, Error> {
-        let mut tails: BTreeMap<String, Tail> = BTreeMap::new();
-        let mut events = SelectAll::new();
-        let began = self.began();
-        for source in self.find().await?.tell()? {
-            let tail = tails.entry(source.uid.clone()).or_insert(Tail::from(began));
-            tail.followed.open();
-            events.push(self.tail(source, self.params()));
-        }
-        let mut look = Box::pin(self.look());
-        loop {
-            tokio::select! {
-                Some((source, event)) = events.next() => {
-                    if let Some(tail) = tails.get_mut(&source.uid) {
-                        self.handle(&source, event, tail)?;
-                    }
-                }
-                found = &mut look => {
-                    for source in found? {
-                        let tail = tails.entry(source.uid.clone()).or_insert(Tail::from(None));
-                        if tail.followed.wants(&source) {
-                            let params = LogParams {
-                                since_seconds: None,
-                                since_time: tail.followed.open(),
-                                tail_lines: None,
-                                ..self.params()
-                            };
-                            events.push(self.tail(source, params));
-                        }
-                    }
-                    look = Box::pin(self.look());
-                }
-            }
-        }
-    }
-
-    /// From when on lines are asked for at first; `None` for all that there are.
-    fn began(&self) -> Option<Timestamp> {
-        let now = clock::now().wall;
-        match (self.args.since, self.args.tail) {
-            (Some(since), _) => now.checked_sub(since).ok(),
-            (None, Some(_)) => Some(now),
-            (None, None) => None,
-        }
-    }
-
-    /// Waits a little, and looks for pods again: there may be none for a moment, and no apiserver either.
-    async fn look(&self) -> Result<Vec<Source>, Failure> {
-        clock::pause(LOOK).await;
-        match self.find().await {
-            Ok(found) => Ok(found.sources),
-            Err(failure) if failure.may_pass() => Ok(Vec::new()),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// Everything that happens to a log, its end last. A kubelet answers once there is something to say, so that opening
-    /// may take as long as any silence.
-    fn tail(&self, source: Source, params: LogParams) -> BoxStream<'static, (Source, Event)> {
-        let ask = about(&source);
-        let opened = read(self.cluster.clone(), source.clone(), params);
-        let opened = async move {
-            match tokio::time::timeout(QUIET, opened).await {
-                Ok(Ok(lines)) => events(lines).boxed(),
-                Ok(Err(error)) => {
-                    let failed = Event::Failed(Failure::of(ask, error));
-                    futures::stream::iter([failed, Event::End { whole: false }]).boxed()
-                }
-                Err(_) => futures::stream::iter([Event::End { whole: false }]).boxed(),
-            }
-        };
-        futures::stream::once(opened)
-            .flatten()
-            .map(move |event| (source.clone(), event))
-            .boxed()
-    }
-
-    fn handle(&self, source: &Source, event: Event, tail: &mut Tail) -> Result<(), Error> {
-        match event {
-            Event::Line(line) => {
-                tail.is_said = false;
-                if tail.followed.takes(&line) {
-                    self.print(source, &line)?;
-                }
-            }
-            Event::Failed(failure) if matches!(failure.why, Why::Denied | Why::Unauthenticated) => {
-                return Err(failure.into());
-            }
-            Event::Failed(failure) => {
-                if !std::mem::replace(&mut tail.is_said, true) {
-                    output::note(&format!("{}: {failure}; trying again", source.label));
-                }
-            }
-            Event::End { whole } => tail.followed.close(source, whole),
-        }
-        Ok(())
     }
 }
 
@@ -357,18 +263,31 @@ async fn read(cluster: Cluster, source: Source, params: LogParams) -> kube::Resu
     Ok(lines(api.log_stream(&source.pod, &params).await?).boxed())
 }
 
-/// The lines of a log. What a program wrote need not be UTF-8.
+/// The lines of a log. What a program wrote need not be UTF-8. A log that breaks off behind the apiserver, at the node, looks
+/// as one that ends, but for a last line that is torn.
 fn lines(log: impl AsyncBufRead + Send + 'static) -> impl Stream<Item = io::Result<Line>> + Send {
-    futures::stream::try_unfold(Box::pin(log), |mut log| async {
+    futures::stream::try_unfold((Box::pin(log), false), |(mut log, is_torn)| async move {
+        if is_torn {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let mut bytes = Vec::new();
-        let read = log.read_until(b'\n', &mut bytes).await?;
-        Ok((read > 0).then(|| (logs::line(&bytes), log)))
+        log.read_until(b'\n', &mut bytes).await?;
+        let is_torn = !bytes.ends_with(b"\n");
+        Ok((!bytes.is_empty()).then(|| (logs::line(&bytes), (log, is_torn))))
     })
+}
+
+/// The next line, unless it breaks off or is quiet for too long.
+async fn next_line(lines: &mut Lines) -> io::Result<Option<Line>> {
+    match tokio::time::timeout(QUIET, lines.try_next()).await {
+        Ok(line) => line,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
 }
 
 /// The next line. That a log breaks off is said in its place, and is a failure of its request.
 async fn next(source: &Source, lines: &mut Lines, failures: &mut Vec<Failure>) -> Option<Line> {
-    match lines.try_next().await {
+    match next_line(lines).await {
         Ok(line) => line,
         Err(error) => {
             output::note(&format!("{}: the log breaks off here", source.label));
@@ -378,42 +297,21 @@ async fn next(source: &Source, lines: &mut Lines, failures: &mut Vec<Failure>) -
     }
 }
 
-/// What is known of a container that is followed.
-struct Tail {
-    followed: Followed,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::io::Cursor;
 
-    /// It has been said that its log cannot be read.
-    is_said: bool,
-}
-
-impl Tail {
-    fn from(began: Option<Timestamp>) -> Self {
-        Self {
-            followed: Followed::from(began),
-            is_said: false,
-        }
+    #[tokio::test]
+    async fn a_log_that_ends_within_a_line_has_broken_off() {
+        let mut whole = lines(Cursor::new(b"2026-01-02T03:04:05Z one\n\xff two\n".to_vec())).boxed();
+        assert_eq!(next_line(&mut whole).await.unwrap().unwrap().text, b"one");
+        assert!(next_line(&mut whole).await.unwrap().is_some());
+        assert!(next_line(&mut whole).await.unwrap().is_none());
+        let mut torn = lines(Cursor::new("2026-01-02T03:04:05Z one\n2026-01-02T03:04:06Z tw")).boxed();
+        assert!(next_line(&mut torn).await.unwrap().is_some());
+        assert_eq!(next_line(&mut torn).await.unwrap().unwrap().text, b"tw");
+        let error = next_line(&mut torn).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
-}
-
-/// What happens to a log that is followed.
-enum Event {
-    Line(Line),
-    Failed(Failure),
-    /// It has come to its end, or has broken off.
-    End {
-        whole: bool,
-    },
-}
-
-/// What happens to a log that is open, until it ends, breaks off or is quiet for too long.
-fn events(lines: Lines) -> impl Stream<Item = Event> + Send {
-    futures::stream::unfold(Some(lines), |lines| async {
-        let mut lines = lines?;
-        let next = tokio::time::timeout(QUIET, lines.try_next()).await;
-        Some(match next {
-            Ok(Ok(Some(line))) => (Event::Line(line), Some(lines)),
-            Ok(Ok(None)) => (Event::End { whole: true }, None),
-            Ok(Err(_)) | Err(_) => (Event::End { whole: false }, None),
-        })
-    })
 }

@@ -67,17 +67,12 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
                 if args.dry_run {
                     format!("to be written again as {stored}, so that {older} may go")
                 } else {
-                    let written = write_again(&cluster, resource, &migration, context).await?;
-                    if written.failures.is_empty() {
-                        cut(&cluster, definition, &migration).await?;
-                        format!("{} written again as {stored}; {older} may go", written.count)
-                    } else {
-                        let kept = written.failures.len();
-                        refused.extend(written.failures);
-                        format!(
-                            "{} of {} could not be written again; {older} may not go yet",
-                            kept, written.count
-                        )
+                    match whole(&cluster, resource, definition, &migration, context).await {
+                        Ok(count) => format!("{count} written again as {stored}; {older} may go"),
+                        Err(failures) => {
+                            refused.extend(failures);
+                            format!("could not all be written again; {older} may not go yet")
+                        }
                     }
                 }
             }
@@ -141,23 +136,17 @@ async fn settle(
     Ok(())
 }
 
-/// What became of the objects of a kind.
-struct Written {
-    /// How many there are.
-    count: usize,
-
-    /// What was refused.
-    failures: Vec<Failure>,
-}
-
-/// Has every object of a kind written, as it is.
-async fn write_again(
+/// Has every object of a kind written, and the definition's list cut; gives their number, or all that was refused.
+async fn whole(
     cluster: &Cluster,
     resource: &'static str,
+    definition: CustomResourceDefinition,
     migration: &Migration,
     context: &Context,
-) -> Result<Written, Failure> {
-    let objects = all(cluster, resource, migration).await?;
+) -> Result<usize, Vec<Failure>> {
+    let objects = all(cluster, resource, migration)
+        .await
+        .map_err(|failure| vec![failure])?;
     let mut progress = Progress::new(context.screen);
     let count = objects.len();
     let mut writes = futures::stream::iter(objects)
@@ -166,10 +155,23 @@ async fn write_again(
         .enumerate();
     let mut failures = Vec::new();
     while let Some((before, written)) = writes.next().await {
-        failures.extend(written.err());
         progress.show(&format!("{resource}: {} of {count}", before + 1));
+        if let Err(failure) = written {
+            // What is about no object in particular would be so for each.
+            let is_last = failure.is_unclear() || matches!(failure.why, Why::Denied | Why::Unauthenticated);
+            failures.push(failure);
+            if is_last {
+                break;
+            }
+        }
     }
-    Ok(Written { count, failures })
+    progress.end();
+    if failures.is_empty() {
+        let cut = cut(cluster, definition, migration).await;
+        cut.map_err(|failure| vec![failure])?;
+        return Ok(count);
+    }
+    Err(failures)
 }
 
 /// An object, as it is named to the apiserver.

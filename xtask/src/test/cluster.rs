@@ -125,6 +125,10 @@ fn against_kubeconfig(
     names: &[String],
     programs: Vec<(&'static str, PathBuf)>,
 ) -> Result<Tally> {
+    // Without a name the program would run all that there are.
+    if names.is_empty() {
+        return Ok(Tally::default());
+    }
     let mut command = Command::new(&binary.executable);
     command
         .args(["--exact", "--nocapture", "--test-threads=1"])
