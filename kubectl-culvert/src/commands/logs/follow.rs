@@ -93,8 +93,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Everything that happens to a log, its failure or its end last. A kubelet answers once there is something to say, so that opening
-    /// may take as long as any silence.
+    /// Everything that happens to a log, its failure or its end last. A kubelet answers once there is something to say, so
+    /// that opening may take as long as any silence.
     fn tail(&self, source: Source, params: LogParams) -> BoxStream<'static, (Source, Event)> {
         let ask = about(&source);
         let opened = read(self.cluster.clone(), source.clone(), params);
