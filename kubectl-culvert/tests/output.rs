@@ -301,10 +301,7 @@ fn admin_answers() -> Answers {
     let restricted = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "culvert-system", "labels": restricted } });
     all.insert("GET /api/v1/namespaces", (200, list(&[namespace])));
-    all.insert(
-        "GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-        (200, list(&[])),
-    );
+    all.insert(DEFINITIONS, (200, list(&[])));
     all.insert(
         "GET /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
         refusal(403, "Forbidden", "validatingadmissionpolicies is forbidden"),
@@ -402,7 +399,7 @@ fn what_an_administrator_asks() {
     }
 }
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const DEFINITIONS: &str = "GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 /// The definitions as a cluster has them, with the versions that objects of the first kind may be stored in.
 fn definitions(stored: &[&str]) -> Vec<Value> {
@@ -423,8 +420,7 @@ fn a_cluster_of_another_version_is_told() {
     let mut all = admin_answers();
     let mut other = definitions(&["v1alpha1"]);
     other[1]["spec"]["versions"][0]["name"] = "v2".into();
-    let path: &str = Box::leak(format!("GET {DEFINITIONS}").into_boxed_str());
-    all.insert(path, (200, list(&other)));
+    all.insert(DEFINITIONS, (200, list(&other)));
     insta::assert_snapshot!("version-skew", Cluster::start(all).run(&["version"]));
 }
 
@@ -433,7 +429,7 @@ fn versions_that_may_go_are_told() {
     let mut all = Answers::new();
     for definition in definitions(&["v1alpha0", "v1alpha1"]) {
         let name = definition["metadata"]["name"].as_str().unwrap();
-        let path: &str = Box::leak(format!("GET {DEFINITIONS}/{name}").into_boxed_str());
+        let path: &str = Box::leak(format!("{DEFINITIONS}/{name}").into_boxed_str());
         all.insert(path, (200, definition.clone()));
     }
     insta::assert_snapshot!(

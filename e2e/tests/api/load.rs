@@ -25,7 +25,7 @@ const AT_ONCE: usize = 16;
 pub const NAMESPACE: &str = "default";
 
 /// Every kind of ours, with its plural.
-const KINDS: [(&str, &str); 5] = [
+pub const KINDS: [(&str, &str); 5] = [
     ("WireGuardKey", "wireguardkeys"),
     ("WireGuardPeer", "wireguardpeers"),
     ("IPPool", "ippools"),

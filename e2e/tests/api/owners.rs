@@ -9,23 +9,22 @@ use crate::fixture::{Api, SOON, examples, key, public_key};
 /// What Culvert's programs call themselves begins so.
 const OURS: &str = "culvert-";
 
+/// The users' kinds.
+const KINDS: [&str; 3] = ["wireguardkeys", "ippools", "wireguardgateways"];
+
 /// Who has written what of an object: `(manager, operation, subresource, fields)`, of Culvert's programs alone.
 fn ours(object: &Value) -> Vec<(&str, &str, &str, &Value)> {
     let entries = object["metadata"]["managedFields"].as_array();
-    let text = |entry: &'_ Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
-    entries
-        .into_iter()
-        .flatten()
-        .filter(|entry| text(entry, "manager").starts_with(OURS))
-        .map(|entry| {
-            (
-                entry["manager"].as_str().unwrap_or_default(),
-                entry["operation"].as_str().unwrap_or_default(),
-                entry["subresource"].as_str().unwrap_or_default(),
-                &entry["fieldsV1"],
-            )
-        })
-        .collect()
+    let all = entries.into_iter().flatten().map(|entry| {
+        let text = |field| entry[field].as_str().unwrap_or_default();
+        (
+            text("manager"),
+            text("operation"),
+            text("subresource"),
+            &entry["fieldsV1"],
+        )
+    });
+    all.filter(|(manager, ..)| manager.starts_with(OURS)).collect()
 }
 
 #[tokio::test]
@@ -48,14 +47,14 @@ async fn owners_of_a_spec_are_its_users_alone() -> Result<()> {
     api.addressed("laptop").await?;
     wait::until("all to be answered", SOON, || async {
         let mut all = true;
-        for kind in ["wireguardkeys", "ippools", "wireguardgateways"] {
+        for kind in KINDS {
             let object = api.list(kind).await?.remove(0);
             all &= object["status"]["observedGeneration"] == object["metadata"]["generation"];
         }
         Ok(all.then_some(()))
     })
     .await?;
-    for kind in ["wireguardkeys", "ippools", "wireguardgateways"] {
+    for kind in KINDS {
         let object = api.list(kind).await?.remove(0);
         let ours = ours(&object);
         ensure!(

@@ -83,15 +83,21 @@ pub async fn an_agent_writes_for_its_own_node_alone(world: &World) -> Result<()>
     .await
 }
 
-/// Somebody with the token of the agent's pod on a node.
-async fn agent_of(world: &World, node: &str) -> Result<Tools> {
+/// The pod of the agent on a node.
+pub async fn agent_pod(world: &World, node: &str) -> Result<String> {
     let pods = items(world.tools().get(PODS).await?);
     let pod = pods
         .iter()
         .filter(|pod| pod["spec"]["nodeName"] == node)
         .filter_map(|pod| pod["metadata"]["name"].as_str())
         .find(|name| name.starts_with("culvert-agent"));
-    let pod = pod.with_context(|| format!("there is no agent on {node}"))?;
+    pod.map(str::to_owned)
+        .with_context(|| format!("there is no agent on {node}"))
+}
+
+/// Somebody with the token of the agent's pod on a node.
+async fn agent_of(world: &World, node: &str) -> Result<Tools> {
+    let pod = &agent_pod(world, node).await?;
     let words = [
         "-n",
         NAMESPACE,

@@ -14,7 +14,10 @@ use culvert_e2e::{
 };
 use k8s_openapi::jiff::Timestamp;
 
-use crate::world::{NAMESPACE, PODS, TEAM, World, fact, items};
+use crate::{
+    access,
+    world::{NAMESPACE, TEAM, World, fact},
+};
 
 /// Who reads logs, and nothing else.
 const READER: &str = "log-reader";
@@ -164,28 +167,17 @@ impl Read {
 
 /// Deletes the pod of a node's agent, and waits for another.
 async fn replaced(world: &World) -> Result<()> {
-    let old = agent(world, "gateway-2").await?.context("no agent")?;
+    let old = access::agent_pod(world, "gateway-2").await?;
     world
         .tools()
         .kubectl(&["-n", NAMESPACE, "delete", "pod", &old, "--wait=true"])
         .await?;
     wait::until("another agent", SOON, || async {
-        let new = agent(world, "gateway-2").await?.context("no agent")?;
+        let new = access::agent_pod(world, "gateway-2").await?;
         ensure!(new != old, "it is the old one");
         Ok(Some(()))
     })
     .await
-}
-
-/// The pod of a node's agent.
-async fn agent(world: &World, node: &str) -> Result<Option<String>> {
-    let pods = items(world.tools().get(PODS).await?);
-    let mut agents = pods.iter().filter(|pod| {
-        pod["metadata"]["labels"]["app.kubernetes.io/component"] == "agent" && pod["spec"]["nodeName"] == node
-    });
-    Ok(agents
-        .next()
-        .and_then(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)))
 }
 
 /// An account without any role.

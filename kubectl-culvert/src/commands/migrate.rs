@@ -62,17 +62,20 @@ pub async fn run(args: Args, context: &Context) -> Result<Exit, Error> {
     for (resource, definition) in definitions {
         let said = match migrate::plan(&definition) {
             None => "stored in one version, nothing to do".to_owned(),
+            Some(Migration { stored, older, .. }) if args.dry_run => {
+                format!(
+                    "to be written again as {stored}, so that {} may go",
+                    older.join(", ")
+                )
+            }
             Some(migration) => {
-                let (stored, older) = (migration.stored.clone(), migration.older.join(", "));
-                if args.dry_run {
-                    format!("to be written again as {stored}, so that {older} may go")
-                } else {
-                    match whole(&cluster, resource, definition, &migration, context).await {
-                        Ok(count) => format!("{count} written again as {stored}; {older} may go"),
-                        Err(failures) => {
-                            refused.extend(failures);
-                            format!("could not all be written again; {older} may not go yet")
-                        }
+                let written = whole(&cluster, resource, definition, &migration, context).await;
+                let (stored, older) = (migration.stored, migration.older.join(", "));
+                match written {
+                    Ok(count) => format!("{count} written again as {stored}; {older} may go"),
+                    Err(failures) => {
+                        refused.extend(failures);
+                        format!("could not all be written again; {older} may not go yet")
                     }
                 }
             }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Said, Site};
 use crate::{
     fixture::SOON,
-    load::{Load, fresh_key},
+    load::{KINDS, Load, fresh_key},
 };
 
 const OLD: &str = "v1alpha1";
@@ -16,24 +16,22 @@ const NEW: &str = "v1alpha2";
 /// More than the plugin asks for at a time.
 const KEYS: u32 = 520;
 
-/// Every kind.
-const KINDS: [&str; 5] = [
-    "ippools",
-    "wireguardgateways",
-    "wireguardkeys",
-    "wireguardpeers",
-    "gatewaynodes",
-];
+/// What kubectl gives as JSON.
+async fn read(site: &Site, words: &[&str]) -> Result<Value> {
+    let text = site
+        .api
+        .kubectl(&[&["get"], words, &["-o", "json"]].concat(), None)
+        .await?;
+    Ok(serde_json::from_str(&text)?)
+}
 
 async fn definition(site: &Site, kind: &str) -> Result<Value> {
-    let name = format!("crd/{kind}.culvert.dev");
-    let text = site.api.kubectl(&["get", &name, "-o", "json"], None).await?;
-    Ok(serde_json::from_str(&text)?)
+    read(site, &[&format!("crd/{kind}.culvert.dev")]).await
 }
 
 /// Defines every kind in another version beside the old one, which is the one that is stored from now on.
 async fn upgrade(site: &Site) -> Result<()> {
-    for kind in KINDS {
+    for (_, kind) in KINDS {
         let definition = definition(site, kind).await?;
         let mut versions = definition["spec"]["versions"].clone();
         let mut new = versions[0].clone();
@@ -72,12 +70,7 @@ async fn stored(site: &Site, kind: &str) -> Result<Vec<String>> {
 
 /// Every object of a kind, in the version that is preferred.
 async fn objects(site: &Site, kind: &str) -> Result<Vec<Value>> {
-    let resource = format!("{kind}.culvert.dev");
-    let text = site
-        .api
-        .kubectl(&["get", &resource, "-A", "-o", "json"], None)
-        .await?;
-    let list: Value = serde_json::from_str(&text)?;
+    let list = read(site, &[&format!("{kind}.culvert.dev"), "-A"]).await?;
     Ok(list["items"].as_array().cloned().unwrap_or_default())
 }
 
@@ -163,7 +156,7 @@ async fn plugin_migrates_objects_so_that_an_old_version_may_go() -> Result<()> {
     site.has_peers(usize::try_from(KEYS)? + 1).await?;
 
     upgrade(&site).await?;
-    for kind in KINDS {
+    for (_, kind) in KINDS {
         let error = take_away(&site, kind).await.err();
         let error = error.with_context(|| format!("{OLD} of {kind} may go already"))?;
         ensure!(format!("{error:#}").contains("storedVersions"), "{error:#}");
@@ -220,11 +213,11 @@ async fn plugin_migrates_objects_so_that_an_old_version_may_go() -> Result<()> {
     // Nobody speaks the old version any more; what was stored in it could not be read.
     drop(site.operator.take());
     site.agent.halt().await?;
-    for kind in KINDS {
+    for (_, kind) in KINDS {
         ensure!(stored(&site, kind).await? == [NEW], "{kind}");
         take_away(&site, kind).await?;
     }
-    for kind in KINDS {
+    for (_, kind) in KINDS {
         let found = wait::until(&format!("{kind} in {NEW} alone"), SOON, || async {
             let found = objects(&site, kind).await?;
             let is_new = |object: &Value| object["apiVersion"] == format!("culvert.dev/{NEW}");
